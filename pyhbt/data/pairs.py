@@ -1,0 +1,134 @@
+"""Own training pairs from JSON lines, Parquet or CSV, and a study folder made of them.
+
+Columns: ``query``, ``passage``, ``query_lang``, ``passage_lang``; optional ``group`` (pairs whose passages have the
+same content share it; default: one group a distinct passage text) and ``negatives`` (a list of passages that do not
+answer the query; not in CSV). Other columns are ignored. JSON lines and Parquet are streamed through the
+``datasets`` library, so nothing is cached on disk; O(total text) memory.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyhbt.data.beir import load_beir
+from pyhbt.data.hub import stream_lines, stream_rows
+from pyhbt.data.records import existing_file, existing_folder, field, parse_jsonl, text_field
+from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
+from pyhbt.data.types import Pair, PairSet, RetrievalSet, StudyData
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
+
+
+def load_pairs(
+    path: str | os.PathLike[str],
+    *,
+    languages: Iterable[str] | None = None,
+    limit: int | None = None,
+) -> PairSet:
+    """The pairs of a ``.jsonl`` (or ``.jsonl.gz``), ``.parquet`` or ``.csv`` file, in its order.
+
+    ``languages`` keeps pairs whose two languages are both listed; ``limit`` reads only the first rows. Raises
+    FileNotFoundError, or ValueError naming file, line (of Parquet: row) counted from 1, and field
+    for a missing column, a wrong type, a null or an empty text, and if no pair is left.
+    """
+    file = existing_file(path)
+    chosen = None if languages is None else set(language_codes("languages", languages))
+    pairs = PairSet.from_pairs(
+        pair
+        for pair in _read(file, limit)
+        if chosen is None or (pair.query_lang in chosen and pair.passage_lang in chosen)
+    )
+    if not len(pairs):
+        wanted = "" if chosen is None else f" in {' '.join(sorted(chosen))}"
+        raise ValueError(f"{file}: found no pairs{wanted}, expected at least one")
+    return pairs
+
+
+def load_folder_study(
+    folder: str | os.PathLike[str],
+    *,
+    train: str = "train.jsonl",
+    languages: Iterable[str] | None = None,
+    low_resource: Iterable[str] | None = None,
+    zero_shot: Iterable[str] | None = None,
+) -> StudyData:
+    """A study on own data: ``FOLDER/train.jsonl`` (see :func:`load_pairs`) and BEIR folders ``dev/``, ``test/``.
+
+    ``dev/qrels/dev.tsv`` and ``test/qrels/test.tsv`` hold the judgements. Training pairs with a zero-shot language
+    are left out; those with a low-resource language are all kept: how few they are is the file's affair. Languages
+    of neither list are seen. Raises as :func:`load_pairs` and :func:`pyhbt.data.beir.load_beir` do.
+    """
+    path = existing_folder(folder)
+    pairs = list(_read(existing_file(path / train), None))
+    sets: dict[str, RetrievalSet] = {split: load_beir(path / split, split) for split in ("dev", "test")}
+    found = {lang for pair in pairs for lang in (pair.query_lang, pair.passage_lang)}
+    available = sorted(found.union(*(one.languages for one in sets.values())))
+    chosen = known_languages("languages", languages, available, str(path))
+    tiers = assign_tiers(chosen, low_resource, zero_shot)
+    trained = {lang for lang, tier in tiers.items() if tier != "zero-shot"}
+    kept = [pair for pair in pairs if pair.query_lang in trained and pair.passage_lang in trained]
+    if not kept:
+        raise ValueError(
+            f"{path / train}: found no pairs in {' '.join(sorted(trained))}, expected at least one"
+        )
+    dev, test = (
+        load_beir(
+            path / split, split, languages=[code for code in one.languages if code in tiers], tiers=tiers
+        )
+        for split, one in sets.items()
+    )
+    return StudyData(path.name, PairSet.from_pairs(kept), dev, test)
+
+
+def _read(path: Path, limit: int | None) -> Iterator[Pair]:
+    for number, (where, row) in enumerate(_rows(path)):
+        if limit is not None and number >= limit:
+            return
+        passage = text_field(row, "passage", where)
+        negatives: list[object] = []
+        if row.get("negatives") is not None:
+            negatives = field(row, "negatives", list, where)
+        texts = tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives))
+        yield Pair(
+            query=text_field(row, "query", where),
+            passage=passage,
+            query_lang=text_field(row, "query_lang", where),
+            passage_lang=text_field(row, "passage_lang", where),
+            group=passage if row.get("group") is None else text_field(row, "group", where),
+            negatives=texts,
+        )
+
+
+def _negative(entry: object, where: str) -> str:
+    if not isinstance(entry, str) or not entry.strip():
+        raise ValueError(f"{where}found {entry!r}, expected a text")
+    return entry
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        yield from parse_jsonl(stream_lines([str(path)]))
+    elif name.endswith(".parquet"):
+        yield from stream_rows("parquet", [str(path)])
+    elif name.endswith(".csv"):
+        yield from _csv_rows(path)
+    else:
+        raise ValueError(f"{path}: found suffix {path.suffix!r}, expected one of {' '.join(_SUFFIXES)}")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    # Not through datasets: its reader takes texts such as "NA" for missing ones.
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            for row in reader:
+                yield f"{path}:{reader.line_num}: ", row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: unreadable as csv after line {reader.line_num}: {error}") from error

@@ -1,0 +1,90 @@
+"""Reading of JSON, JSON lines and tab-separated lines, with errors that name file, line and field.
+
+``where`` arguments are prefixes of messages such as ``queries.jsonl:12: ``. Files are read line by line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+_T = TypeVar("_T")
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path; FileNotFoundError in one line if it is not a file."""
+    found = Path(path)
+    if not found.is_file():
+        raise FileNotFoundError(f"{found}: no such file")
+    return found
+
+
+def existing_folder(folder: str | os.PathLike[str]) -> Path:
+    """``folder`` as a Path; FileNotFoundError in one line if it is not a folder."""
+    found = Path(folder)
+    if not found.is_dir():
+        raise FileNotFoundError(f"folder: {found} is not a folder")
+    return found
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """``(where, line)`` of every line that is not blank, without its line break; UTF-8, byte-order mark dropped."""
+    file = existing_file(path)
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            where = f"{file}:{number}: "
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{where}not UTF-8: {error}") from error
+            if text.strip():
+                yield where, text
+
+
+def parse_jsonl(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, object]]]:
+    """``(where, object)`` of every line; ValueError for a line that is not a JSON object."""
+    for where, line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{where}not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}found {type(record).__name__}, expected an object")
+        yield where, record
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, object]]]:
+    """``(where, object)`` of every line of a file of JSON lines; blank lines are skipped."""
+    return parse_jsonl(read_lines(path))
+
+
+def columns(where: str, line: str, names: tuple[str, ...], separator: str | None = "\t") -> list[str]:
+    """The columns of a line, one a name (None: split at any white space); ValueError if there are more or fewer."""
+    found = line.split(separator)
+    if len(found) != len(names):
+        raise ValueError(f"{where}found {len(found)} columns, expected {len(names)}: {' '.join(names)}")
+    return found
+
+
+def field(record: object, key: str, kind: type[_T], where: str) -> _T:
+    """``record[key]``, checked to be a ``kind`` (a bool is no int); ValueError naming the field otherwise."""
+    if not isinstance(record, dict) or key not in record:
+        raise ValueError(f"{where}{key}: missing, expected {kind.__name__}")
+    value = record[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        found = "null" if value is None else type(value).__name__
+        raise ValueError(f"{where}{key}: found {found}, expected {kind.__name__}")
+    return value
+
+
+def text_field(record: object, key: str, where: str) -> str:
+    """``record[key]``, checked to be a string that is not blank."""
+    text = field(record, key, str, where)
+    if not text.strip():
+        raise ValueError(f"{where}{key}: found an empty text, expected some")
+    return text

@@ -1,0 +1,288 @@
+"""Data sets by name: a spec is ``KIND`` or ``KIND:LOCATION``, such as ``cldr`` or ``xquad-r:path/to/folder``.
+
+Each kind serves some of three purposes: a ratio study (pairs, dev set, test set), evaluation (a retrieval set) and
+training (pairs). Readers of files are imported when their kind is asked for. Cost: that of the reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pyhbt.data.types import PairSet, RetrievalSet, StudyData
+
+    Languages = Iterable[str] | None
+    StudyLoader = Callable[[str, Languages, Languages, Languages], StudyData]
+    RetrievalLoader = Callable[[str, Languages, str], RetrievalSet]
+    TrainLoader = Callable[[str, Languages, "int | None"], PairSet]
+
+Purpose = Literal["study", "evaluation", "training"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataKind:
+    """One kind of data set: what its location means, and the loaders of the purposes it serves (None: not served)."""
+
+    name: str
+    location: Literal["none", "folder", "path", "source"]
+    about: str
+    study: StudyLoader | None = None
+    retrieval: RetrievalLoader | None = None
+    train: TrainLoader | None = None
+
+    @property
+    def usage(self) -> str:
+        """How a spec of this kind is written: ``xquad-r:FOLDER``, ``mmarco[:SOURCE]``."""
+        place = self.location.upper()
+        return {"none": self.name, "source": f"{self.name}[:{place}]"}.get(
+            self.location, f"{self.name}:{place}"
+        )
+
+
+def load_study(
+    spec: str,
+    *,
+    languages: Languages = None,
+    low_resource: Languages = None,
+    zero_shot: Languages = None,
+) -> StudyData:
+    """Pairs to train on, a dev and a test set, for a ratio study.
+
+    ``languages`` are those to train on in full (default: all of the data), ``low_resource`` those trained on a few
+    items, ``zero_shot`` those evaluated alone; with ``languages`` given, other languages are left out. A list of
+    the latter two at None means the data set's own choice (``cldr`` and ``afriqa`` have one).
+
+    Raises ValueError for an unknown kind, a kind that cannot serve a study, or malformed data; FileNotFoundError
+    for a missing folder or file.
+    """
+    kind, location = _parse(spec)
+    if kind.study is None:
+        _refuse(spec, kind, "study")
+    if languages is not None and not isinstance(languages, str):
+        languages = dict.fromkeys((*languages, *(low_resource or ()), *(zero_shot or ())))
+    return kind.study(location, languages, low_resource, zero_shot)
+
+
+def load_retrieval(spec: str, *, languages: Languages = None, split: str = "test") -> RetrievalSet:
+    """Queries, corpus and qrels of one split for evaluation; raises as :func:`load_study` does.
+
+    ``xquad-r`` and ``mlqa-r`` are published as one split each: ``test`` is all of it (a study's own test set is the
+    articles that it does not train on).
+    """
+    kind, location = _parse(spec)
+    if kind.retrieval is None:
+        _refuse(spec, kind, "evaluation")
+    return kind.retrieval(location, languages, split)
+
+
+def load_train(spec: str, *, languages: Languages = None, limit: int | None = None) -> PairSet:
+    """Training pairs; raises as :func:`load_study` does.
+
+    ``limit`` takes a slice of ``mmarco`` (triples a language) and ``miracl`` (queries a language), and the first
+    rows of a file of pairs; kinds that come as a whole refuse it with ValueError.
+    """
+    kind, location = _parse(spec)
+    if kind.train is None:
+        _refuse(spec, kind, "training")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: found {limit}, expected >= 1 or None")
+    return kind.train(location, languages, limit)
+
+
+def _parse(spec: str) -> tuple[DataKind, str]:
+    name, colon, location = spec.partition(":")
+    if name not in KINDS:
+        known = ", ".join(kind.usage for kind in KINDS.values())
+        raise ValueError(f"data: found kind {name!r} in {spec!r}, expected one of {known}")
+    kind = KINDS[name]
+    if kind.location == "none" and colon:
+        raise ValueError(f"data: found {spec!r}, expected {kind.usage!r} without a location")
+    if kind.location in ("folder", "path"):
+        if not location:
+            raise ValueError(f"data: found {spec!r}, expected {kind.usage}")
+        path = Path(location)
+        if kind.location == "folder" and path.exists() and not path.is_dir():
+            raise ValueError(f"data: {location} in {spec!r} is a file, expected a folder")
+        if not path.exists():
+            raise FileNotFoundError(f"data: {location} in {spec!r} does not exist, expected {kind.usage}")
+    return kind, location
+
+
+def _refuse(spec: str, kind: DataKind, purpose: Purpose) -> NoReturn:
+    served = {"study": kind.study, "evaluation": kind.retrieval, "training": kind.train}
+    can = " and ".join(name for name, loader in served.items() if loader is not None)
+    raise ValueError(f"data: {spec!r} cannot serve {purpose}; {kind.usage} serves {can}")
+
+
+def _whole(kind: str, limit: int | None) -> None:
+    if limit is not None:
+        raise ValueError(f"limit: found {limit}, expected None: {kind} is loaded whole")
+
+
+def _cldr_study(_: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
+    from pyhbt.data.cldr import load_cldr
+
+    return load_cldr(languages=languages, low_resource=low, zero_shot=zero)
+
+
+def _cldr_retrieval(_: str, languages: Languages, split: str) -> RetrievalSet:
+    if split not in ("dev", "test"):
+        raise ValueError(f"split: found {split!r}, expected 'dev' or 'test'")
+    study = _cldr_study("", languages, None, None)
+    return study.dev if split == "dev" else study.test
+
+
+def _cldr_train(_: str, languages: Languages, limit: int | None) -> PairSet:
+    _whole("cldr", limit)
+    return _cldr_study("", languages, None, None).train
+
+
+def _lareqa(name: str, about: str) -> DataKind:
+    from pyhbt.data import lareqa
+
+    def study(location: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
+        return lareqa.load_lareqa_study(
+            location, languages=languages, low_resource=low, zero_shot=zero, name=name
+        )
+
+    def retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+        if split != "test":
+            raise ValueError(f"split: found {split!r}, expected 'test': {name} has no other")
+        return lareqa.load_lareqa(location, languages=languages, name=name)
+
+    def train(location: str, languages: Languages, limit: int | None) -> PairSet:
+        _whole(name, limit)
+        return study(location, languages, None, None).train
+
+    return DataKind(name, "folder", about, study, retrieval, train)
+
+
+def _afriqa_study(location: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
+    from pyhbt.data.afriqa import load_afriqa_study
+
+    return load_afriqa_study(location, languages=languages, low_resource=low, zero_shot=zero)
+
+
+def _afriqa_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+    from pyhbt.data.afriqa import load_afriqa
+
+    return load_afriqa(location, languages=languages, split=split)
+
+
+def _afriqa_train(location: str, languages: Languages, limit: int | None) -> PairSet:
+    _whole("afriqa", limit)
+    return _afriqa_study(location, languages, None, None).train
+
+
+def _own_study(suffix: str) -> StudyLoader:
+    def study(location: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
+        from pyhbt.data.pairs import load_folder_study
+
+        if not Path(location).is_dir():
+            raise ValueError(
+                f"data: {location} is a file of pairs, which serves training; a study needs a folder with "
+                f"train.{suffix}, dev/ and test/"
+            )
+        return load_folder_study(
+            location, train=f"train.{suffix}", languages=languages, low_resource=low, zero_shot=zero
+        )
+
+    return study
+
+
+def _own_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+    from pyhbt.data.beir import load_beir
+
+    folder = Path(location)
+    if not folder.is_dir():
+        raise ValueError(
+            f"data: {location} is a file of pairs, which serves training; evaluation needs a folder with {split}/"
+        )
+    return load_beir(folder / split, split=split, languages=languages)
+
+
+def _own_train(suffix: str) -> TrainLoader:
+    def train(location: str, languages: Languages, limit: int | None) -> PairSet:
+        from pyhbt.data.pairs import load_pairs
+
+        path = Path(location)
+        return load_pairs(
+            path / f"train.{suffix}" if path.is_dir() else path, languages=languages, limit=limit
+        )
+
+    return train
+
+
+def _beir_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+    from pyhbt.data.beir import load_beir
+
+    return load_beir(location, split=split, languages=languages)
+
+
+def _mmarco_train(location: str, languages: Languages, limit: int | None) -> PairSet:
+    from pyhbt.data.mmarco import load_mmarco
+
+    return load_mmarco(location or None, languages=languages, limit=limit)
+
+
+def _miracl_train(location: str, languages: Languages, limit: int | None) -> PairSet:
+    from pyhbt.data.miracl import load_miracl_pairs
+
+    return load_miracl_pairs(location or None, languages=languages, limit=limit)
+
+
+def _miracl_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+    from pyhbt.data.miracl import load_miracl
+
+    # MIRACL publishes no answers to its test queries: its dev split is what everyone reports.
+    return load_miracl(location or None, languages=languages, split="dev" if split == "test" else split)
+
+
+KINDS: dict[str, DataKind] = {
+    kind.name: kind
+    for kind in (
+        DataKind(
+            "cldr",
+            "none",
+            "embedded: entities of the Unicode CLDR in 46 languages",
+            _cldr_study,
+            _cldr_retrieval,
+            _cldr_train,
+        ),
+        _lareqa("xquad-r", "LAReQA XQuAD-R: a folder of LANGUAGE.json"),
+        _lareqa("mlqa-r", "LAReQA MLQA-R: a folder of LANGUAGE.json"),
+        DataKind(
+            "afriqa",
+            "folder",
+            "AfriQA: African-language questions, English or French passages",
+            _afriqa_study,
+            _afriqa_retrieval,
+            _afriqa_train,
+        ),
+        *(
+            DataKind(
+                suffix,
+                "path",
+                f"own data: a .{suffix} file of pairs, or a folder with train.{suffix}, dev/, test/",
+                _own_study(suffix),
+                _own_retrieval,
+                _own_train(suffix),
+            )
+            for suffix in ("jsonl", "parquet", "csv")
+        ),
+        DataKind("beir", "folder", "corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv", None, _beir_retrieval),
+        DataKind("mmarco", "source", "mMARCO: a hub id or a folder of its files", train=_mmarco_train),
+        DataKind(
+            "miracl",
+            "source",
+            "MIRACL: a hub id or a folder of its files",
+            None,
+            _miracl_retrieval,
+            _miracl_train,
+        ),
+    )
+}

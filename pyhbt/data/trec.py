@@ -1,0 +1,150 @@
+"""TREC files: runs (``qid Q0 docid rank score tag``) and qrels (``qid 0 docid relevance``).
+
+A run maps query id -> passage id -> score; qrels map query id -> passage id -> relevance. Both are the nested
+dictionaries that pytrec_eval, ranx and ir_measures take. Files are written under a temporary name, then moved into
+place. O(n log n) in the entries of a query.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from pyhbt.data.records import columns, read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+Run: TypeAlias = dict[str, dict[str, float]]
+Qrels: TypeAlias = dict[str, dict[str, int]]
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def write_run(
+    path: str | os.PathLike[str], run: Mapping[str, Mapping[str, float]], tag: str = "pyhbt"
+) -> None:
+    """Writes a run; passages go by falling score, those of equal score in the order in which ``run`` holds them.
+
+    A score reads back as the same float64. Only ties are touched: evaluators would order them by passage id, so a
+    passage that does not score below its predecessor's written score is written one float32 step below it, which
+    keeps the ranking strict even for evaluators that hold scores in float32. Raises ValueError for a score that is
+    not finite, and for an id or tag that is empty or holds white space.
+    """
+    _token("tag", tag)
+    _write(path, _run_lines(run, tag))
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Reads a run; a query's passages are ordered by falling score, ties by the file's rank.
+
+    Raises FileNotFoundError, or ValueError naming file, line and field for a malformed line or a repeated passage.
+    """
+    ranked: dict[str, dict[str, tuple[float, int]]] = {}
+    names = ("qid", "Q0", "docid", "rank", "score", "tag")
+    for where, line in read_lines(path):
+        query, _, passage, rank_text, score_text, _ = columns(where, line, names, separator=None)
+        entries = ranked.setdefault(query, {})
+        if passage in entries:
+            raise ValueError(f"{where}docid: {passage!r} a second time for query {query!r}")
+        entries[passage] = (_number(where, "score", score_text), _integer(where, "rank", rank_text))
+    return {
+        query: {
+            passage: score
+            for passage, (score, _) in sorted(entries.items(), key=lambda entry: (-entry[1][0], entry[1][1]))
+        }
+        for query, entries in ranked.items()
+    }
+
+
+def write_qrels(path: str | os.PathLike[str], qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Writes qrels in the order given; ValueError for an id that is empty or holds white space."""
+    _write(
+        path,
+        (
+            f"{_token('query id', query)} 0 {_token('passage id', passage)} {int(relevance)}"
+            for query, judged in qrels.items()
+            for passage, relevance in judged.items()
+        ),
+    )
+
+
+def read_qrels(path: str | os.PathLike[str]) -> Qrels:
+    """Reads qrels; raises as :func:`read_run` does."""
+    qrels: Qrels = {}
+    for where, line in read_lines(path):
+        query, _, passage, relevance = columns(
+            where, line, ("qid", "0", "docid", "relevance"), separator=None
+        )
+        judged = qrels.setdefault(query, {})
+        if passage in judged:
+            raise ValueError(f"{where}docid: {passage!r} a second time for query {query!r}")
+        judged[passage] = _integer(where, "relevance", relevance)
+    return qrels
+
+
+def _run_lines(run: Mapping[str, Mapping[str, float]], tag: str) -> Iterator[str]:
+    for query, scores in run.items():
+        _token("query id", query)
+        for passage, score in scores.items():
+            _token("passage id", passage)
+            if not math.isfinite(score):
+                raise ValueError(
+                    f"score: found {score} for {query!r} and {passage!r}, expected a finite number"
+                )
+        written = math.inf
+        # Sorting is stable in reverse too: ties keep their order.
+        ranking = sorted(scores.items(), key=lambda entry: entry[1], reverse=True)
+        for rank, (passage, score) in enumerate(ranking, start=1):
+            written = float(score) if score < written else _just_below(written)
+            yield f"{query} Q0 {passage} {rank} {written!r} {tag}"
+
+
+def _just_below(score: float) -> float:
+    """The largest float32 below ``score``, or the largest float64 where float32 ends."""
+    if abs(score) >= _FLOAT32_MAX:
+        return math.nextafter(score, -math.inf)
+    rounded = np.float32(score)
+    if float(rounded) >= score:
+        rounded = np.nextafter(rounded, np.float32(-np.inf))
+    return float(rounded)
+
+
+def _token(name: str, text: str) -> str:
+    if not text or len(text.split()) != 1 or text.split()[0] != text:
+        raise ValueError(f"{name}: found {text!r}, expected a string without white space")
+    return text
+
+
+def _number(where: str, name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}{name}: found {text!r}, expected a finite number")
+    return value
+
+
+def _integer(where: str, name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{where}{name}: found {text!r}, expected an integer") from None
+
+
+def _write(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

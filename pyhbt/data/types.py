@@ -1,0 +1,251 @@
+"""Training pairs and retrieval sets: the two shapes of data that everything else speaks.
+
+``PairSet`` holds training pairs by column, each distinct text once, so that a parallel corpus in L languages
+costs L texts and L * L integers an item rather than L * L strings. ``RetrievalSet`` holds queries, corpus and
+relevance judgements of an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tier = Literal["seen", "low-resource", "zero-shot"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+def scarcer(first: Tier, second: Tier) -> Tier:
+    """The tier of a language pair: that of its scarcer language."""
+    return TIERS[max(TIERS.index(first), TIERS.index(second))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One training example: a query, a passage that answers it, and passages that do not.
+
+    ``group`` names the content of the passage: translations of one passage share it, and a passage is never
+    used as a negative of a query of its own group.
+    """
+
+    query: str
+    passage: str
+    query_lang: str
+    passage_lang: str
+    group: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelItem:
+    """One question and its answer in several languages.
+
+    Any query language may be paired with any passage language.
+    """
+
+    group: str
+    queries: Mapping[str, str]
+    passages: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet(Sequence[Pair]):
+    """Training pairs by column. Build one with :meth:`from_pairs` or :meth:`from_parallel`.
+
+    ``queries`` and ``passages`` hold the distinct texts. The arrays, all int64 of shape (num_pairs,), point into
+    them: ``query_index``, ``passage_index``; ``query_langs`` and ``passage_langs`` into ``languages``; ``groups``
+    into ``group_names``. ``negatives`` maps a pair's position to positions in ``passages``.
+    """
+
+    queries: tuple[str, ...]
+    passages: tuple[str, ...]
+    languages: tuple[str, ...]
+    group_names: tuple[str, ...]
+    query_index: NDArray[np.int64]
+    passage_index: NDArray[np.int64]
+    query_langs: NDArray[np.int64]
+    passage_langs: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    negatives: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[Pair]) -> PairSet:
+        """Columns of ``pairs``, in their order; O(total text)."""
+        queries, passages, languages, groups = _Index(), _Index(), _Index(), _Index()
+        rows: list[tuple[int, int, int, int, int]] = []
+        negatives: dict[int, tuple[int, ...]] = {}
+        for pair in pairs:
+            if pair.negatives:
+                negatives[len(rows)] = tuple(passages.add(text) for text in pair.negatives)
+            rows.append(
+                (
+                    queries.add(pair.query),
+                    passages.add(pair.passage),
+                    languages.add(pair.query_lang),
+                    languages.add(pair.passage_lang),
+                    groups.add(pair.group),
+                )
+            )
+        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
+        return cls._from_table(queries, passages, languages, groups, table, negatives)
+
+    @classmethod
+    def from_parallel(cls, items: Iterable[ParallelItem]) -> PairSet:
+        """Every query language of an item with every passage language of it; O(total text + pairs)."""
+        queries, passages, languages, groups = _Index(), _Index(), _Index(), _Index()
+        blocks: list[NDArray[np.int64]] = []
+        for item in items:
+            group = groups.add(item.group)
+            query_side = [(queries.add(text), languages.add(lang)) for lang, text in item.queries.items()]
+            passage_side = [(passages.add(text), languages.add(lang)) for lang, text in item.passages.items()]
+            if not query_side or not passage_side:
+                continue
+            query_columns = np.repeat(np.array(query_side, dtype=np.int64), len(passage_side), axis=0)
+            passage_columns = np.tile(np.array(passage_side, dtype=np.int64), (len(query_side), 1))
+            block = np.empty((len(query_columns), 5), dtype=np.int64)
+            block[:, 0], block[:, 2] = query_columns.T
+            block[:, 1], block[:, 3] = passage_columns.T
+            block[:, 4] = group
+            blocks.append(block)
+        table = np.concatenate(blocks) if blocks else np.empty((0, 5), dtype=np.int64)
+        return cls._from_table(queries, passages, languages, groups, table, {})
+
+    @classmethod
+    def _from_table(
+        cls,
+        queries: _Index,
+        passages: _Index,
+        languages: _Index,
+        groups: _Index,
+        table: NDArray[np.int64],
+        negatives: Mapping[int, tuple[int, ...]],
+    ) -> PairSet:
+        """Columns of ``table`` (num_pairs, 5): query, passage, query language, passage language, group."""
+        query_index, passage_index, query_langs, passage_langs, group_index = np.ascontiguousarray(table.T)
+        return cls(
+            queries=queries.names,
+            passages=passages.names,
+            languages=languages.names,
+            group_names=groups.names,
+            query_index=query_index,
+            passage_index=passage_index,
+            query_langs=query_langs,
+            passage_langs=passage_langs,
+            groups=group_index,
+            negatives=negatives,
+        )
+
+    def __len__(self) -> int:
+        return len(self.query_index)
+
+    @overload
+    def __getitem__(self, position: int) -> Pair: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Pair]: ...
+    def __getitem__(self, position: int | slice) -> Pair | Sequence[Pair]:
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        position = range(len(self))[position]
+        return Pair(
+            query=self.queries[self.query_index[position]],
+            passage=self.passages[self.passage_index[position]],
+            query_lang=self.languages[self.query_langs[position]],
+            passage_lang=self.languages[self.passage_langs[position]],
+            group=self.group_names[self.groups[position]],
+            negatives=tuple(self.passages[i] for i in self.negatives.get(position, ())),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"PairSet({len(self):,} pairs, {len(self.group_names):,} groups, "
+            f"{len(self.languages)} languages: {' '.join(self.languages)})"
+        )
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Queries, a corpus, relevance judgements, and the resource tier of every language.
+
+    All ``query_*`` tuples have one entry a query, all ``passage_*`` tuples one a passage. ``query_groups``
+    names the question behind a query: its translations share it. ``qrels`` maps query id -> passage id ->
+    relevance (> 0 is relevant) over *all* languages of the corpus; the evaluation restricts it to the pool of
+    each setting.
+    """
+
+    name: str
+    query_ids: tuple[str, ...]
+    query_texts: tuple[str, ...]
+    query_langs: tuple[str, ...]
+    query_groups: tuple[str, ...]
+    passage_ids: tuple[str, ...]
+    passage_texts: tuple[str, ...]
+    passage_langs: tuple[str, ...]
+    qrels: Mapping[str, Mapping[str, int]]
+    tiers: Mapping[str, Tier]
+
+    def __post_init__(self) -> None:
+        for side in ("query", "passage"):
+            ids: tuple[str, ...] = getattr(self, f"{side}_ids")
+            if len(set(ids)) != len(ids):
+                raise ValueError(f"{side}_ids: {len(ids)} given, only {len(set(ids))} distinct")
+            columns = ("texts", "langs", "groups") if side == "query" else ("texts", "langs")
+            for column in columns:
+                found = len(getattr(self, f"{side}_{column}"))
+                if found != len(ids):
+                    raise ValueError(f"{side}_{column}: {found} entries, expected {len(ids)}")
+        unknown = self.qrels.keys() - set(self.query_ids)
+        if unknown:
+            raise ValueError(f"qrels: query {min(unknown)!r} is not among query_ids")
+        known = set(self.passage_ids)
+        for query, judged in self.qrels.items():
+            for passage in judged:
+                if passage not in known:
+                    raise ValueError(
+                        f"qrels: passage {passage!r} of query {query!r} is not among passage_ids"
+                    )
+        untiered = (set(self.query_langs) | set(self.passage_langs)) - self.tiers.keys()
+        if untiered:
+            raise ValueError(f"tiers: no tier for language {min(untiered)!r}")
+        for language, tier in self.tiers.items():
+            if tier not in TIERS:
+                raise ValueError(
+                    f"tiers: found {tier!r} for {language!r}, expected one of {', '.join(TIERS)}"
+                )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of queries or passages, sorted."""
+        return tuple(sorted(set(self.query_langs) | set(self.passage_langs)))
+
+    def __repr__(self) -> str:
+        return (
+            f"RetrievalSet({self.name!r}, {len(self.query_ids):,} queries, "
+            f"{len(self.passage_ids):,} passages, {len(self.languages)} languages: {' '.join(self.languages)})"
+        )
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What a ratio study needs: pairs to train on, a set for learning curves, a set for final figures."""
+
+    name: str
+    train: PairSet
+    dev: RetrievalSet
+    test: RetrievalSet
+
+
+class _Index:
+    """Distinct names in order of first sight."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, int] = {}
+
+    def add(self, name: str) -> int:
+        return self._positions.setdefault(name, len(self._positions))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._positions)

@@ -1,0 +1,214 @@
+"""XQuAD-R and MLQA-R: candidates, relevant sentences, the split by article, groups of training questions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyhbt.data.lareqa import load_lareqa, load_lareqa_study
+
+# Candidates a language and questions, as published with LAReQA.
+XQUAD_R = {"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244} | {
+    "ru": 1219,
+    "th": 852,
+    "tr": 1167,
+    "vi": 1209,
+    "zh": 1196,
+}
+
+
+def _paragraph(sentences: list[str], questions: dict[str, int]) -> dict[str, Any]:
+    """A paragraph of sentences joined by a space; questions map an id to where the answer starts."""
+    breaks, begin = [], 0
+    for sentence in sentences:
+        breaks.append([begin, begin + len(sentence)])
+        begin += len(sentence) + 1
+    return {
+        "context": " ".join(sentences) + "   ",
+        "sentences": sentences,
+        "sentence_breaks": breaks,
+        "qas": [
+            {"id": key, "question": f"  {key} \n what? ", "answers": [{"answer_start": start, "text": "x"}]}
+            for key, start in questions.items()
+        ],
+    }
+
+
+def _write(folder: Path, language: str, articles: list[list[dict[str, Any]]]) -> None:
+    data = [{"title": str(i), "paragraphs": paragraphs} for i, paragraphs in enumerate(articles)]
+    (folder / f"{language}.json").write_text(json.dumps({"data": data}), encoding="utf-8")
+
+
+def test_the_relevant_sentence_is_where_the_answer_starts(tmp_path: Path) -> None:
+    # "one two." spans 0-8, the gap is 8, "three." spans 9-15, and 17 lies past the last sentence.
+    questions = {"first": 0, "last of first": 7, "gap": 8, "second": 9, "past the end": 17}
+    _write(tmp_path, "en", [[_paragraph(["one two.", "three."], questions)]])
+    one = load_lareqa(tmp_path)
+    assert one.passage_ids == ("en:0:0:0", "en:0:0:1")
+    relevant = {query: list(judged) for query, judged in one.qrels.items()}
+    assert relevant == {
+        "en:first": ["en:0:0:0"],
+        "en:last of first": ["en:0:0:0"],
+        "en:gap": ["en:0:0:0"],
+        "en:second": ["en:0:0:1"],
+        "en:past the end": ["en:0:0:1"],
+    }
+    assert one.query_texts[0] == "first what?"
+
+
+def test_byte_order_marks_go_and_repeated_sentences_stay(tmp_path: Path) -> None:
+    _write(tmp_path, "th", [[_paragraph(["\ufeffa  b ", "a b", ""], {"p": 6, "q": 7})]])
+    one = load_lareqa(tmp_path)
+    assert one.passage_texts == ("a b", "a b", "")
+    # The mark counts in offsets: position 7 is the first letter of the second sentence.
+    assert list(one.qrels["th:p"]) == ["th:0:0:0"]
+    assert list(one.qrels["th:q"]) == ["th:0:0:1"]
+
+
+def test_questions_are_matched_over_languages_by_id(tmp_path: Path) -> None:
+    _write(tmp_path, "en", [[_paragraph(["a.", "b."], {"q1": 0, "q2": 3})]])
+    _write(tmp_path, "de", [[_paragraph(["x."], {})], [_paragraph(["c. d."], {"q2": 0})]])
+    one = load_lareqa(tmp_path, languages=["en", "de"])
+    assert one.query_ids == ("en:q1", "en:q2", "de:q2")
+    assert one.query_groups == ("q1", "q2", "q2")
+    assert one.qrels["en:q2"] == one.qrels["de:q2"] == {"en:0:0:1": 1, "de:1:0:0": 1}
+    assert one.qrels["en:q1"] == {"en:0:0:0": 1}
+    assert set(one.tiers.values()) == {"seen"}
+    assert load_lareqa(tmp_path, languages=["de"]).qrels == {"de:q2": {"de:1:0:0": 1}}
+
+
+def _small_study(folder: Path) -> None:
+    """Six articles; German holds them in another order, lacks one and cuts sentences otherwise."""
+    english = [
+        [_paragraph([f"s{i}a.", f"s{i}b."], {f"q{i}a": 0, f"q{i}b": 5, f"q{i}c": 6})] for i in range(6)
+    ]
+    german = [[_paragraph([f"t{i}a t{i}b."], {f"q{i}a": 0, f"q{i}b": 4})] for i in (5, 3, 2, 1, 0)]
+    _write(folder, "en", english)
+    _write(folder, "de", german)
+
+
+def test_a_study_splits_by_article_wherever_a_language_holds_it(tmp_path: Path) -> None:
+    _small_study(tmp_path)
+    study = load_lareqa_study(tmp_path, languages=["en", "de"])
+    train = {pair.query[:2] for pair in study.train}
+    assert train == {"q0", "q1", "q2", "q3"}
+    assert {group[:2] for group in study.dev.query_groups} == {"q4"}
+    assert {group[:2] for group in study.test.query_groups} == {"q5"}
+    assert study.test.passage_ids == ("en:5:0:0", "en:5:0:1", "de:0:0:0")
+    assert study.test.qrels["en:q5c"] == {"en:5:0:1": 1}
+
+
+def test_questions_of_one_sentence_in_any_language_share_a_group(tmp_path: Path) -> None:
+    _small_study(tmp_path)
+    # In English q0a is apart from q0b and q0c; the one German sentence joins them, zero-shot or not.
+    for zero_shot in ((), ("de",)):
+        study = load_lareqa_study(tmp_path, languages=["en", "de"], zero_shot=zero_shot)
+        groups = {pair.query.split()[0]: pair.group for pair in study.train}
+        assert groups["q0a"] == groups["q0b"] == groups["q0c"] != groups["q1a"]
+    alone = load_lareqa_study(tmp_path, languages=["en"])
+    groups = {pair.query.split()[0]: pair.group for pair in alone.train}
+    assert groups["q0a"] != groups["q0b"] == groups["q0c"]
+
+
+def test_scarce_languages_keep_few_questions_or_none(tmp_path: Path) -> None:
+    _small_study(tmp_path)
+    study = load_lareqa_study(tmp_path, languages=["en", "de"], low_resource=["de"], low_resource_items=2)
+    german = [pair for pair in study.train if pair.query_lang == pair.passage_lang == "de"]
+    assert len(german) == 2
+    assert study.dev.tiers == {"de": "low-resource", "en": "seen"}
+    study = load_lareqa_study(tmp_path, languages=["en", "de"], zero_shot=["de"])
+    assert set(study.train.languages) == {"en"}
+    assert "de" in study.test.query_langs
+
+
+def test_bad_folders_languages_and_tiers_raise(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing is not a folder"):
+        load_lareqa(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match=r"no LANGUAGE\.json"):
+        load_lareqa(tmp_path)
+    _write(tmp_path, "en", [[_paragraph(["a."], {"q": 0})]])
+    with pytest.raises(ValueError, match="found 'fr', expected languages of"):
+        load_lareqa(tmp_path, languages=["fr"])
+    with pytest.raises(ValueError, match="no tier for language 'en'"):
+        load_lareqa(tmp_path, tiers={})
+    with pytest.raises(ValueError, match="1 articles"):
+        load_lareqa_study(tmp_path)
+    with pytest.raises(ValueError, match="no seen language"):
+        load_lareqa_study(tmp_path, zero_shot=["en"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("context", None, r"en\.json: data\[0\]\.paragraphs\[0\]\.context: found null, expected str"),
+        ("sentences", [], "sentences: expected one or more strings"),
+        ("sentence_breaks", [[0, 2], [3, 5]], "sentence_breaks: found 2 entries, expected 1"),
+        ("sentence_breaks", [[0]], r"sentence_breaks\[0\]: found \[0\]"),
+        ("qas", [{"id": "q", "question": "w"}], r"qas\[0\]\.answers: missing"),
+        ("qas", [{"id": "q", "question": "w", "answers": []}], r"qas\[0\]\.answers: found none"),
+        (
+            "qas",
+            [{"id": "q", "question": "w", "answers": [{"answer_start": 99}]}],
+            r"answers\[0\]\.answer_start: found 99",
+        ),
+        (
+            "qas",
+            [{"id": "q", "question": "w", "answers": [{"answer_start": True}]}],
+            "answer_start: found bool, expected int",
+        ),
+        (
+            "qas",
+            [{"id": "q", "question": "w", "answers": [{"answer_start": 0}]}] * 2,
+            "question id 'q' twice",
+        ),
+    ],
+)
+def test_malformed_files_are_named_to_the_field(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    _write(tmp_path, "en", [[_paragraph(["a."], {"q": 0}) | {key: value}]])
+    with pytest.raises(ValueError, match=message):
+        load_lareqa(tmp_path)
+
+
+def test_falling_breaks_and_text_that_is_no_json_raise(tmp_path: Path) -> None:
+    _write(tmp_path, "en", [[_paragraph(["a.", "b."], {}) | {"sentence_breaks": [[3, 5], [0, 2]]}]])
+    with pytest.raises(ValueError, match="begins at 0, before 3"):
+        load_lareqa(tmp_path)
+    (tmp_path / "en.json").write_text("{")
+    with pytest.raises(ValueError, match=r"en\.json: not UTF-8 JSON"):
+        load_lareqa(tmp_path)
+    (tmp_path / "en.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"en\.json: data: missing"):
+        load_lareqa(tmp_path)
+
+
+def test_xquad_r_has_the_published_counts(data_dir: Path) -> None:
+    one = load_lareqa(data_dir / "xquad-r", name="xquad-r")
+    assert Counter(one.passage_langs) == XQUAD_R
+    assert len(one.passage_ids) == 13_014
+    assert set(Counter(one.query_langs).values()) == {1190}
+    assert all(len(judged) == 11 for judged in one.qrels.values())
+    assert all(text == " ".join(text.split()) and text for text in one.passage_texts)
+    assert not any("\ufeff" in text for text in one.passage_texts)
+
+
+def test_xquad_r_study_follows_the_articles(data_dir: Path) -> None:
+    study = load_lareqa_study(data_dir / "xquad-r", low_resource=["th"], zero_shot=["el", "vi"])
+    articles = [
+        {int(passage.split(":")[1]) for passage in one.passage_ids} for one in (study.dev, study.test)
+    ]
+    assert articles == [set(range(32, 36)), set(range(36, 48))]
+    assert {"el", "vi"}.isdisjoint(study.train.languages)
+    train = study.train
+    thai = train.languages.index("th")
+    assert int(((train.query_langs == thai) & (train.passage_langs == thai)).sum()) == 48
+    assert not {pair.query for pair in train[::11]} & set(study.test.query_texts)
+    # Two questions whose answers are one sentence never meet as negatives, in any language.
+    groups: dict[int, int] = {}
+    for passage, group in zip(train.passage_index.tolist(), train.groups.tolist(), strict=True):
+        assert groups.setdefault(passage, group) == group
