@@ -1,0 +1,366 @@
+"""The ``pyhbt`` command: study, train, evaluate, encode, report, doctor.
+
+A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Hybrid batch training of multilingual dense retrievers: train on a mix of monolingual and cross-lingual "
+        "batches, and measure what the mix does. Start with: pyhbt study --quick"
+    ),
+)
+
+_DATA_HELP = (
+    "cldr (embedded), xquad-r:FOLDER, mlqa-r:FOLDER, afriqa:FOLDER, jsonl:PATH, parquet:PATH, beir:FOLDER, "
+    "mmarco[:SOURCE] or miracl[:SOURCE]."
+)
+_ENCODER_HELP = "ngram (embedded), a Hugging Face or sentence-transformers folder, or a hub name."
+_LANGUAGES_HELP = "Languages, comma-separated; by default all of the data."
+
+# click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+_QUICK_STEPS = 150
+
+DataOption = Annotated[str, typer.Option(help=_DATA_HELP)]
+EncoderOption = Annotated[str, typer.Option(help=_ENCODER_HELP)]
+LanguagesOption = Annotated[str | None, typer.Option(help=_LANGUAGES_HELP)]
+LowResourceOption = Annotated[
+    str | None,
+    typer.Option(help="Languages of which only a few training pairs are kept, comma-separated."),
+]
+ZeroShotOption = Annotated[
+    str | None, typer.Option(help="Languages evaluated but never trained on, comma-separated.")
+]
+BatchOption = Annotated[int | None, typer.Option(help="Pairs a batch.", min=1)]
+RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.")]
+TemperatureOption = Annotated[float | None, typer.Option(help="The loss divides scores by it.")]
+SymmetricOption = Annotated[
+    bool | None, typer.Option("--symmetric", help="Add the passage-to-query direction of the loss.")
+]
+LengthOption = Annotated[int | None, typer.Option(help="Tokens kept of a text.", min=1)]
+QueryPrefixOption = Annotated[
+    str | None, typer.Option(help="Put before queries; default: the encoder's own.")
+]
+PassagePrefixOption = Annotated[
+    str | None, typer.Option(help="Put before passages; default: the encoder's own.")
+]
+SamplingOption = Annotated[
+    str | None,
+    typer.Option(help="Draw languages uniformly (uniform), by size (size), or by size^A (a number)."),
+]
+CrossPairsOption = Annotated[
+    str | None, typer.Option(help="A cross-lingual batch has one language pair (single) or many (mixed).")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; default: torch's.", min=1)]
+
+
+@app.command()
+def study(
+    data: DataOption = "cldr",
+    encoder: EncoderOption = "ngram",
+    ratios: Annotated[
+        str | None,
+        typer.Option(
+            help="Cross-lingual ratios to compare, separated by commas; schedules such as linear:0:1 by spaces."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds for each ratio (3).", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps of each cell.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of results; an interrupted study goes on.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Three ratios, one seed, fewer steps.")] = False,
+    languages: LanguagesOption = None,
+    low_resource: LowResourceOption = None,
+    zero_shot: ZeroShotOption = None,
+    batch_size: BatchOption = None,
+    learning_rate: RateOption = None,
+    temperature: TemperatureOption = None,
+    symmetric: SymmetricOption = None,
+    language_sampling: SamplingOption = None,
+    cross_pairs: CrossPairsOption = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between points of the curve.", min=1)] = None,
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    threads: ThreadsOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another study in the folder.")
+    ] = False,
+) -> None:
+    """Train at several cross-lingual ratios and compare convergence, final quality and language bias."""
+    _set_threads(threads)
+    from pyhbt.data import load_study
+    from pyhbt.encoders import load_encoder
+    from pyhbt.report import summary_table, write_report
+    from pyhbt.results import load_results
+    from pyhbt.study import StudyConfig, run_study
+    from pyhbt.terminal import console, study_progress, table
+    from pyhbt.training import TrainingConfig
+
+    out = out or Path("pyhbt-study-quick" if quick else "pyhbt-study")
+    wanted: dict[str, Any] = {
+        "data": data,
+        "encoder": encoder,
+        "languages": _codes(languages),
+        "low_resource": _codes(low_resource),
+        "zero_shot": _codes(zero_shot),
+        "ratios": _ratios(ratios) if ratios else (0.0, 0.5, 1.0) if quick else None,
+        "seeds": tuple(range(seeds)) if seeds else (0,) if quick else None,
+        "eval_every": eval_every,
+        "max_length": max_length or _default_length(encoder),
+        "query_prefix": query_prefix,
+        "passage_prefix": passage_prefix,
+    }
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    with console.status("loading encoder and data"):
+        training = TrainingConfig.for_encoder(
+            load_encoder(encoder, max_length=max_length),
+            steps=steps or (_QUICK_STEPS if quick else None),
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            temperature=temperature,
+            symmetric=symmetric,
+            language_sampling=_sampling(language_sampling),
+            cross_pairs=cross_pairs,
+        )
+        config = StudyConfig(training, **wanted)
+        loaded = load_study(
+            data, languages=config.languages, low_resource=config.low_resource, zero_shot=config.zero_shot
+        )
+    console.print(
+        f"{loaded.name}: train {loaded.train}, dev {loaded.dev}, test {loaded.test}", highlight=False
+    )
+    with study_progress("cells") as observe:
+        run_study(config, loaded, out, command=_command(), overwrite=overwrite, observe=observe)
+    with console.status("writing the report"):
+        report_path = write_report(out)
+    summary = summary_table(load_results(out))
+    table("final scores on the test set, plain, mean over seeds", summary.columns, summary.rows)
+    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the trained encoder, its log and checkpoints.")],
+    data: DataOption = "cldr",
+    encoder: EncoderOption = "ngram",
+    ratio: Annotated[
+        str, typer.Option(help="Cross-lingual ratio, or a schedule such as linear:0:1.")
+    ] = "0.5",
+    seed: Annotated[int, typer.Option(help="Fixes the order of batches and dropout.", min=0)] = 0,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", min=1)] = None,
+    languages: LanguagesOption = None,
+    limit: Annotated[int | None, typer.Option(help="Keep at most this many training items.", min=1)] = None,
+    batch_size: BatchOption = None,
+    learning_rate: RateOption = None,
+    temperature: TemperatureOption = None,
+    symmetric: SymmetricOption = None,
+    language_sampling: SamplingOption = None,
+    cross_pairs: CrossPairsOption = None,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Train one encoder on hybrid batches and save it."""
+    _set_threads(threads)
+    from pyhbt.data import load_train
+    from pyhbt.encoders import load_encoder
+    from pyhbt.terminal import console
+    from pyhbt.training import TrainingConfig, train_encoder
+
+    model = load_encoder(
+        encoder,
+        seed=seed,
+        max_length=max_length or _default_length(encoder),
+        query_prefix=query_prefix,
+        passage_prefix=passage_prefix,
+    )
+    config = TrainingConfig.for_encoder(
+        model,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        temperature=temperature,
+        symmetric=symmetric,
+        language_sampling=_sampling(language_sampling),
+        cross_pairs=cross_pairs,
+    )
+    pairs = load_train(data, languages=_codes(languages), limit=limit)
+    console.print(f"{model.describe()}\ntraining on {pairs}\n{config}", highlight=False, soft_wrap=True)
+    saved = train_encoder(
+        model, pairs, config, out, ratio=ratio, seed=seed, save_every=save_every, resume=resume
+    )
+    console.print(f"encoder: {saved}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    encoder: EncoderOption,
+    data: DataOption = "cldr",
+    languages: LanguagesOption = None,
+    split: Annotated[str, typer.Option(help="Split to evaluate, where the data has several.")] = "test",
+    centring: Annotated[
+        str, typer.Option(help="Comma-separated list of none, passages, both: language means subtracted.")
+    ] = "none,both",
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated list of mAP, mAP@k, recall@k, nDCG@k, MRR, MRR@k.")
+    ] = "mAP,recall@1,recall@10,nDCG@10,MRR@10",
+    out: Annotated[
+        Path | None, typer.Option(help="Write all means, by language pair, to this JSONL.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Write the multilingual ranking to this TREC run file.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Write the judgements to this TREC qrels file.")] = None,
+    run_depth: Annotated[int, typer.Option(help="Passages of each query in the run.", min=1)] = 100,
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts encoded at a time.", min=1)] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Score an encoder in the monolingual, cross-lingual and multilingual setting, and its language bias."""
+    _set_threads(threads)
+    from pyhbt.centring import parse_centring
+    from pyhbt.data import load_retrieval
+    from pyhbt.encoders import load_encoder
+    from pyhbt.scoring import describe_centrings, score_encoder, write_scores
+    from pyhbt.terminal import console, evaluation_table
+
+    names = [name.strip() for name in metrics.split(",")]
+    loaded = load_retrieval(data, languages=_codes(languages), split=split)
+    model = load_encoder(
+        encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
+    )
+    console.print(f"{loaded}\nencoder {encoder}: {model.describe()}", highlight=False, soft_wrap=True)
+    evaluations = score_encoder(
+        model,
+        loaded,
+        metrics=names,
+        centrings=[parse_centring(name.strip()) for name in centring.split(",")],
+        batch_size=batch_size,
+        run=run,
+        run_depth=run_depth,
+        qrels=qrels,
+    )
+    evaluation_table(evaluations, names)
+    for line in describe_centrings(evaluations):
+        console.print(line, highlight=False)
+    if out:
+        write_scores(evaluations, out)
+
+
+@app.command()
+def encode(
+    texts: Annotated[Path, typer.Argument(help="UTF-8 file: one text a line, or .jsonl with a text field.")],
+    out: Annotated[Path, typer.Option(help="Write float32 vectors (texts, dim) to this .npy file.")],
+    encoder: EncoderOption = "ngram",
+    kind: Annotated[Literal["query", "passage"], typer.Option(help="Decides the prefix.")] = "passage",
+    field: Annotated[str, typer.Option(help="Field of a .jsonl line that holds the text.")] = "text",
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts encoded at a time.", min=1)] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Encode texts to unit vectors."""
+    _set_threads(threads)
+    from pyhbt.encoders import load_encoder
+    from pyhbt.scoring import encode_file
+    from pyhbt.terminal import console
+
+    model = load_encoder(
+        encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
+    )
+    shape = encode_file(model, texts, out, kind=kind, field=field, batch_size=batch_size)
+    console.print(f"{out}: float32 {shape}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
+) -> None:
+    """Write report.html and its plots anew from a study's results."""
+    from pyhbt.report import write_report
+
+    typer.echo(f"report: {write_report(study)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
+    from pyhbt.doctor import diagnose
+
+    for subject, finding in diagnose():
+        typer.echo(f"{subject:<22} {finding}")
+
+
+def main() -> None:
+    """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
+    try:
+        status = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _fail(error.format_message())
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if "PYHBT_TRACEBACK" in os.environ:
+            raise
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("pyhbt: interrupted", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"pyhbt: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _default_length(encoder: str) -> int | None:
+    """Tokens kept of a text in training: 128 of a transformer's, unless asked otherwise."""
+    return None if encoder == "ngram" else 128
+
+
+def _codes(text: str | None) -> tuple[str, ...] | None:
+    return tuple(code.strip() for code in text.split(",") if code.strip()) if text is not None else None
+
+
+def _ratios(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (text.split() if " " in text or ":" in text else text.split(",")) if part)
+
+
+def _sampling(text: str | None) -> float | str | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return text
+
+
+def _command() -> str:
+    return shlex.join(["pyhbt", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What the commands show: progress of trainings and studies, tables of scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pyhbt.evaluation import RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE, Evaluation
+from pyhbt.study import Observer
+from pyhbt.study import Progress as StudyProgress
+
+console = Console()
+
+
+@contextmanager
+def study_progress(title: str) -> Iterator[Observer]:
+    """A live display of a study: a bar over cells, one over steps, the last dev figures; a line a finished cell."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        cells = bars.add_task(title, total=None, note="")
+        steps = bars.add_task("", total=None, note="")
+        current: StudyProgress | None = None
+        started = time.monotonic()
+
+        def observe(progress: StudyProgress) -> None:
+            nonlocal current, started
+            if progress is not current:
+                current, started = progress, time.monotonic()
+            bars.update(cells, total=progress.cells, completed=progress.cell)
+            scores = progress.scores
+            note = "  ".join(
+                f"{setting[:5]} R@10 {scores[f'{setting} recall@10']:.3f}"
+                for setting in SETTINGS
+                if f"{setting} recall@10" in scores
+            )
+            bars.update(
+                steps,
+                description=f"ratio {progress.ratio} seed {progress.seed}",
+                total=progress.steps,
+                completed=progress.step,
+                note=note,
+            )
+            if progress.finished:
+                seconds = time.monotonic() - started
+                console.print(
+                    f"[{progress.cell + 1}/{progress.cells}] ratio {progress.ratio} seed {progress.seed}: "
+                    f"dev {note}  ({seconds:.0f} s)",
+                    highlight=False,
+                )
+                bars.update(cells, completed=progress.cell + 1)
+
+        yield observe
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned, the others are numbers."""
+    printed = Table(title=title, title_justify="left")
+    for place, name in enumerate(header):
+        printed.add_column(name, justify="left" if place == 0 else "right")
+    for row in rows:
+        printed.add_row(*row)
+    console.print(printed)
+
+
+def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> None:
+    """Macro means in percent, one row a setting and centring, and language bias."""
+    rows = []
+    for evaluation in evaluations:
+        for setting in SETTINGS:
+            values = [evaluation.macro(setting, metric) for metric in metrics]
+            if any(value == value for value in values):
+                rows.append(
+                    [
+                        f"{setting}, centring {evaluation.centring}",
+                        *(f"{100 * value:.2f}" for value in values),
+                    ]
+                )
+    table("macro means over languages or language pairs, x 100", ["setting", *metrics], rows)
+    for evaluation in evaluations:
+        distance = evaluation.macro("multilingual", RANK_DISTANCE)
+        same = evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE)
+        if distance == distance or same == same:
+            console.print(
+                f"language bias, centring {evaluation.centring}: rank distance {distance:,.1f}, "
+                f"top-1 in the query's language {100 * same:.1f} %",
+                highlight=False,
+            )

@@ -1,0 +1,131 @@
+"""The command line as a newcomer meets it, each command in a process of its own or in ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyhbt import cli
+from pyhbt.data.trec import read_qrels, read_run
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: Any
+) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of ``pyhbt ARGUMENTS``."""
+    monkeypatch.setattr(sys, "argv", ["pyhbt", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capsys.readouterr()
+    return int(stop.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def pyhbt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "report", "doctor"])
+def test_help(pyhbt: Any, command: str) -> None:
+    code, out, _ = pyhbt(command, "--help")
+    assert code == 0
+    assert "Usage:" in out
+    assert command in pyhbt("--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("study", "--bogus"), "No such option: --bogus"),
+        (("study", "--seeds", "none"), "'none' is not a valid integer"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("study", "--data", "bogus"), "bogus"),
+        (("study", "--data", "xquad-r:./nowhere"), "nowhere"),
+        (("study", "--ratios", "0,2"), "ratio: found 2"),
+        (("study", "--encoder", "./nowhere"), "encoder: ./nowhere is not a folder"),
+        (("evaluate",), "Missing option '--encoder'"),
+        (("evaluate", "--encoder", "ngram", "--metrics", "P@5"), "metric: found 'P@5'"),
+        (("encode", "./nowhere.txt", "--out", "x.npy"), "nowhere.txt"),
+        (("report", "./nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_give_one_line_and_code_2(
+    pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = pyhbt(*arguments)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("pyhbt: ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor(pyhbt: Any) -> None:
+    code, out, _ = pyhbt("doctor")
+    assert code == 0
+    for subject in ("pyhbt", "torch", "SIMD", "OpenMP", "threads", "CUDA"):
+        assert f"\n{subject} " in f"\n{out}"
+
+
+def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--languages", "de,en,fr", "--low-resource", "sw", "--zero-shot", "nl"]
+    options += ["--ratios", "0,1", "--seeds", "1", "--steps", "4", "--batch-size", "8", "--out", out]
+    code, shown, err = pyhbt("study", *options)
+    assert (code, err) == (0, "")
+    assert "report.html" in shown.replace("\n", "")
+    assert (out / "report.html").stat().st_size > 10_000
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert {row["tier"] for row in rows} == {"all", "seen", "low-resource", "zero-shot"}
+    assert {row["query_lang"] for row in rows} == {"*", "de", "en", "fr", "sw", "nl"}
+    config = json.loads((out / "config.json").read_text())
+    assert config["command"].startswith("pyhbt study --languages de,en,fr")
+    (out / "report.html").unlink()
+    assert pyhbt("study", *options)[0] == 0  # every cell is there
+    (out / "report.html").unlink()
+    assert pyhbt("report", out)[0] == 0
+    assert (out / "report.html").is_file()
+    code, _, err = pyhbt("study", *options, "--temperature", "0.1")
+    assert code == 2
+    assert "holds a study with training" in err
+
+
+def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    languages = ["--languages", "de,en"]
+    assert pyhbt("train", "--steps", "4", "--batch-size", "8", *languages, "--out", trained)[0] == 0
+    assert pyhbt("train", "--steps", "4", "--batch-size", "8", *languages, "--out", trained)[0] == 2
+    scores, ranking, judged = tmp_path / "scores.jsonl", tmp_path / "run.trec", tmp_path / "qrels.trec"
+    options = ["--out", scores, "--run", ranking, "--qrels", judged, "--run-depth", "5", *languages]
+    code, shown, _ = pyhbt("evaluate", "--encoder", trained / "encoder", *options)
+    assert code == 0
+    for phrase in (
+        "monolingual, centring none",
+        "multilingual, centring both",
+        "rank distance",
+        "the other half",
+    ):
+        assert phrase in " ".join(shown.split())
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert {row["centring"] for row in rows} == {"none", "both"}
+    run_of, qrels = read_run(ranking), read_qrels(judged)
+    assert run_of.keys() == qrels.keys()
+    assert {len(ranked) for ranked in run_of.values()} == {5}
+    texts = tmp_path / "texts.txt"
+    texts.write_text("eins\nzwei\n", encoding="utf-8")
+    assert pyhbt("encode", texts, "--encoder", trained / "encoder", "--out", tmp_path / "v.npy")[0] == 0
+    vectors = np.load(tmp_path / "v.npy")
+    assert vectors.shape[0] == 2
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text('{"text": "eins"}\n{"body": "zwei"}\n', encoding="utf-8")
+    code, _, err = pyhbt("encode", lines, "--encoder", trained / "encoder", "--out", tmp_path / "w.npy")
+    assert code == 2
+    assert "texts.jsonl:2: text" in err
+    assert not (tmp_path / "w.npy").exists()
