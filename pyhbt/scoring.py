@@ -34,8 +34,10 @@ def score_encoder(
     ``run`` gets the first ``run_depth`` passages of every query in the multilingual pool, not centred, in TREC
     format; ``qrels`` the judgements.
     """
+    evaluator = Evaluator(
+        data, metrics=metrics
+    )  # before the long part, so that a wrong metric is told at once
     queries, passages = encode_set(encoder, data, batch_size=batch_size, progress=True)
-    evaluator = Evaluator(data, metrics=metrics)
     evaluations = [evaluator.evaluate(queries, passages, centring=centring) for centring in centrings]
     if run is not None:
         scores, indices = search(queries, passages, run_depth)

@@ -80,13 +80,8 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
         for setting in SETTINGS:
             values = [evaluation.macro(setting, metric) for metric in metrics]
             if any(value == value for value in values):
-                rows.append(
-                    [
-                        f"{setting}, centring {evaluation.centring}",
-                        *(f"{100 * value:.2f}" for value in values),
-                    ]
-                )
-    table("macro means over languages or language pairs, x 100", ["setting", *metrics], rows)
+                rows.append([setting, evaluation.centring, *(f"{100 * value:.2f}" for value in values)])
+    table("macro means over languages or language pairs, x 100", ["setting", "centring", *metrics], rows)
     for evaluation in evaluations:
         distance = evaluation.macro("multilingual", RANK_DISTANCE)
         same = evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE)

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "pyhbt"
 
 # From the top; a module may import from its own layer's package and from any layer below.
 LAYERS = (
-    {"cli", "doctor"},
-    {"terminal"},
+    {"cli"},
+    {"terminal", "doctor"},
     {"study", "report", "scoring", "plots", "findings"},
     {"training", "evaluation", "results", "statistics"},
     {"trainer", "centring"},

@@ -94,7 +94,7 @@ class TransformerEncoder(Encoder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model_class = AutoModel._model_mapping.get(type(config), None)
         options: dict[str, Any] = {}
-        if model_class is not None and "add_pooling_layer" in inspect.signature(model_class).parameters:
+        if isinstance(model_class, type) and "add_pooling_layer" in inspect.signature(model_class).parameters:
             options["add_pooling_layer"] = False  # the pooler's output is never read
         model = AutoModel.from_pretrained(
             folder, trust_remote_code=False, dtype=torch.float32, use_safetensors=True, **options

@@ -1,0 +1,66 @@
+// Picks the table of inner loops, once, by cpuid or by the environment variable PYHBT_SIMD.
+#include <cstdlib>
+#include <stdexcept>
+
+#include "dispatch.h"
+
+namespace pyhbt::cpu {
+
+namespace portable {
+CpuKernels table(const char* name);
+}
+#if defined(PYHBT_HAVE_AVX2)
+namespace avx2 {
+CpuKernels table(const char* name);
+}
+#endif
+
+namespace {
+
+struct Level {
+  const char* name;
+  CpuKernels (*table)(const char* name);
+  bool (*supported)();
+};
+
+const Level kLevels[] = {
+    {"portable", portable::table, [] { return true; }},
+#if defined(PYHBT_HAVE_AVX2)
+    {"avx2", avx2::table, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+};
+
+CpuKernels choose() {
+  const char* wanted = std::getenv("PYHBT_SIMD");
+  if (wanted == nullptr || *wanted == '\0') {
+    const Level* best = &kLevels[0];
+    for (const Level& level : kLevels)
+      if (level.supported()) best = &level;
+    return best->table(best->name);
+  }
+  std::string names;
+  for (const Level& level : kLevels) {
+    if (std::string(wanted) == level.name) {
+      if (level.supported()) return level.table(level.name);
+      throw std::runtime_error("PYHBT_SIMD: found '" + std::string(wanted) +
+                               "', expected a level that this processor runs");
+    }
+    names += (names.empty() ? "" : ", ") + std::string(level.name);
+  }
+  throw std::runtime_error("PYHBT_SIMD: found '" + std::string(wanted) + "', expected one of " + names);
+}
+
+}  // namespace
+
+std::vector<std::string> compiled_levels() {
+  std::vector<std::string> names;
+  for (const Level& level : kLevels) names.emplace_back(level.name);
+  return names;
+}
+
+const CpuKernels& kernels() {
+  static const CpuKernels chosen = choose();
+  return chosen;
+}
+
+}  // namespace pyhbt::cpu

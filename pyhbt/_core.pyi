@@ -1,0 +1,57 @@
+"""Native CPU kernels: addresses and sizes in, results written to the given addresses. Use pyhbt.ops instead."""
+
+from typing import TypedDict
+
+class BuildInfo(TypedDict):
+    version: str
+    compiler: str
+    simd_compiled: list[str]
+    simd_in_use: str
+    openmp: bool
+    openmp_version: int | None
+    cuda: str
+
+def contrastive_loss(
+    queries: int,
+    passages: int,
+    positives: int,
+    row_weights: int,
+    query_groups: int,
+    passage_groups: int,
+    num_queries: int,
+    num_passages: int,
+    dim: int,
+    temperature: float,
+    symmetric: bool,
+    loss_rows: int,
+    grad_queries: int,
+    grad_passages: int,
+    threads: int,
+    /,
+) -> None: ...
+def search(
+    queries: int,
+    corpus: int,
+    num_queries: int,
+    num_passages: int,
+    dim: int,
+    k: int,
+    scores: int,
+    indices: int,
+    threads: int,
+    /,
+) -> None: ...
+def ranks(
+    queries: int,
+    corpus: int,
+    num_queries: int,
+    num_passages: int,
+    dim: int,
+    targets: int,
+    targets_per_query: int,
+    ranks: int,
+    threads: int,
+    /,
+) -> None: ...
+def fma_peak_gflops(threads: int) -> float: ...
+def build_info() -> BuildInfo: ...

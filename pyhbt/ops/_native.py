@@ -1,0 +1,38 @@
+"""The door to the native module.
+
+torch is imported first on purpose: the module's OpenMP threads must be those of the ``libgomp`` that torch has
+already loaded, since two thread pools in one process fight for the same cores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from pyhbt._core import BuildInfo
+
+try:
+    from pyhbt import _core
+except ImportError as error:
+    if "PYHBT_SIMD" in str(error):
+        raise
+    raise ImportError(
+        f"pyhbt._core: the native module cannot be loaded ({error}); build it with `pip install .` "
+        "in the source folder (a C++17 compiler is needed)"
+    ) from error
+
+__all__ = ["build_info", "core", "threads"]
+
+core = _core
+
+
+def threads() -> int:
+    """The number of threads that the kernels use: torch's."""
+    return torch.get_num_threads()
+
+
+def build_info() -> BuildInfo:
+    """How the native module was built and what it uses: version, compiler, instruction sets, OpenMP, CUDA."""
+    return _core.build_info()

@@ -1,0 +1,108 @@
+"""Slow twins of the operations, which read as their formulas; tests and benches hold the kernels against them.
+
+``contrastive_loss`` is differentiable torch on any device and also serves inputs that the native kernel does not
+take (see :func:`pyhbt.ops.contrastive_loss`); it stores the whole score matrix. ``search`` and ``ranks`` score every
+pair in float64 with the summation order that defines *the* score (docs/numerics.md): O(nq n d) time and memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+_LANES = 8
+
+
+def contrastive_loss(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    positives: torch.Tensor | None = None,
+    *,
+    temperature: float = 0.05,
+    symmetric: bool = False,
+    query_groups: torch.Tensor | None = None,
+    passage_groups: torch.Tensor | None = None,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    """The loss of :func:`pyhbt.ops.contrastive_loss`, from the full (n, m) score matrix, in at least float32."""
+    dtype = torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
+    if positives is None:
+        positives = torch.arange(queries.shape[0], device=queries.device)
+    present = positives >= 0
+    columns = positives.clamp(min=0)
+    if passages.shape[0] == 0:
+        rows = queries.new_zeros(queries.shape[0], dtype=dtype)
+        return _reduce(rows, present, reduction)
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = queries.to(dtype) @ passages.to(dtype).T / temperature
+    own = torch.nn.functional.one_hot(columns, passages.shape[0]).bool()
+    same_group = torch.zeros_like(own)
+    if query_groups is not None and passage_groups is not None:
+        same_group = (query_groups[:, None] == passage_groups) & (passage_groups >= 0)
+    positive = scores.gather(1, columns[:, None])
+    rows = _log1p_sum_exp(scores - positive, ~own & ~same_group)
+    if symmetric:
+        # Column i: the scores of every query with the positive of row i.
+        negatives = present[:, None] & ~same_group[:, columns]
+        negatives = negatives & ~torch.eye(len(columns), dtype=torch.bool, device=negatives.device)
+        rows = (rows + _log1p_sum_exp((scores[:, columns] - positive.T).T, negatives.T)) / 2
+    return _reduce(torch.where(present, rows, 0.0), present, reduction)
+
+
+def _log1p_sum_exp(differences: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """log(1 + sum of exp(difference) over the negatives), by row; the 1 is the positive itself."""
+    others = torch.logsumexp(differences.masked_fill(~negatives, -torch.inf), dim=1)
+    return torch.logaddexp(others, torch.zeros_like(others))
+
+
+def _reduce(rows: torch.Tensor, present: torch.Tensor, reduction: str) -> torch.Tensor:
+    if reduction == "none":
+        return rows
+    return rows.sum() if reduction == "sum" else rows.sum() / present.sum().clamp(min=1)
+
+
+def exact_scores(queries: npt.NDArray[Any], corpus: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """(nq, n) scores: lane l sums the products l, l + 8, l + 16, ...; then ((0+1)+(2+3)) + ((4+5)+(6+7))."""
+    dim = queries.shape[1]
+    padded = -dim % _LANES
+    left = np.pad(queries.astype(np.float64), ((0, 0), (0, padded)))
+    right = np.pad(corpus.astype(np.float64), ((0, 0), (0, padded)))
+    lanes = np.zeros((left.shape[0], right.shape[0], _LANES))
+    for start in range(0, dim, _LANES):
+        lanes += left[:, None, start : start + _LANES] * right[None, :, start : start + _LANES]
+    pairs = lanes[:, :, 0::2] + lanes[:, :, 1::2]
+    fours = pairs[:, :, 0::2] + pairs[:, :, 1::2]
+    total: npt.NDArray[np.float64] = fours[:, :, 0] + fours[:, :, 1]
+    return total
+
+
+def search(
+    queries: npt.NDArray[Any], corpus: npt.NDArray[Any], k: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The k best passages of each query: higher score first, then lower index; padded with (-inf, -1)."""
+    exact = exact_scores(queries, corpus)
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    indices = np.full((len(queries), k), -1, dtype=np.int64)
+    indices[:, : order.shape[1]] = order
+    with np.errstate(over="ignore"):
+        scores[:, : order.shape[1]] = np.take_along_axis(exact, order, axis=1)
+    return scores, indices
+
+
+def ranks(
+    queries: npt.NDArray[Any], corpus: npt.NDArray[Any], targets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """1 + the number of passages that come before each target; 0 where the target is -1."""
+    exact = exact_scores(queries, corpus)
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    result = np.zeros_like(columns)
+    for row, column in zip(*np.nonzero(columns >= 0), strict=True):
+        target = columns[row, column]
+        ahead = exact[row] > exact[row, target]
+        ties = exact[row, :target] == exact[row, target]
+        result[row, column] = 1 + int(ahead.sum()) + int(ties.sum())
+    return result.reshape(targets.shape)
