@@ -100,7 +100,7 @@ def study(
     ] = False,
 ) -> None:
     """Train at several cross-lingual ratios and compare convergence, final quality and language bias."""
-    _set_threads(threads)
+    _set_up(threads)
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
     from pyhbt.report import summary_table, write_report
@@ -177,7 +177,7 @@ def train(
     threads: ThreadsOption = None,
 ) -> None:
     """Train one encoder on hybrid batches and save it."""
-    _set_threads(threads)
+    _set_up(threads)
     from pyhbt.data import load_train
     from pyhbt.encoders import load_encoder
     from pyhbt.terminal import console
@@ -235,7 +235,7 @@ def evaluate(
     threads: ThreadsOption = None,
 ) -> None:
     """Score an encoder in the monolingual, cross-lingual and multilingual setting, and its language bias."""
-    _set_threads(threads)
+    _set_up(threads)
     from pyhbt.centring import parse_centring
     from pyhbt.data import load_retrieval
     from pyhbt.encoders import load_encoder
@@ -279,7 +279,7 @@ def encode(
     threads: ThreadsOption = None,
 ) -> None:
     """Encode texts to unit vectors."""
-    _set_threads(threads)
+    _set_up(threads)
     from pyhbt.encoders import load_encoder
     from pyhbt.scoring import encode_file
     from pyhbt.terminal import console
@@ -331,10 +331,13 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+def _set_up(threads: int | None) -> None:
+    """Threads as asked for; no progress bars of libraries between our own."""
+    import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if threads is not None:
         torch.set_num_threads(threads)
 
 

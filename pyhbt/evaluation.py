@@ -40,7 +40,8 @@ class Block:
     """Scores of the queries of one language against one pool.
 
     ``passage_lang`` is ``"*"`` in the multilingual setting. ``queries`` int64 (b,) are positions in the
-    retrieval set, ``values[metric]`` float64 (b,) their scores; NaN where a measure is undefined for a query.
+    retrieval set, ``values[metric]`` float64 (b,) their scores, NaN where a measure is undefined for a query;
+    ``means[metric]`` is the mean over the others, NaN if there are none.
     """
 
     setting: Setting
@@ -49,11 +50,7 @@ class Block:
     tier: Tier
     queries: NDArray[np.int64]
     values: Mapping[str, NDArray[np.float64]]
-
-    def mean(self, metric: str) -> float:
-        """Mean over the queries for which the measure is defined; NaN if there are none."""
-        defined = self.values[metric][~np.isnan(self.values[metric])]
-        return float(defined.mean()) if len(defined) else float("nan")
+    means: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -79,28 +76,28 @@ class Evaluation:
     def macro(self, setting: Setting, metric: str, tier: str = "all") -> float:
         """Macro mean over the languages or language pairs of a tier; NaN if it has none."""
         means = [
-            block.mean(metric)
+            block.means[metric]
             for block in self.blocks
-            if block.setting == setting and tier in ("all", block.tier) and metric in block.values
+            if block.setting == setting and tier in ("all", block.tier) and metric in block.means
         ]
-        defined = [mean for mean in means if not np.isnan(mean)]
-        return float(np.mean(defined)) if defined else float("nan")
+        return _mean_of_defined(np.array(means))
 
     def macro_means(self) -> Iterator[MeanScore]:
         """Macro means of every setting, tier and metric that the data has."""
         for setting in SETTINGS:
             present = [block for block in self.blocks if block.setting == setting]
-            for metric in dict.fromkeys(metric for block in present for metric in block.values):
+            tiers = np.array([block.tier for block in present])
+            for metric in present[0].means if present else ():
+                means = np.array([block.means[metric] for block in present])
                 for tier in ("all", *TIERS):
-                    value = self.macro(setting, metric, tier)
+                    value = _mean_of_defined(means if tier == "all" else means[tiers == tier])
                     if not np.isnan(value):
                         yield MeanScore(setting, ALL, ALL, tier, metric, value)
 
     def pair_means(self, metrics: Sequence[str] | None = None) -> Iterator[MeanScore]:
         """Mean of every language or language pair, for the metrics named or all."""
         for block in self.blocks:
-            for metric in block.values:
-                value = block.mean(metric)
+            for metric, value in block.means.items():
                 if (metrics is None or metric in metrics) and not np.isnan(value):
                     yield MeanScore(
                         block.setting, block.query_lang, block.passage_lang, block.tier, metric, value
@@ -220,21 +217,36 @@ class Evaluator:
                 same = self._passage_langs[best] == self._query_langs[asking]
                 values[TOP_1_SAME_LANGUAGE] = same.astype(np.float64)
         tiers = self.data.tiers
-        langs = self._query_langs[asking]
-        for query_lang in map(str, np.unique(langs)):
-            here = np.flatnonzero(langs == query_lang)
+        langs, code, counts = np.unique(self._query_langs[asking], return_inverse=True, return_counts=True)
+        means = {name: _means_by(code, value, len(langs)) for name, value in values.items()}
+        by_lang = np.argsort(code, kind="stable")  # slices of sorted arrays are views: blocks cost no copies
+        asking, values = asking[by_lang], {name: value[by_lang] for name, value in values.items()}
+        for number, (query_lang, end) in enumerate(zip(map(str, langs), np.cumsum(counts), strict=True)):
+            here = slice(end - counts[number], end)
+            setting: Setting = "monolingual" if pool.lang == query_lang else "cross-lingual"
             yield Block(
-                setting="multilingual"
-                if pool.lang == ALL
-                else "monolingual"
-                if pool.lang == query_lang
-                else "cross-lingual",
+                setting="multilingual" if pool.lang == ALL else setting,
                 query_lang=query_lang,
                 passage_lang=pool.lang,
                 tier=tiers[query_lang] if pool.lang == ALL else scarcer(tiers[query_lang], tiers[pool.lang]),
                 queries=asking[here],
                 values={name: value[here] for name, value in values.items()},
+                means={name: float(mean[number]) for name, mean in means.items()},
             )
+
+
+def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
+    """Mean of the values of each group that are not NaN, float64 (groups,); NaN for a group without any."""
+    defined = ~np.isnan(values)
+    sums = np.bincount(code[defined], weights=values[defined], minlength=groups)
+    counts = np.bincount(code[defined], minlength=groups)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(groups, np.nan), where=counts > 0)
+    return means
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def evaluate(

@@ -54,12 +54,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CENTRING_NAMES: Final = {"none": "plain", "both": "centred"}
-_SHORT: Final = {"monolingual": "mono", "cross-lingual": "cross", "multilingual": "multi",
-                 "low-resource": "low", "zero-shot": "zero"}  # fmt: skip
 
 
 class SummaryTable(NamedTuple):
-    """Text cells: ``columns`` headings (a line break parts setting and tier) and ``rows`` of equal length."""
+    """Text cells: headings and ``rows`` of equal length."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -106,27 +104,30 @@ class Picture:
 
 
 def summary_table(results: Results) -> SummaryTable:
-    """Final headline metric (recall@10 where measured), plain, by ratio, setting and tier; means over seeds.
+    """Final headline metric (recall@10 where measured) and rank distance, plain, a column for each ratio.
 
-    The setting heads the first column of its tiers alone, so that a ruled table stays within 100 columns.
+    Rows are setting and tier; values are means over seeds. Five ratios fit a terminal of 80 columns.
     """
-    metrics = headline_metrics(results)
-    rows = (
-        results.macro(split="test", centring="none", metric=metrics[0])
-        if metrics
-        else results.select(metric="")
-    )
-    columns = _setting_tiers(rows)
+    final = results.macro(split="test", centring="none")
+    headline = headline_metrics(results)[:1]
     body = []
-    for ratio in results.ratios:
-        means = (final_interval(rows, ratio, setting=setting, tier=tier).mean for setting, tier in columns)
-        body.append((ratio_label(ratio), *(number(mean).removeprefix("0") for mean in means)))
-    named = dict(reversed(columns))  # setting -> its first tier
-    heads = (
-        f"{_SHORT[setting] if tier == named[setting] else ''}\n{_SHORT.get(tier, tier)}"
-        for setting, tier in columns
-    )
-    return SummaryTable((f"ratio\n{metrics[0] if metrics else ''}".strip(), *heads), tuple(body))
+    for metric in (*headline, BIAS_METRICS[0]):
+        for setting, tier in _setting_tiers(final.select(metric=metric)):
+            if metric in headline or tier == "all":
+                means = [
+                    final_interval(final, ratio, metric=metric, setting=setting, tier=tier).mean
+                    for ratio in results.ratios
+                ]
+                name = setting if metric in headline else metric
+                body.append(
+                    (
+                        name,
+                        tier,
+                        *(f"{mean:,.0f}" if metric in BIAS_METRICS else number(mean) for mean in means),
+                    )
+                )
+    title = headline[0] if headline else ""
+    return SummaryTable((title, "tier", *(ratio_label(ratio) for ratio in results.ratios)), tuple(body))
 
 
 def write_report(out: Path) -> Path:

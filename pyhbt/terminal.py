@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -64,10 +65,10 @@ def study_progress(title: str) -> Iterator[Observer]:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is left-aligned, the others are numbers."""
-    printed = Table(title=title, title_justify="left")
+    """Print a table; the first column is left-aligned, the others to the right."""
+    printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(header):
-        printed.add_column(name, justify="left" if place == 0 else "right")
+        printed.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
         printed.add_row(*row)
     console.print(printed)
