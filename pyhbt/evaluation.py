@@ -15,24 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyhbt.centring import Centring, centre
-from pyhbt.data.types import TIERS, RetrievalSet, Tier, scarcer
+from pyhbt.data.types import RetrievalSet, Tier, scarcer
 from pyhbt.encoders import Encoder
 from pyhbt.metrics import measure, rank_distance
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
+from pyhbt.vocabulary import ALL_LANGUAGES, ALL_TIERS, RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE, Setting
 
-Setting = Literal["monolingual", "cross-lingual", "multilingual"]
-SETTINGS: tuple[Setting, ...] = get_args(Setting)
 DEFAULT_METRICS = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
-RANK_DISTANCE = "rank distance"
-TOP_1_SAME_LANGUAGE = "top-1 in query language"
-ALL = "*"
 
 
 @dataclass(frozen=True)
@@ -89,10 +84,10 @@ class Evaluation:
             tiers = np.array([block.tier for block in present])
             for metric in present[0].means if present else ():
                 means = np.array([block.means[metric] for block in present])
-                for tier in ("all", *TIERS):
+                for tier in ALL_TIERS:
                     value = _mean_of_defined(means if tier == "all" else means[tiers == tier])
                     if not np.isnan(value):
-                        yield MeanScore(setting, ALL, ALL, tier, metric, value)
+                        yield MeanScore(setting, ALL_LANGUAGES, ALL_LANGUAGES, tier, metric, value)
 
     def pair_means(self, metrics: Sequence[str] | None = None) -> Iterator[MeanScore]:
         """Mean of every language or language pair, for the metrics named or all."""
@@ -114,7 +109,7 @@ class Evaluation:
         of_query = np.array([number[group] for group in self.data.query_groups], dtype=np.int64)
         scores: dict[str, NDArray[np.float64]] = {}
         for setting in SETTINGS:
-            for tier in ("all", *TIERS):
+            for tier in ALL_TIERS:
                 chosen = [b for b in self.blocks if b.setting == setting and tier in ("all", b.tier)]
                 if not chosen:
                     continue
@@ -176,7 +171,7 @@ class Evaluator:
         if "multilingual" in settings:
             everything = np.arange(len(data.passage_ids))
             self._pools.append(
-                _Pool.of(ALL, everything, judgements, np.ones(len(data.query_ids), dtype=bool))
+                _Pool.of(ALL_LANGUAGES, everything, judgements, np.ones(len(data.query_ids), dtype=bool))
             )
 
     def evaluate(
@@ -209,7 +204,7 @@ class Evaluator:
         corpus = passages[pool.passages]
         found = exact_ranks(queries[asking], corpus, pool.targets)
         values = {name: score(found, pool.gains) for name, score in self._measures.items()}
-        if pool.lang == ALL:
+        if pool.lang == ALL_LANGUAGES:
             values[RANK_DISTANCE] = rank_distance(found, self._lang_codes[pool.targets])
             values[TOP_1_SAME_LANGUAGE] = np.zeros(len(asking))
             if len(asking):
@@ -225,10 +220,12 @@ class Evaluator:
             here = slice(end - counts[number], end)
             setting: Setting = "monolingual" if pool.lang == query_lang else "cross-lingual"
             yield Block(
-                setting="multilingual" if pool.lang == ALL else setting,
+                setting="multilingual" if pool.lang == ALL_LANGUAGES else setting,
                 query_lang=query_lang,
                 passage_lang=pool.lang,
-                tier=tiers[query_lang] if pool.lang == ALL else scarcer(tiers[query_lang], tiers[pool.lang]),
+                tier=tiers[query_lang]
+                if pool.lang == ALL_LANGUAGES
+                else scarcer(tiers[query_lang], tiers[pool.lang]),
                 queries=asking[here],
                 values={name: value[here] for name, value in values.items()},
                 means={name: float(mean[number]) for name, mean in means.items()},

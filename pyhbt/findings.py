@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pyhbt.results import ALL_TIERS, CENTRINGS, SETTINGS, Ratio, Results, UnitScores, ratio_label
+from pyhbt.results import Ratio, Results, UnitScores, ratio_label
 from pyhbt.statistics import (
     Interval,
     holm,
@@ -23,11 +23,11 @@ from pyhbt.statistics import (
     seed_interval,
     steps_to_reach,
 )
+from pyhbt.vocabulary import ALL_TIERS, BIAS_METRICS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-BIAS_METRICS: Final = ("rank distance", "top-1 in query language")
 NONE: Final = "\N{EN DASH}"  # printed where there is no figure
 SPACE: Final = "\N{NO-BREAK SPACE}"
 LEVEL: Final = 0.05  # of significance, after Holm
@@ -85,7 +85,7 @@ def number(value: float, metric: str = "") -> str:
     """A measurement in print: three decimals, or one for ranks; an en dash where there is none."""
     if math.isnan(value):
         return NONE
-    return f"{value:,.1f}" if metric == "rank distance" else f"{value:.3f}"
+    return f"{value:,.1f}" if metric == RANK_DISTANCE else f"{value:.3f}"
 
 
 def signed(value: float) -> str:
@@ -133,7 +133,7 @@ def compare_ratios(results: Results, scores: UnitScores, metrics: Iterable[str])
     pairs = compared_pairs(results.ratios)
     comparisons: list[Comparison] = []
     for metric in metrics:
-        for centring in CENTRINGS:
+        for centring in STUDY_CENTRINGS:
             for setting in SETTINGS:
                 family = [
                     _untested(scores, centring, setting, tier, metric, pair)
@@ -299,7 +299,7 @@ class _Tier:
     def _bias(self) -> str:
         clauses = []
         names = (
-            f"{BIAS_METRICS[0]} between translations",
+            f"{RANK_DISTANCE} between translations",
             "share of first passages in the query's own language",
         )
         for metric, name in zip(BIAS_METRICS, names, strict=True):
@@ -311,7 +311,7 @@ class _Tier:
     def _centring(self) -> str:
         plain, centred = (
             [self._final(r, "cross-lingual", self.metric, centring).mean for r in (self.reference, self.best)]
-            for centring in CENTRINGS
+            for centring in STUDY_CENTRINGS
         )
         if math.isnan(sum(plain) + sum(centred)):
             return ""

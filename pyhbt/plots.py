@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pyhbt.findings import convergence, final_interval
-from pyhbt.results import ALL_TIERS, CENTRINGS, Ratio, Results, ratio_label
+from pyhbt.results import Ratio, Results, ratio_label
+from pyhbt.vocabulary import ALL_TIERS, STUDY_CENTRINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,7 @@ def final_values(results: Results, setting: str, metric: str, theme: Theme) -> F
 
     def draw(axes: Axes, tier: str) -> None:
         for centring, colour, shift, style in zip(
-            CENTRINGS, (theme.plain, theme.centred), (-0.12, 0.12), ("-", "--"), strict=True
+            STUDY_CENTRINGS, (theme.plain, theme.centred), (-0.12, 0.12), ("-", "--"), strict=True
         ):
             where = {"tier": tier, "centring": centring, "setting": setting, "metric": metric}
             means = []
@@ -140,7 +141,7 @@ def final_values(results: Results, setting: str, metric: str, theme: Theme) -> F
 
     keys = {"plain": (theme.plain, "o", False), "centred": (theme.centred, "o", True)}
     shown = rows.distinct("centring")
-    present = {name: key for (name, key), c in zip(keys.items(), CENTRINGS, strict=True) if c in shown}
+    present = {name: key for (name, key), c in zip(keys.items(), STUDY_CENTRINGS, strict=True) if c in shown}
     return _facets(rows, title, "ratio (share of cross-lingual batches)", draw, present, theme)
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyhbt.files import write_atomically
 from pyhbt.findings import (
-    BIAS_METRICS,
     LEVEL,
     NONE,
     SHARE,
@@ -38,15 +37,13 @@ from pyhbt.findings import (
 )
 from pyhbt.plots import THEMES, Theme, final_values, learning_curves, pair_heat_map, png_bytes
 from pyhbt.results import (
-    ALL_TIERS,
-    CENTRINGS,
-    SETTINGS,
     Ratio,
     Results,
     load_results,
     load_unit_scores,
     ratio_label,
 )
+from pyhbt.vocabulary import ALL_TIERS, BIAS_METRICS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,7 +108,7 @@ def summary_table(results: Results) -> SummaryTable:
     final = results.macro(split="test", centring="none")
     headline = headline_metrics(results)[:1]
     body = []
-    for metric in (*headline, BIAS_METRICS[0]):
+    for metric in (*headline, RANK_DISTANCE):
         for setting, tier in _setting_tiers(final.select(metric=metric)):
             if metric in headline or tier == "all":
                 means = [
@@ -261,7 +258,7 @@ def _interval_rows(
     """A row for each ratio and centring; the best of a centring stands out where there are several ratios."""
     body: dict[tuple[Ratio, str], list[Cell]] = {}
     for where, lowest in zip(columns, lowest_best, strict=True):
-        for centring in CENTRINGS:
+        for centring in STUDY_CENTRINGS:
             intervals = {ratio: final_interval(rows, ratio, centring=centring, **where) for ratio in ratios}
             known = [interval.mean for interval in intervals.values() if not math.isnan(interval.mean)]
             best = (min(known) if lowest else max(known)) if len(known) > 1 else None
@@ -270,7 +267,7 @@ def _interval_rows(
                 note = "" if math.isnan(interval.low) else f"± {number(interval.half_width, metric)}"
                 cell = Cell(number(interval.mean, metric), note, interval.mean == best)
                 body.setdefault((ratio, centring), []).append(cell)
-    shown = [centring for centring in CENTRINGS if centring in rows.distinct("centring")]
+    shown = [centring for centring in STUDY_CENTRINGS if centring in rows.distinct("centring")]
     return tuple(
         Row(
             ratio_label(ratio) if centring == shown[0] else "",
@@ -301,7 +298,7 @@ def _bias_table(results: Results) -> Table:
     ]
     where = [{"tier": tier, "metric": metric} for metric, tier in columns]
     # The share in the query's language has no best end: both 0 and 1 are biased.
-    marked = [metric == "rank distance" for metric, _ in columns]
+    marked = [metric == RANK_DISTANCE for metric, _ in columns]
     body = _interval_rows(rows, results.ratios, where, marked)
     body = tuple(
         Row(

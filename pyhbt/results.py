@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from pyhbt.data.types import TIERS
+from pyhbt.vocabulary import ALL_TIERS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,18 +26,15 @@ if TYPE_CHECKING:
 
 Ratio: TypeAlias = float | str
 
-SETTINGS: Final = ("monolingual", "cross-lingual", "multilingual")
-ALL_TIERS: Final = ("all", *TIERS)
-CENTRINGS: Final = ("none", "both")
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "split": ("dev", "test"),
-    "centring": CENTRINGS,
+    "centring": STUDY_CENTRINGS,
     "setting": SETTINGS,
     "tier": ALL_TIERS,
 }
 _TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
 _CODED_KEYS: Final = ("ratio", "seed", "step", *_TEXT_KEYS)
-UNBOUNDED_METRICS: Final = ("rank distance",)
+UNBOUNDED_METRICS: Final = (RANK_DISTANCE,)
 
 
 def ratio_order(ratio: Ratio) -> tuple[bool, float, str]:

@@ -29,7 +29,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 import pyhbt
-from pyhbt.centring import CENTRINGS, DESCRIPTION, Centring
+from pyhbt.centring import DESCRIPTION
 from pyhbt.data import StudyData
 from pyhbt.data.types import PairSet
 from pyhbt.encoders import Encoder, load_encoder
@@ -39,6 +39,7 @@ from pyhbt.metrics import measure
 from pyhbt.ops._native import build_info
 from pyhbt.schedules import RatioSchedule
 from pyhbt.training import TrainingConfig
+from pyhbt.vocabulary import BIAS_METRICS, STUDY_CENTRINGS
 
 UNIT_METRICS = ("mAP", "recall@10")
 
@@ -64,7 +65,6 @@ class StudyConfig:
     query_prefix: str | None = None
     passage_prefix: str | None = None
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    centrings: tuple[Centring, ...] = ("none", "both")
 
     def __post_init__(self) -> None:
         labels = tuple(RatioSchedule.parse(ratio).label for ratio in self.ratios)
@@ -73,7 +73,7 @@ class StudyConfig:
             object.__setattr__(self, "eval_every", max(1, self.training.steps // 10))
         elif self.eval_every < 1:
             raise ValueError(f"eval_every: found {self.eval_every}, expected at least 1")
-        for name in ("ratios", "seeds", "centrings"):
+        for name in ("ratios", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name}: found {list(values)}, expected at least one, all different")
@@ -84,9 +84,6 @@ class StudyConfig:
             raise ValueError(
                 f"metrics: found {list(self.metrics)}, expected {', '.join(sorted(missing))} too"
             )
-        for centring in self.centrings:
-            if centring not in CENTRINGS:
-                raise ValueError(f"centrings: found {centring!r}, expected some of {', '.join(CENTRINGS)}")
 
     @property
     def cells(self) -> tuple[tuple[float | str, int], ...]:
@@ -179,7 +176,7 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
         for evaluation in _evaluations(config, encoder, sets.dev):
             means = list(evaluation.macro_means())
             rows.extend(_rows(progress, step, "dev", evaluation, means))
-            if evaluation.centring == config.centrings[0]:
+            if evaluation.centring == STUDY_CENTRINGS[0]:
                 progress.scores = {
                     f"{mean.setting} {mean.metric}": mean.value for mean in means if mean.tier == "all"
                 }
@@ -215,7 +212,7 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
     for evaluation in _evaluations(config, encoder, sets.test):
         means = [
             *evaluation.macro_means(),
-            *evaluation.pair_means((*UNIT_METRICS, *_bias_metrics(evaluation))),
+            *evaluation.pair_means((*UNIT_METRICS, *BIAS_METRICS)),
         ]
         rows.extend(_rows(progress, steps, "test", evaluation, means))
         groups, by_group = evaluation.group_scores(UNIT_METRICS)
@@ -230,16 +227,8 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
 def _evaluations(config: StudyConfig, encoder: Encoder, evaluator: Evaluator) -> Iterator[Evaluation]:
     """A set scored plain and centred, from one encoding."""
     queries, passages = encode_set(encoder, evaluator.data)
-    for centring in config.centrings:
+    for centring in STUDY_CENTRINGS:
         yield evaluator.evaluate(queries, passages, centring=centring)
-
-
-def _bias_metrics(evaluation: Evaluation) -> list[str]:
-    """Metrics of the multilingual setting alone."""
-    shared = {
-        metric for block in evaluation.blocks if block.setting != "multilingual" for metric in block.values
-    }
-    return [metric for block in evaluation.blocks[-1:] for metric in block.values if metric not in shared]
 
 
 def _rows(
@@ -288,7 +277,7 @@ def _claim(out: Path, config: StudyConfig, command: str, overwrite: bool) -> Non
         shutil.rmtree(out / "cells", ignore_errors=True)
         (out / "results.jsonl").unlink(missing_ok=True)
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    described = {name: DESCRIPTION[name] for name in config.centrings}
+    described = {name: DESCRIPTION[name] for name in STUDY_CENTRINGS}
     content = {"command": command, "config": wanted, "centring": described, "environment": environment()}
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pyhbt.evaluation import RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE, Evaluation
+from pyhbt.evaluation import Evaluation
 from pyhbt.study import Observer
 from pyhbt.study import Progress as StudyProgress
+from pyhbt.vocabulary import RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE
 
 console = Console()
 

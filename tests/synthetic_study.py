@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyhbt.data.types import TIERS, Tier, scarcer
-from pyhbt.results import SETTINGS
+from pyhbt.vocabulary import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,6 +20,7 @@ LAYERS = (
     {"trainer", "centring"},
     {"collate"},
     {"encoders", "sampling", "ops"},
+    {"vocabulary"},
     {"schedules", "metrics", "data"},
     {"files", "_core"},
 )

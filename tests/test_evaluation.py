@@ -11,8 +11,9 @@ import pytest
 
 from pyhbt.centring import centre
 from pyhbt.data.types import RetrievalSet
-from pyhbt.evaluation import RANK_DISTANCE, TOP_1_SAME_LANGUAGE, evaluate
+from pyhbt.evaluation import evaluate
 from pyhbt.metrics import measure
+from pyhbt.vocabulary import RANK_DISTANCE, TOP_1_SAME_LANGUAGE
 
 from .toy import retrieval_set
 

@@ -1,0 +1,19 @@
+"""Names that evaluation writes and the report reads: settings, tiers of means, measures of language bias."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from pyhbt.data.types import TIERS
+
+Setting = Literal["monolingual", "cross-lingual", "multilingual"]
+SETTINGS: Final[tuple[Setting, ...]] = get_args(Setting)
+
+ALL_TIERS: Final = ("all", *TIERS)
+ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a mean over all
+
+STUDY_CENTRINGS: Final = ("none", "both")  # every figure of a study is given plain and centred
+
+RANK_DISTANCE: Final = "rank distance"
+TOP_1_SAME_LANGUAGE: Final = "top-1 in query language"
+BIAS_METRICS: Final = (RANK_DISTANCE, TOP_1_SAME_LANGUAGE)
