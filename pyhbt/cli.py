@@ -9,9 +9,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from pyhbt.encoders import Encoder
 
 app = typer.Typer(
     add_completion=False,
@@ -119,14 +122,14 @@ def study(
         "ratios": _ratios(ratios) if ratios else (0.0, 0.5, 1.0) if quick else None,
         "seeds": tuple(range(seeds)) if seeds else (0,) if quick else None,
         "eval_every": eval_every,
-        "max_length": max_length or _default_length(encoder),
         "query_prefix": query_prefix,
         "passage_prefix": passage_prefix,
     }
-    wanted = {name: value for name, value in wanted.items() if value is not None}
     with console.status("loading encoder and data"):
+        model = load_encoder(encoder, max_length=max_length)
+        wanted["max_length"] = max_length or _training_length(model)
         training = TrainingConfig.for_encoder(
-            load_encoder(encoder, max_length=max_length),
+            model,
             steps=steps or (_QUICK_STEPS if quick else None),
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -135,7 +138,7 @@ def study(
             language_sampling=_sampling(language_sampling),
             cross_pairs=cross_pairs,
         )
-        config = StudyConfig(training, **wanted)
+        config = StudyConfig(training, **{name: value for name, value in wanted.items() if value is not None})
         loaded = load_study(
             data, languages=config.languages, low_resource=config.low_resource, zero_shot=config.zero_shot
         )
@@ -169,6 +172,9 @@ def train(
     symmetric: SymmetricOption = None,
     language_sampling: SamplingOption = None,
     cross_pairs: CrossPairsOption = None,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Score the data's dev set every so many steps, into the log.", min=1)
+    ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     max_length: LengthOption = None,
@@ -178,18 +184,20 @@ def train(
 ) -> None:
     """Train one encoder on hybrid batches and save it."""
     _set_up(threads)
-    from pyhbt.data import load_train
+    from pyhbt.data import load_study, load_train
     from pyhbt.encoders import load_encoder
+    from pyhbt.scoring import dev_scores
     from pyhbt.terminal import console
     from pyhbt.training import TrainingConfig, train_encoder
 
     model = load_encoder(
         encoder,
         seed=seed,
-        max_length=max_length or _default_length(encoder),
+        max_length=max_length,
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
     )
+    model.max_length = max_length or _training_length(model) or model.max_length
     config = TrainingConfig.for_encoder(
         model,
         steps=steps,
@@ -200,10 +208,20 @@ def train(
         language_sampling=_sampling(language_sampling),
         cross_pairs=cross_pairs,
     )
+    dev = load_study(data, languages=_codes(languages)).dev if eval_every else None
     pairs = load_train(data, languages=_codes(languages), limit=limit)
     console.print(f"{model.describe()}\ntraining on {pairs}\n{config}", highlight=False, soft_wrap=True)
     saved = train_encoder(
-        model, pairs, config, out, ratio=ratio, seed=seed, save_every=save_every, resume=resume
+        model,
+        pairs,
+        config,
+        out,
+        ratio=ratio,
+        seed=seed,
+        save_every=save_every,
+        resume=resume,
+        evaluate=dev_scores(dev) if dev else None,
+        eval_every=eval_every,
     )
     console.print(f"encoder: {saved}", highlight=False, soft_wrap=True)
 
@@ -341,9 +359,8 @@ def _set_up(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _default_length(encoder: str) -> int | None:
-    """Tokens kept of a text in training: 128 of a transformer's, unless asked otherwise."""
-    return None if encoder == "ngram" else 128
+def _training_length(model: Encoder) -> int | None:
+    return None if model.training_length is None else min(model.training_length, model.max_length)
 
 
 def _codes(text: str | None) -> tuple[str, ...] | None:

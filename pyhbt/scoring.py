@@ -16,6 +16,7 @@ from pyhbt.encoders import Encoder, TextKind
 from pyhbt.evaluation import DEFAULT_METRICS, Evaluation, Evaluator, encode_set
 from pyhbt.files import write_atomically
 from pyhbt.ops import search
+from pyhbt.trainer import Evaluate
 
 
 def score_encoder(
@@ -53,6 +54,18 @@ def score_encoder(
     if qrels is not None:
         write_qrels(qrels, data.qrels)
     return evaluations
+
+
+def dev_scores(data: RetrievalSet, metrics: Sequence[str] = ("mAP", "recall@10")) -> Evaluate:
+    """A trainer's ``evaluate`` callback: macro means of every setting on ``data``, plain."""
+    evaluator = Evaluator(data, metrics=metrics)
+
+    def measured(encoder: Encoder, step: int) -> dict[str, float]:
+        evaluation = evaluator.evaluate(*encode_set(encoder, data))
+        means = (mean for mean in evaluation.macro_means() if mean.tier == "all")
+        return {f"{mean.setting} {mean.metric}": mean.value for mean in means}
+
+    return measured
 
 
 def write_scores(evaluations: Sequence[Evaluation], path: Path) -> None:

@@ -114,11 +114,14 @@ def train_encoder(
     seed: int = 0,
     save_every: int = 500,
     resume: bool = False,
+    evaluate: Evaluate | None = None,
+    eval_every: int | None = None,
 ) -> Path:
     """Train ``encoder`` in place and save it to OUT/encoder, its log to OUT/train.jsonl; returns OUT/encoder.
 
     Checkpoints go to OUT/checkpoints every ``save_every`` steps, the last two are kept; ``resume`` goes on from
-    the last.
+    the last. ``evaluate`` is called every ``eval_every`` steps (None: a tenth of the training) and at the end;
+    what it returns goes to the log.
 
     Raises:
         FileExistsError: OUT/checkpoints holds checkpoints and ``resume`` is off.
@@ -140,8 +143,10 @@ def train_encoder(
         save_strategy="steps",
         save_steps=save_every,
         save_total_limit=2,
+        eval_strategy="no" if evaluate is None else "steps",
+        eval_steps=eval_every or max(1, config.steps // 10),
     )
-    trainer = config.trainer(encoder, arguments, pairs, ratio)
+    trainer = config.trainer(encoder, arguments, pairs, ratio, evaluate=evaluate)
     trainer.train(resume_from_checkpoint=last)
     encoder.save(out / "encoder")
     with write_atomically(out / "train.jsonl") as temporary:

@@ -13,6 +13,8 @@ import pytest
 from pyhbt import cli
 from pyhbt.data.trec import read_qrels, read_run
 
+from .toy import save_tiny_bert
+
 
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: Any
@@ -96,11 +98,31 @@ def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
     assert "holds a study with training" in err
 
 
+def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path) -> None:
+    """Its 64 positions are fewer than the 128 tokens that training keeps by default."""
+    encoder = save_tiny_bert(tmp_path / "bert")
+    languages = ["--languages", "de,en"]
+    options = ["--encoder", encoder, "--steps", "2", "--batch-size", "4", *languages]
+    assert pyhbt("train", *options, "--out", tmp_path / "trained")[0] == 0
+    code, shown, _ = pyhbt("evaluate", "--encoder", tmp_path / "trained/encoder", *languages)
+    assert code == 0
+    assert "at most 64 tokens, query prefix 'query: '" in shown
+    study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--out", tmp_path / "study"]
+    assert pyhbt("study", *options, *study)[0] == 0
+    config = json.loads((tmp_path / "study/config.json").read_text())["config"]
+    assert config["max_length"] == 64
+    assert config["ratios"] == [0.0, "linear:0:1"]
+    assert config["training"]["temperature"] == 0.02
+
+
 def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
     trained = tmp_path / "trained"
     languages = ["--languages", "de,en"]
-    assert pyhbt("train", "--steps", "4", "--batch-size", "8", *languages, "--out", trained)[0] == 0
-    assert pyhbt("train", "--steps", "4", "--batch-size", "8", *languages, "--out", trained)[0] == 2
+    options = ["--steps", "4", "--batch-size", "8", "--eval-every", "2", *languages]
+    assert pyhbt("train", *options, "--out", trained)[0] == 0
+    log = [json.loads(line) for line in (trained / "train.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log if "eval_cross-lingual recall@10" in row] == [2, 4]
+    assert pyhbt("train", *options, "--out", trained)[0] == 2
     scores, ranking, judged = tmp_path / "scores.jsonl", tmp_path / "run.trec", tmp_path / "qrels.trec"
     options = ["--out", scores, "--run", ranking, "--qrels", judged, "--run-depth", "5", *languages]
     code, shown, _ = pyhbt("evaluate", "--encoder", trained / "encoder", *options)

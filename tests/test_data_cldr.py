@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -13,6 +10,8 @@ import pytest
 from pyhbt.data.cldr import LANGUAGES, LOW_RESOURCE, SEEN, ZERO_SHOT, load_cldr, split_of
 from pyhbt.data.cldr_facts import Entity, Relations, entity_names, is_region, unambiguous
 from pyhbt.data.types import StudyData
+
+from .interpreter import run_python
 
 
 @pytest.fixture(scope="module")
@@ -169,16 +168,7 @@ print(digest.hexdigest())
 
 
 def test_the_set_does_not_depend_on_the_hash_seed(study: StudyData) -> None:
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", _DIGEST],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    }
+    digests = {run_python(_DIGEST, PYTHONHASHSEED=seed).stdout.strip() for seed in ("1", "2")}
     here = hashlib.sha256()
     here.update(repr((study.train.queries, study.train.passages, study.train.groups.tolist())).encode())
     here.update(repr((study.test.query_ids, study.test.query_texts, study.test.passage_texts)).encode())

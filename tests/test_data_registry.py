@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pyhbt.data import KINDS, load_retrieval, load_study, load_train
+
+from .interpreter import run_python
 
 
 def test_cldr_serves_every_purpose() -> None:
@@ -112,5 +112,5 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
         "package.__path__ = list(spec.submodule_search_locations); sys.modules['pyhbt'] = package;"
         "import pyhbt.data; print(sorted({'torch', 'datasets', 'pandas', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = run_python(code)
     assert done.stdout.strip() == "[]"

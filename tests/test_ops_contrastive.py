@@ -7,9 +7,6 @@ rounding error e of a score changes exp(score) by the factor 1 + e and scores re
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyhbt.ops import contrastive_loss, reference
+
+from .interpreter import run_python
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
 RECTANGLES = ((1, 33), (7, 9), (31, 129), (129, 31), (8, 300), (300, 517), (530, 270))
@@ -220,21 +219,14 @@ def test_instruction_sets_agree(tmp_path: Any) -> None:
     results = []
     for level in ("portable", ""):
         path = tmp_path / f"level-{level}.pt"
-        environment = {**os.environ, "PYHBT_SIMD": level}
-        subprocess.run([sys.executable, "-c", _LEVEL_PROGRAM, str(path)], env=environment, check=True)
+        run_python(_LEVEL_PROGRAM, path, PYHBT_SIMD=level)
         results.append(torch.load(path))
     for first, second in zip(*results, strict=True):
         assert relative_error(first, second.double()) <= ORDINARY
 
 
 def test_unknown_instruction_set_fails_the_import() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import pyhbt.ops"],
-        env={**os.environ, "PYHBT_SIMD": "sse9"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("import pyhbt.ops", check=False, PYHBT_SIMD="sse9")
     assert done.returncode != 0
     assert "ImportError: PYHBT_SIMD: found 'sse9', expected one of portable" in done.stderr
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
+
+from .interpreter import run_python
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
 Matrix = npt.NDArray[np.float32]
@@ -207,8 +206,7 @@ def test_instruction_sets_agree_bit_for_bit(tmp_path: Any) -> None:
     results = []
     for level in ("portable", ""):
         path = tmp_path / f"level-{level}.npz"
-        environment = {**os.environ, "PYHBT_SIMD": level}
-        subprocess.run([sys.executable, "-c", _LEVEL_PROGRAM, str(path)], env=environment, check=True)
+        run_python(_LEVEL_PROGRAM, path, PYHBT_SIMD=level)
         results.append(np.load(path))
     for name in ("scores", "indices", "ranks"):
         np.testing.assert_array_equal(results[0][name], results[1][name])

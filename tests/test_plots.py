@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +22,7 @@ from pyhbt.plots import (
     png_bytes,
 )
 from pyhbt.results import Results
+from tests.interpreter import run_python
 from tests.synthetic_study import HOSTILE, Study, rows
 
 
@@ -140,4 +139,4 @@ def test_matplotlib_and_torch_load_late() -> None:
     code = (
         "import sys, pyhbt.report; sys.exit(any(m in sys.modules for m in ('matplotlib', 'torch', 'jinja2')))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python(code)

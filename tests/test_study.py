@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from pyhbt.study import Progress, StudyConfig, cell_folder, run_study
 from pyhbt.training import TrainingConfig
 from pyhbt.vocabulary import STUDY_CENTRINGS
 
+from .interpreter import FOLDER, command, run_python
 from .toy import study_data
 
 TRAINING = TrainingConfig(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
@@ -160,8 +159,8 @@ def test_killed_and_started_again_gives_the_same_rows(
     finished: tuple[Path, list[Progress]], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    script = [sys.executable, "-c", textwrap.dedent(_KILLED), str(out), str(Path(__file__).parents[1])]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
+    script = _KILLED, out, Path(__file__).parents[1]
+    with subprocess.Popen(command(*script), cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.split() == ["2", "4"]:  # in the middle of the third cell
@@ -171,7 +170,7 @@ def test_killed_and_started_again_gives_the_same_rows(
     assert len(list((out / "cells").glob("ratio=*"))) == 2
     (out / "cells" / f".ratio=0.5,seed=1.{os.getpid()}.partial").mkdir()  # what a kill while writing leaves
     started = time.time()
-    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    run_python(*script)
     expected, _ = finished
     assert read_rows(out) == read_rows(expected)
     assert sorted(p.name for p in (out / "cells").iterdir()) == sorted(

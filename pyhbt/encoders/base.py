@@ -28,7 +28,10 @@ class Encoder(nn.Module, ABC):
     """Texts -> unit vectors of ``dim`` components."""
 
     dim: int
+    max_length: int
     default_batch_size = 64
+    training_length: int | None = None
+    """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
 
     @abstractmethod
     def token_ids(self, texts: Sequence[str], kind: TextKind) -> list[NDArray[np.int64]]:

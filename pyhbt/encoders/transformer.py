@@ -43,6 +43,8 @@ class TransformerEncoder(Encoder):
         dense: layers between pooling and normalisation (LaBSE has one).
     """
 
+    training_length = 128
+
     def __init__(
         self,
         model: Any,

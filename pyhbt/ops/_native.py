@@ -6,6 +6,7 @@ already loaded, since two thread pools in one process fight for the same cores.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,10 +19,17 @@ try:
 except ImportError as error:
     if "PYHBT_SIMD" in str(error):
         raise
-    raise ImportError(
-        f"pyhbt._core: the native module cannot be loaded ({error}); build it with `pip install .` "
-        "in the source folder (a C++17 compiler is needed)"
-    ) from error
+    folder = Path(__file__).parents[2]
+    if (folder / "CMakeLists.txt").is_file():
+        advice = (
+            f"{folder} is the source tree: start Python in another folder to get the installed package, "
+            "or install this one in place with `pip install -e .`"
+        )
+    else:
+        advice = (
+            "install the package again with `pip install .` in its source tree (a C++17 compiler is needed)"
+        )
+    raise ImportError(f"pyhbt._core: the native module cannot be loaded ({error}); {advice}") from error
 
 __all__ = ["build_info", "core", "threads"]
 
