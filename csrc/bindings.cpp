@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
 #include "contrastive.h"
@@ -29,15 +30,25 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-void bind_contrastive_loss(Address queries, Address passages, Address positives, Address row_weights,
-                           Address query_groups, Address passage_groups, int64_t num_queries,
-                           int64_t num_passages, int64_t dim, double temperature, bool symmetric,
-                           Address loss_rows, Address grad_queries, Address grad_passages, int threads) {
-  pyhbt::contrastive_loss({at<const float>(queries), at<const float>(passages), at<const int64_t>(positives),
+// (address, dtype, rows, dim, elements from row to row)
+using Matrix = std::tuple<Address, int, int64_t, int64_t, int64_t>;
+
+pyhbt::Embeddings embeddings(const Matrix& matrix) {
+  const auto& [address, dtype, rows, dim, stride] = matrix;
+  return {at<const void>(address), static_cast<pyhbt::DType>(dtype), rows, dim, stride};
+}
+
+void bind_contrastive_loss(const Matrix& queries, const Matrix& passages, Address positives,
+                           Address row_weights, Address query_groups, Address passage_groups,
+                           double temperature, double margin, bool cosine, bool symmetric,
+                           int64_t retained_scores, Address loss_rows, Address grad_queries,
+                           Address grad_passages, Address grad_temperature, int threads) {
+  const py::gil_scoped_release release;
+  pyhbt::contrastive_loss({embeddings(queries), embeddings(passages), at<const int64_t>(positives),
                            at<const float>(row_weights), at<const int64_t>(query_groups),
-                           at<const int64_t>(passage_groups), num_queries, num_passages, dim, temperature,
-                           symmetric, at<float>(loss_rows), at<float>(grad_queries), at<float>(grad_passages),
-                           threads});
+                           at<const int64_t>(passage_groups), temperature, margin, cosine, symmetric,
+                           retained_scores, at<float>(loss_rows), at<float>(grad_queries),
+                           at<float>(grad_passages), at<double>(grad_temperature), threads});
 }
 
 void bind_search(Address queries, Address corpus, int64_t num_queries, int64_t num_passages, int64_t dim,
@@ -93,7 +104,7 @@ py::dict build_info() {
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of PyHBT for the CPU; use them through pyhbt.ops.";
   pyhbt::cpu::kernels();  // choose now: a bad PYHBT_SIMD fails the import
-  m.def("contrastive_loss", &bind_contrastive_loss, py::call_guard<py::gil_scoped_release>());
+  m.def("contrastive_loss", &bind_contrastive_loss);
   m.def("search", &bind_search, py::call_guard<py::gil_scoped_release>());
   m.def("ranks", &bind_ranks, py::call_guard<py::gil_scoped_release>());
   m.def("fma_peak_gflops", &fma_peak_gflops, py::arg("threads"), py::call_guard<py::gil_scoped_release>());

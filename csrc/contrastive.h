@@ -1,31 +1,37 @@
 // In-batch contrastive loss (InfoNCE) with its gradients; the score matrix is never stored whole.
 //   queries (n,d), passages (m,d), positives (n,) -> loss_rows (n,), grad_queries (n,d), grad_passages (m,d)
-//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature
-//   A(i)   = all passages but those j != pos(i) with passage_groups[j] == query_groups[i] >= 0
-//   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive.
-// Time 6nmd flops with gradients (8nmd when symmetric and larger than one panel), 2nmd without;
-// extra memory 2md + 264m floats. Loss: van den Oord et al., arXiv:1807.03748, eq. 4.
+//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or their cosine / temperature
+//   A(i)   = pos(i), and every other passage but false negatives: those with passage_groups[j] ==
+//            query_groups[i] >= 0, and those with s_ij > s_i,pos(i) + margin / temperature
+//   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
+//            left out as false negative is left out in both directions.
+// Time 6nmd flops with gradients (8nmd when symmetric and scores exceed retained_scores), 2nmd without;
+// extra memory md + 264m floats (symmetric: + up to retained_scores). Loss: van den Oord et al.,
+// arXiv:1807.03748, eq. 4.
 #pragma once
 
 #include <cstdint>
 
+#include "embeddings.h"
+
 namespace pyhbt {
 
 struct ContrastiveArguments {
-  const float* queries;           // (n,d) row-major
-  const float* passages;          // (m,d) row-major
+  Embeddings queries;
+  Embeddings passages;
   const int64_t* positives;       // (n,) index into passages, or -1: the row takes no part
   const float* row_weights;       // (n,) gradients are those of sum_i row_weights[i] * loss_i
   const int64_t* query_groups;    // (n,) or nullptr; a negative id matches nothing
   const int64_t* passage_groups;  // (m,) or nullptr, together with query_groups
-  int64_t num_queries;
-  int64_t num_passages;
-  int64_t dim;
   double temperature;
+  double margin;  // infinite: no filter
+  bool cosine;
   bool symmetric;
-  float* loss_rows;      // (n,) out
-  float* grad_queries;   // (n,d) out, or nullptr: no gradients
-  float* grad_passages;  // (m,d) out, or nullptr together with grad_queries
+  int64_t retained_scores;   // a symmetric batch of up to so many scores keeps them between its two passes
+  float* loss_rows;          // (n,) out
+  float* grad_queries;       // (n,d) out, or nullptr: no gradients
+  float* grad_passages;      // (m,d) out, or nullptr together with grad_queries
+  double* grad_temperature;  // (1,) out, or nullptr together with grad_queries
   int threads;
 };
 

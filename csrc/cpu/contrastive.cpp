@@ -1,7 +1,10 @@
-// The loss of contrastive.h by row panels: a panel of scores is computed, turned into its own gradient in
-// place, and used for both gradient products while it is still in cache.
-//   Panels follow one another; inside a panel threads own rows of the output, so no sum depends on their
-//   number.
+// The loss of contrastive.h by panels of queries: a panel of scores is computed, turned into its own gradient
+// in place, and used for both gradient products while it is still in cache.
+//   scores   S = P Q^T   passages in strips      x queries transposed  (multiply_strips)
+//   passages dP += G Q   gradient in strips      x queries             (multiply_strips)
+//   queries  dQ = G^T P  gradient, transposed    x passages            (multiply_transposed)
+// One packed copy of the passages serves the first and the last. Panels follow one another; inside a phase a
+// task owns its part of the output, so no sum depends on the number of threads.
 #include "../contrastive.h"
 
 #include <algorithm>
@@ -14,17 +17,23 @@
 
 #include "../parallel.h"
 #include "../tile_math.h"
+#include "buffer.h"
 #include "contrastive_columns.h"
-#include "gemm.h"
+#include "contrastive_layout.h"
+#include "rows.h"
 
 namespace pyhbt::cpu {
 namespace {
 
-constexpr int64_t kPanelRows = 264;                    // 44 strips: 4 MiB of scores at 4096 passages
-constexpr int64_t kRetainedScores = int64_t{4} << 20;  // a symmetric batch up to this is one panel (16 MiB)
-constexpr int64_t kColumnBlock = 256;
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-constexpr double kLog2E = 1.4426950408889634;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kLn2 = 0.69314718055994531, kLog2E = 1.4426950408889634;
+constexpr double kSmallestNorm = 1e-12;  // torch.nn.functional.normalize's eps
+
+// What cosine similarity multiplies a row by; 1 for dot products.
+struct RowScale {
+  float factor = 1.0f;
+  bool projects = false;  // the gradient loses its part along the row
+};
 
 class ContrastiveRun {
  public:
@@ -32,194 +41,398 @@ class ContrastiveRun {
   void run();
 
  private:
+  struct Panel {
+    int64_t first, rows, strips;  // queries
+    float* scores;
+  };
+
   bool with_gradients() const { return a_.grad_queries != nullptr; }
+  Panel panel(int64_t index);
   void index_groups();
-  void score_positives();
-  void compute_panel(int64_t start, int64_t rows);
-  void mask_row(int64_t row, float* scores) const;
-  void gather_rows(int64_t start, int64_t rows);
-  void gather_columns(int64_t rows);
-  void solve_rows(int64_t start, int64_t rows);
-  void accumulate_gradients(int64_t start, int64_t rows);
+  void scale_rows(const Embeddings& x, std::vector<RowScale>& scales);
+  void pack_passages();
+  void pack_queries(const Panel& p);
+  void compute_scores(const Panel& p);
+  void mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last);
+  void solve_rows(const Panel& p);
+  void merge_columns(const Panel& p);
+  void propagate_to_passages(const Panel& p);
+  void propagate_to_queries(const Panel& p);
+  double write_query_gradients(const Panel& p);
+  void project(const Embeddings& x, int64_t row, const RowScale& scale, float* gradient) const;
 
   const ContrastiveArguments& a_;
   const CpuKernels& kernel_ = kernels();
-  int64_t panel_rows_, panel_stride_;
-  float factor_;  // scores times this are exponents of two
-  FloatBuffer panel_;
-  PackedMatrix passages_by_dim_;                     // (d, m)
-  PackedMatrix passages_by_row_;                     // (m, d), for grad_queries
-  PackedMatrix queries_by_row_;                      // (panel, d), for grad_passages
+  const ContrastiveLayout cut_;
+  const int64_t n_, m_, dim_;
+  FloatBuffer packed_passages_, queries_transposed_, queries_by_row_, scores_, query_gradients_;
+  FloatBuffer block_max_, block_sum_;  // [block][panel lane]
+  std::vector<RowScale> query_scales_, passage_scales_;
   std::vector<std::pair<int64_t, int64_t>> groups_;  // (group, passage), sorted
-  std::vector<RowStatistics> row_statistics_;
+  std::vector<float> limits_, row_max_, row_weights_;
   std::vector<double> positive_scores_, loss_, positive_gradients_;
-  std::vector<float> row_gradient_weights_;
   ColumnProblem columns_;
 };
 
-int64_t choose_panel_rows(const ContrastiveArguments& a) {
-  const int64_t n = a.num_queries;
-  const int64_t most = a.symmetric && n * a.num_passages <= kRetainedScores ? n : kPanelRows;
-  return std::min(n, round_up(ceil_div(n, ceil_div(n, most)), kStripRows));
-}
-
-// Rows whose stride is a multiple of 1 KiB would crowd into few sets of the cache.
-int64_t choose_stride(int64_t columns) {
-  const int64_t stride = round_up(columns, kRowAlignment);
-  return stride % 256 == 0 ? stride + kRowAlignment : stride;
-}
-
 ContrastiveRun::ContrastiveRun(const ContrastiveArguments& arguments)
     : a_(arguments),
-      panel_rows_(choose_panel_rows(a_)),
-      panel_stride_(choose_stride(a_.num_passages)),
-      factor_(static_cast<float>(kLog2E / a_.temperature)),
-      panel_(panel_rows_ * panel_stride_),
-      passages_by_dim_(a_.dim, a_.num_passages),
-      passages_by_row_(with_gradients() ? a_.num_passages : 0, a_.dim),
-      queries_by_row_(with_gradients() ? panel_rows_ : 0, a_.dim),
-      row_statistics_(static_cast<size_t>(a_.num_queries)),
-      positive_scores_(static_cast<size_t>(a_.num_queries)),
-      loss_(static_cast<size_t>(a_.num_queries)),
-      positive_gradients_(static_cast<size_t>(a_.num_queries)),
-      row_gradient_weights_(static_cast<size_t>(a_.num_queries)) {
+      cut_(a_, kernel_),
+      n_(a_.queries.rows),
+      m_(a_.passages.rows),
+      dim_(a_.queries.dim),
+      packed_passages_(cut_.dim_strips * cut_.packed_strip_stride),
+      queries_transposed_(cut_.panel_strips * cut_.depth() * cut_.strip),
+      queries_by_row_(with_gradients() ? cut_.panel_strips * cut_.depth() * cut_.strip : 0),
+      scores_(cut_.score_strips * cut_.score_strip_stride),
+      query_gradients_(with_gradients() ? cut_.panel_strips * cut_.depth() * cut_.strip : 0),
+      block_max_(cut_.num_blocks * cut_.panel_strips * cut_.strip),
+      block_sum_(cut_.num_blocks * cut_.panel_strips * cut_.strip),
+      query_scales_(static_cast<size_t>(n_)),
+      passage_scales_(static_cast<size_t>(m_)) {
+  const size_t lanes = static_cast<size_t>(cut_.query_strips * cut_.strip);
+  limits_.assign(lanes, -kInfinity);  // lanes without a positive, and beyond the queries, take no part
+  row_max_.assign(lanes, 0.0f);
+  row_weights_.assign(lanes, 0.0f);
+  positive_scores_.assign(static_cast<size_t>(n_), 0.0);
+  loss_.assign(static_cast<size_t>(n_), 0.0);
+  positive_gradients_.assign(static_cast<size_t>(n_), 0.0);
   if (a_.symmetric) {
-    columns_.max.assign(static_cast<size_t>(panel_stride_), kMinusInfinity);
-    columns_.sum.assign(static_cast<size_t>(panel_stride_), 0.0);
+    columns_.max.assign(static_cast<size_t>(cut_.padded_passages), -kInfinity);
+    columns_.sum.assign(static_cast<size_t>(cut_.padded_passages), 0.0);
   }
+}
+
+ContrastiveRun::Panel ContrastiveRun::panel(int64_t index) {
+  const int64_t strip = index * cut_.panel_strips, first = strip * cut_.strip;
+  const int64_t strips = std::min(cut_.panel_strips, cut_.query_strips - strip);
+  return {first, std::min(n_ - first, strips * cut_.strip), strips,
+          scores_.data() + (cut_.retained() ? strip * cut_.score_strip_stride : 0)};
 }
 
 void ContrastiveRun::index_groups() {
   if (a_.passage_groups == nullptr) return;
-  for (int64_t j = 0; j < a_.num_passages; ++j)
+  for (int64_t j = 0; j < m_; ++j)
     if (a_.passage_groups[j] >= 0) groups_.emplace_back(a_.passage_groups[j], j);
   std::sort(groups_.begin(), groups_.end());
 }
 
-void ContrastiveRun::score_positives() {
-  parallel_for(a_.threads, ceil_div(a_.num_queries, 64), [&](int64_t task) {
-    std::vector<double> query(static_cast<size_t>(a_.dim));
-    for (int64_t i = task * 64; i < std::min(a_.num_queries, task * 64 + 64); ++i) {
-      if (a_.positives[i] < 0) continue;
-      std::copy_n(a_.queries + i * a_.dim, a_.dim, query.begin());
-      const double score = kernel_.dot(query.data(), a_.passages + a_.positives[i] * a_.dim, a_.dim);
-      positive_scores_[static_cast<size_t>(i)] = score / a_.temperature;
+void ContrastiveRun::scale_rows(const Embeddings& x, std::vector<RowScale>& scales) {
+  constexpr int64_t kRows = 64;
+  parallel_for(a_.threads, ceil_div(x.rows, kRows), [&](int64_t task) {
+    std::vector<float> scratch(static_cast<size_t>(dim_));
+    for (int64_t i = task * kRows; i < std::min(x.rows, task * kRows + kRows); ++i) {
+      const float* row = float_row(x, i, scratch.data());
+      const double norm = std::sqrt(kernel_.dot_floats(row, row, dim_));
+      scales[static_cast<size_t>(i)] = {static_cast<float>(1.0 / std::max(norm, kSmallestNorm)),
+                                        !(norm < kSmallestNorm)};
     }
   });
 }
 
-// Minus infinity wherever the score is no negative: the positive itself (it is handled apart, in float64),
-// passages of the query's group, all of a row without a positive, and the padding.
-void ContrastiveRun::mask_row(int64_t row, float* scores) const {
-  std::fill(scores + a_.num_passages, scores + panel_stride_, kMinusInfinity);
-  if (a_.positives[row] < 0) {
-    std::fill(scores, scores + a_.num_passages, kMinusInfinity);
-    return;
+// A row scaled, cut into strips whose lanes beyond dim are zero: piece s goes to out + s * stride.
+void write_row(const float* row, float factor, int64_t dim, int64_t strip, float* out, int64_t stride) {
+  for (int64_t k = 0; k < dim; k += strip, out += stride) {
+    const int64_t here = std::min(strip, dim - k);
+    for (int64_t lane = 0; lane < here; ++lane) out[lane] = factor * row[k + lane];
+    for (int64_t lane = here; lane < strip; ++lane) out[lane] = 0.0f;
   }
-  scores[a_.positives[row]] = kMinusInfinity;
-  if (a_.query_groups == nullptr || a_.query_groups[row] < 0) return;
-  const int64_t group = a_.query_groups[row];
-  auto it = std::lower_bound(groups_.begin(), groups_.end(), std::make_pair(group, int64_t{-1}));
-  for (; it != groups_.end() && it->first == group; ++it) scores[it->second] = kMinusInfinity;
 }
 
-void ContrastiveRun::compute_panel(int64_t start, int64_t rows) {
-  const MatrixView queries{a_.queries + start * a_.dim, rows, a_.dim, a_.dim, 1};
-  multiply(queries, passages_by_dim_, panel_.data(), panel_stride_, false, a_.threads);
-  parallel_for(a_.threads, ceil_div(rows, 8), [&](int64_t task) {
-    for (int64_t r = task * 8; r < std::min(rows, task * 8 + 8); ++r)
-      mask_row(start + r, panel_.data() + r * panel_stride_);
+void ContrastiveRun::pack_passages() {
+  constexpr int64_t kRows = 32;
+  parallel_for(a_.threads, ceil_div(cut_.padded_passages, kRows), [&](int64_t task) {
+    std::vector<float> scratch(static_cast<size_t>(dim_));
+    for (int64_t j = task * kRows; j < std::min(cut_.padded_passages, task * kRows + kRows); ++j) {
+      float* out = packed_passages_.data() + j * cut_.strip;
+      if (j < m_) {
+        write_row(float_row(a_.passages, j, scratch.data()), passage_scales_[static_cast<size_t>(j)].factor,
+                  dim_, cut_.strip, out, cut_.packed_strip_stride);
+      } else {
+        for (int64_t s = 0; s < cut_.dim_strips; ++s)
+          std::fill_n(out + s * cut_.packed_strip_stride, cut_.strip, 0.0f);
+      }
+    }
   });
 }
 
-void ContrastiveRun::gather_rows(int64_t start, int64_t rows) {
-  parallel_for(a_.threads, ceil_div(rows, 8), [&](int64_t task) {
-    for (int64_t r = task * 8; r < std::min(rows, task * 8 + 8); ++r)
-      row_statistics_[static_cast<size_t>(start + r)] =
-          kernel_.row_statistics(panel_.data() + r * panel_stride_, panel_stride_, factor_);
+// Both packed forms of a panel's queries, and the scores of their positives. Rows without a positive are zero.
+void ContrastiveRun::pack_queries(const Panel& p) {
+  const float exponents = static_cast<float>(kLog2E / a_.temperature);  // scores become exponents of two
+  const int64_t depth = cut_.depth(), panel_lanes = cut_.panel_strips * cut_.strip;
+  parallel_for(a_.threads, p.strips, [&](int64_t s) {
+    std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(2 * dim_));
+    for (int64_t lane = 0; lane < cut_.strip; ++lane) {
+      const int64_t i = p.first + s * cut_.strip + lane;
+      float* row = rows.data() + lane * dim_;
+      if (i < n_ && a_.positives[i] >= 0) {
+        const size_t at = static_cast<size_t>(i), positive = static_cast<size_t>(a_.positives[i]);
+        const float* source = float_row(a_.queries, i, scratch.data());
+        const float* other = float_row(a_.passages, a_.positives[i], scratch.data() + dim_);
+        const double scale = static_cast<double>(query_scales_[at].factor) *
+                             static_cast<double>(passage_scales_[positive].factor) / a_.temperature;
+        positive_scores_[at] = kernel_.dot_floats(source, other, dim_) * scale;
+        limits_[at] = static_cast<float>((positive_scores_[at] + a_.margin / a_.temperature) * kLog2E);
+        for (int64_t k = 0; k < dim_; ++k) row[k] = query_scales_[at].factor * source[k];
+      }
+      if (with_gradients())
+        write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_.data() + (s * cut_.strip + lane) * cut_.strip,
+                  panel_lanes * cut_.strip);
+    }
+    kernel_.transpose_strip(rows.data(), dim_, cut_.strip, dim_, depth, exponents,
+                            queries_transposed_.data() + s * depth * cut_.strip);
   });
 }
 
-void ContrastiveRun::gather_columns(int64_t rows) {
-  parallel_for(a_.threads, ceil_div(panel_stride_, kColumnBlock), [&](int64_t task) {
-    const int64_t first = task * kColumnBlock, width = std::min(kColumnBlock, panel_stride_ - first);
-    float max[kColumnBlock];
-    double sum[kColumnBlock];
-    kernel_.column_statistics(panel_.data() + first, panel_stride_, rows, width, factor_, max, sum);
-    for (int64_t j = 0; j < width; ++j) {
-      const size_t column = static_cast<size_t>(first + j);
-      LogSumExp<double> all{static_cast<double>(columns_.max[column]) / a_.temperature, columns_.sum[column]};
-      all.merge({static_cast<double>(max[j]) / a_.temperature, sum[j]});
-      columns_.max[column] = std::max(columns_.max[column], max[j]);
+// Scores, without the pairs that are no negatives, and the statistics of each query over each block.
+void ContrastiveRun::compute_scores(const Panel& p) {
+  const int64_t depth = cut_.depth(), strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t steps = ceil_div(cut_.dim_strips, kernel_.depth_block / strip);
+  parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    const int64_t first = block * cut_.block_passages;
+    const int64_t last = std::min(cut_.padded_passages, first + cut_.block_passages);
+    for (int64_t step = 0; step < steps; ++step) {
+      const int64_t from = cut_.dim_strips * step / steps, to = cut_.dim_strips * (step + 1) / steps;
+      for (int64_t s = 0; s < p.strips; ++s)
+        kernel_.multiply_strips(packed_passages_.data() + from * cut_.packed_strip_stride + first * strip,
+                                cut_.packed_strip_stride, last - first,
+                                queries_transposed_.data() + (s * depth + from * strip) * strip,
+                                (to - from) * strip, p.scores + s * cut_.score_strip_stride + first * strip,
+                                strip, strip, step > 0);
+    }
+    for (int64_t s = 0; s < p.strips; ++s) {
+      mask_block(p, s, first, last);
+      const int64_t at = block * panel_lanes + s * strip;
+      kernel_.query_statistics(p.scores + s * cut_.score_strip_stride + first * strip, last - first,
+                               limits_.data() + p.first + s * strip, block_max_.data() + at,
+                               block_sum_.data() + at);
+    }
+  });
+}
+
+// Minus infinity for the positive of each query (it is handled apart, in float64), for passages of the
+// query's group, and for the padding.
+void ContrastiveRun::mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last) {
+  float* scores = p.scores + strip * cut_.score_strip_stride;
+  if (last > m_)
+    std::fill(scores + std::max(first, m_) * cut_.strip, scores + last * cut_.strip, -kInfinity);
+  const int64_t start = p.first + strip * cut_.strip;
+  for (int64_t i = start; i < std::min(n_, start + cut_.strip); ++i) {
+    const int64_t positive = a_.positives[i];
+    if (positive < 0) continue;
+    float* column = scores + (i - start);
+    if (positive >= first && positive < last) column[positive * cut_.strip] = -kInfinity;
+    if (groups_.empty() || a_.query_groups[i] < 0) continue;
+    const int64_t group = a_.query_groups[i];
+    auto it = std::lower_bound(groups_.begin(), groups_.end(), std::make_pair(group, first));
+    for (; it != groups_.end() && it->first == group && it->second < last; ++it)
+      column[it->second * cut_.strip] = -kInfinity;
+  }
+}
+
+// Once a query's negatives are summed up its loss follows, and the weight that turns its scores into gradients.
+void ContrastiveRun::solve_rows(const Panel& p) {
+  const double half = a_.symmetric ? 0.5 : 1.0;
+  const int64_t panel_lanes = cut_.panel_strips * cut_.strip;
+  parallel_for(a_.threads, p.strips, [&](int64_t s) {
+    for (int64_t lane = s * cut_.strip; lane < std::min(p.rows, (s + 1) * cut_.strip); ++lane) {
+      const int64_t i = p.first + lane;
+      if (a_.positives[i] < 0) continue;
+      float max = -kInfinity;
+      for (int64_t b = 0; b < cut_.num_blocks; ++b)
+        max = std::max(max, block_max_.data()[b * panel_lanes + lane]);
+      double sum = 0;
+      for (int64_t b = 0; b < cut_.num_blocks; ++b) {
+        const float top = block_max_.data()[b * panel_lanes + lane];
+        const double part = static_cast<double>(block_sum_.data()[b * panel_lanes + lane]);
+        sum += top == max || !(top > -kInfinity) ? part
+                                                  : part * std::exp2(static_cast<double>(top) - static_cast<double>(max));
+      }
+      const size_t at = static_cast<size_t>(i);
+      const double positive = positive_scores_[at];
+      // As for torch, a positive of plus infinity is no number above the others.
+      const double delta = positive == std::numeric_limits<double>::infinity()
+                               ? std::numeric_limits<double>::quiet_NaN()
+                               : static_cast<double>(max) * kLn2 + std::log(sum) - positive;
+      const double weight = half * static_cast<double>(a_.row_weights[i]), share = sigmoid(delta);
+      loss_[at] = half * softplus(delta);
+      positive_gradients_[at] = -weight * share;
+      const bool none = max == -kInfinity && sum == 0;
+      row_max_[at] = none ? 0.0f : max;
+      row_weights_[at] = none ? 0.0f : static_cast<float>(weight * share / sum / a_.temperature);
+    }
+  });
+}
+
+void ContrastiveRun::merge_columns(const Panel& p) {
+  parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    const int64_t first = block * cut_.block_passages;
+    const int64_t count = std::min(cut_.padded_passages - first, cut_.block_passages);
+    std::vector<float> max(static_cast<size_t>(count)), sum(static_cast<size_t>(count));
+    kernel_.passage_statistics(p.scores + first * cut_.strip, cut_.score_strip_stride, p.strips, count,
+                               max.data(), sum.data());
+    for (int64_t j = 0; j < count; ++j) {
+      const size_t column = static_cast<size_t>(first + j), here = static_cast<size_t>(j);
+      LogSumExp<double> all{static_cast<double>(columns_.max[column]) * kLn2, columns_.sum[column]};
+      all.merge({static_cast<double>(max[here]) * kLn2, static_cast<double>(sum[here])});
+      columns_.max[column] = std::max(columns_.max[column], max[here]);
       columns_.sum[column] = all.sum;
     }
   });
 }
 
-// Once a row's negatives are summed up its loss follows, and the weights that turn its scores into gradients.
-void ContrastiveRun::solve_rows(int64_t start, int64_t rows) {
-  const double half = a_.symmetric ? 0.5 : 1.0;
-  for (int64_t i = start; i < start + rows; ++i) {
-    if (a_.positives[i] < 0) continue;
-    const size_t row = static_cast<size_t>(i);
-    const RowStatistics negatives = row_statistics_[row];
-    const double delta =
-        static_cast<double>(negatives.max) / a_.temperature - positive_scores_[row] + std::log(negatives.sum);
-    const double weight = half * static_cast<double>(a_.row_weights[i]), share = sigmoid(delta);
-    loss_[row] = half * softplus(delta);
-    positive_gradients_[row] = -weight * share;
-    const double each = negatives.sum == 0 ? 0.0 : weight * share / negatives.sum;
-    row_gradient_weights_[row] = static_cast<float>(each / a_.temperature);
-  }
-}
-
-// panel <- d loss / d score, then grad_queries = panel P and grad_passages += panel^T Q.
-void ContrastiveRun::accumulate_gradients(int64_t start, int64_t rows) {
-  parallel_for(a_.threads, ceil_div(rows, 8), [&](int64_t task) {
-    for (int64_t r = task * 8; r < std::min(rows, task * 8 + 8); ++r) {
-      const size_t row = static_cast<size_t>(start + r);
-      float* scores = panel_.data() + r * panel_stride_;
-      const float* col_max = a_.symmetric ? columns_.max.data() : nullptr;
-      const float* col_weight = a_.symmetric ? columns_.weight.data() : nullptr;
-      kernel_.softmax_gradient(scores, panel_stride_, factor_, row_statistics_[row].max,
-                               row_gradient_weights_[row], col_max, col_weight);
-      if (a_.positives[start + r] >= 0)
-        scores[a_.positives[start + r]] = static_cast<float>(positive_gradients_[row] / a_.temperature);
+// Scores <- d loss / d score, block by block, and grad_passages += that times the queries.
+void ContrastiveRun::propagate_to_passages(const Panel& p) {
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t steps = ceil_div(p.strips, kernel_.depth_block / strip);
+  parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    const int64_t first = block * cut_.block_passages;
+    const int64_t last = std::min(cut_.padded_passages, first + cut_.block_passages);
+    const float* column_max = a_.symmetric ? columns_.max.data() + first : nullptr;
+    const float* column_weight = a_.symmetric ? columns_.weight.data() + first : nullptr;
+    for (int64_t s = 0; s < p.strips; ++s) {
+      float* scores = p.scores + s * cut_.score_strip_stride;
+      const int64_t start = p.first + s * strip;
+      kernel_.softmax_gradient(scores + first * strip, last - first, row_max_.data() + start,
+                               row_weights_.data() + start, column_max, column_weight);
+      for (int64_t i = start; i < std::min(n_, start + strip); ++i) {
+        const int64_t positive = a_.positives[i];
+        if (positive >= first && positive < last)
+          scores[positive * strip + i - start] =
+              static_cast<float>(positive_gradients_[static_cast<size_t>(i)] / a_.temperature);
+      }
+    }
+    const int64_t rows = std::min(m_, last) - first;
+    for (int64_t piece = 0; piece < cut_.dim_strips; ++piece) {
+      const int64_t column = piece * strip;
+      for (int64_t step = 0; step < steps; ++step) {
+        const int64_t from = p.strips * step / steps, to = p.strips * (step + 1) / steps;
+        kernel_.multiply_strips(p.scores + from * cut_.score_strip_stride + first * strip,
+                                cut_.score_strip_stride, rows,
+                                queries_by_row_.data() + (piece * panel_lanes + from * strip) * strip,
+                                (to - from) * strip, a_.grad_passages + first * dim_ + column, dim_,
+                                std::min(strip, dim_ - column), p.first > 0 || step > 0);
+      }
     }
   });
-  const MatrixView queries{a_.queries + start * a_.dim, rows, a_.dim, a_.dim, 1};
-  queries_by_row_.pack(queries, a_.threads);
-  const MatrixView gradient{panel_.data(), rows, a_.num_passages, panel_stride_, 1};
-  multiply(gradient, passages_by_row_, a_.grad_queries + start * a_.dim, a_.dim, false, a_.threads);
-  multiply(gradient.transposed(), queries_by_row_, a_.grad_passages, a_.dim, start > 0, a_.threads);
+}
+
+// query_gradients_ [strip of dim][panel lane][lane of dim] = gradient^T times the packed passages.
+void ContrastiveRun::propagate_to_queries(const Panel& p) {
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t step = kernel_.depth_block / 2;  // the block of the gradient shares the first cache
+  constexpr int64_t kPieces = 2;                 // strips of dim that reuse it from the second
+  parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces), [&](int64_t task) {
+    const int64_t last_piece = std::min(cut_.dim_strips, (task + 1) * kPieces);
+    for (int64_t j = 0; j < cut_.padded_passages; j += step) {
+      const int64_t here = std::min(step, cut_.padded_passages - j);
+      for (int64_t piece = task * kPieces; piece < last_piece; ++piece)
+        for (int64_t s = 0; s < p.strips; ++s)
+          kernel_.multiply_transposed(
+              p.scores + s * cut_.score_strip_stride + j * strip,
+              packed_passages_.data() + piece * cut_.packed_strip_stride + j * strip, here,
+              query_gradients_.data() + (piece * panel_lanes + s * strip) * strip, j > 0);
+    }
+  });
+}
+
+// gradient <- factor * (gradient - x^ (x^ . gradient)), x^ being the scaled row.
+void ContrastiveRun::project(const Embeddings& x, int64_t row, const RowScale& scale, float* gradient) const {
+  std::vector<float> scratch(static_cast<size_t>(dim_));
+  const float* source = float_row(x, row, scratch.data());
+  const double factor = static_cast<double>(scale.factor);
+  const double along = scale.projects ? kernel_.dot_floats(source, gradient, dim_) * factor * factor : 0.0;
+  const float part = static_cast<float>(along);
+  for (int64_t k = 0; k < dim_; ++k) gradient[k] = scale.factor * (gradient[k] - part * source[k]);
+}
+
+// grad_queries from its strips. Returns sum_i s_i . d loss / d s_i, which the temperature's gradient needs.
+double ContrastiveRun::write_query_gradients(const Panel& p) {
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  std::vector<double> parts(static_cast<size_t>(p.strips), 0.0);
+  parallel_for(a_.threads, p.strips, [&](int64_t s) {
+    std::vector<float> scratch(static_cast<size_t>(dim_));
+    for (int64_t lane = s * strip; lane < std::min(p.rows, (s + 1) * strip); ++lane) {
+      const int64_t i = p.first + lane;
+      float* out = a_.grad_queries + i * dim_;
+      for (int64_t k = 0; k < dim_; k += strip)
+        std::copy_n(query_gradients_.data() + (k / strip * panel_lanes + lane) * strip,
+                    std::min(strip, dim_ - k), out + k);
+      if (a_.positives[i] < 0) continue;
+      const RowScale& scale = query_scales_[static_cast<size_t>(i)];
+      if (a_.grad_temperature != nullptr)
+        parts[static_cast<size_t>(s)] +=
+            kernel_.dot_floats(float_row(a_.queries, i, scratch.data()), out, dim_) *
+            static_cast<double>(scale.factor);
+      if (a_.cosine) project(a_.queries, i, scale, out);
+    }
+  });
+  double total = 0;
+  for (const double part : parts) total += part;
+  return total;
 }
 
 void ContrastiveRun::run() {
-  const int64_t n = a_.num_queries;
-  const MatrixView passages{a_.passages, a_.num_passages, a_.dim, a_.dim, 1};
-  passages_by_dim_.pack(passages.transposed(), a_.threads);
-  if (with_gradients()) passages_by_row_.pack(passages, a_.threads);
+  if (a_.cosine) {
+    scale_rows(a_.queries, query_scales_);
+    scale_rows(a_.passages, passage_scales_);
+  }
+  pack_passages();
   index_groups();
-  score_positives();
-
-  for (int64_t start = 0; start < n; start += panel_rows_) {
-    const int64_t rows = std::min(panel_rows_, n - start);
-    compute_panel(start, rows);
-    gather_rows(start, rows);
-    solve_rows(start, rows);
-    if (a_.symmetric) gather_columns(rows);
-    if (!a_.symmetric && with_gradients()) accumulate_gradients(start, rows);
+  double moment = 0;
+  const auto propagate = [&](const Panel& p) {
+    propagate_to_passages(p);
+    propagate_to_queries(p);
+    moment += write_query_gradients(p);
+  };
+  for (int64_t index = 0; index < cut_.num_panels; ++index) {
+    const Panel p = panel(index);
+    pack_queries(p);
+    compute_scores(p);
+    solve_rows(p);
+    if (a_.symmetric)
+      merge_columns(p);
+    else if (with_gradients())
+      propagate(p);
   }
   if (a_.symmetric) {
     solve_columns(a_, positive_scores_, columns_, loss_, positive_gradients_);
-    for (int64_t start = 0; start < n && with_gradients(); start += panel_rows_) {
-      const int64_t rows = std::min(panel_rows_, n - start);
-      if (panel_rows_ < n)
-        compute_panel(start, rows);  // a gradient needs every row of its column: a second pass
-      accumulate_gradients(start, rows);
+    for (int64_t index = 0; index < cut_.num_panels && with_gradients(); ++index) {
+      // A gradient needs every row of its column: scores that were not kept are computed a second time.
+      const Panel p = panel(index);
+      if (cut_.num_panels > 1) pack_queries(p);
+      if (!cut_.retained()) compute_scores(p);
+      propagate(p);
     }
   }
-  for (int64_t i = 0; i < n; ++i) a_.loss_rows[i] = static_cast<float>(loss_[static_cast<size_t>(i)]);
+  if (with_gradients() && a_.cosine) {
+    constexpr int64_t kRows = 32;
+    parallel_for(a_.threads, ceil_div(m_, kRows), [&](int64_t task) {
+      for (int64_t j = task * kRows; j < std::min(m_, task * kRows + kRows); ++j)
+        project(a_.passages, j, passage_scales_[static_cast<size_t>(j)], a_.grad_passages + j * dim_);
+    });
+  }
+  for (int64_t i = 0; i < n_; ++i) a_.loss_rows[i] = static_cast<float>(loss_[static_cast<size_t>(i)]);
+  if (a_.grad_temperature != nullptr) *a_.grad_temperature = -moment / a_.temperature;
+}
+
+void check(const ContrastiveArguments& a) {
+  const auto refuse = [](const std::string& message) { throw std::invalid_argument(message); };
+  if (a.queries.dim < 1) refuse("queries: dim " + std::to_string(a.queries.dim) + ", expected at least 1");
+  if (a.passages.dim != a.queries.dim)
+    refuse("passages: dim " + std::to_string(a.passages.dim) + ", expected " + std::to_string(a.queries.dim));
+  if (!(a.temperature > 0) || !std::isfinite(a.temperature))
+    refuse("temperature: found " + std::to_string(a.temperature) + ", expected a finite number above 0");
+  if (std::isnan(a.margin)) refuse("margin: found nan, expected a number");
+  if ((a.query_groups == nullptr) != (a.passage_groups == nullptr))
+    refuse("passage_groups: expected together with query_groups");
+  if ((a.grad_queries == nullptr) != (a.grad_passages == nullptr))
+    refuse("grad_passages: expected together with grad_queries");
+  for (int64_t i = 0; i < a.queries.rows; ++i) {
+    if (a.positives[i] < -1 || a.positives[i] >= a.passages.rows)
+      refuse("positives: found " + std::to_string(a.positives[i]) + " in row " + std::to_string(i) +
+             ", expected -1 or an index below " + std::to_string(a.passages.rows) +
+             " (the number of passages)");
+  }
 }
 
 }  // namespace
@@ -227,33 +440,22 @@ void ContrastiveRun::run() {
 
 namespace pyhbt {
 
-void contrastive_loss(const ContrastiveArguments& a) {
-  if (a.dim < 1)
-    throw std::invalid_argument("queries: dim " + std::to_string(a.dim) + ", expected at least 1");
-  if (!(a.temperature > 0) || !std::isfinite(a.temperature))
-    throw std::invalid_argument("temperature: found " + std::to_string(a.temperature) +
-                                ", expected a finite number above 0");
-  for (int64_t i = 0; i < a.num_queries; ++i) {
-    if (a.positives[i] < -1 || a.positives[i] >= a.num_passages)
-      throw std::invalid_argument("positives: found " + std::to_string(a.positives[i]) + " in row " +
-                                  std::to_string(i) + ", expected -1 or an index below " +
-                                  std::to_string(a.num_passages) + " (the number of passages)");
-  }
-  if (a.num_queries == 0 || a.num_passages == 0) {  // no row has a loss; empty arrays may come as null
-    std::fill_n(a.loss_rows, a.num_queries, 0.0f);
-    if (a.grad_queries != nullptr) std::fill_n(a.grad_queries, a.num_queries * a.dim, 0.0f);
-    if (a.grad_passages != nullptr) std::fill_n(a.grad_passages, a.num_passages * a.dim, 0.0f);
+void contrastive_loss(const ContrastiveArguments& arguments) {
+  ContrastiveArguments a = arguments;
+  const int64_t n = a.queries.rows, m = a.passages.rows, dim = a.queries.dim;
+  const bool empty = n == 0 || m == 0;
+  if (empty) a.query_groups = a.passage_groups = nullptr;  // empty arrays may come as null
+  cpu::check(a);
+  if (empty) {
+    std::fill_n(a.loss_rows, n, 0.0f);
+    if (a.grad_queries != nullptr) std::fill_n(a.grad_queries, n * dim, 0.0f);
+    if (a.grad_passages != nullptr) std::fill_n(a.grad_passages, m * dim, 0.0f);
+    if (a.grad_temperature != nullptr) *a.grad_temperature = 0.0;
     return;
   }
-  if ((a.query_groups == nullptr) != (a.passage_groups == nullptr))
-    throw std::invalid_argument("passage_groups: expected together with query_groups");
-  if ((a.grad_queries == nullptr) != (a.grad_passages == nullptr))
-    throw std::invalid_argument("grad_passages: expected together with grad_queries");
-  ContrastiveArguments run = a;
-  run.threads =
-      worthwhile_threads(a.threads, 6.0 * static_cast<double>(a.num_queries) *
-                                        static_cast<double>(a.num_passages) * static_cast<double>(a.dim));
-  cpu::ContrastiveRun(run).run();
+  a.threads = worthwhile_threads(
+      a.threads, 6.0 * static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(dim));
+  cpu::ContrastiveRun(a).run();
 }
 
 }  // namespace pyhbt

@@ -12,6 +12,7 @@ namespace pyhbt::cpu {
 namespace {
 
 constexpr double kEmpty = -std::numeric_limits<double>::infinity();
+constexpr double kLn2 = 0.69314718055994531;
 
 struct Member {
   int64_t row;
@@ -79,7 +80,7 @@ void solve_columns(const ContrastiveArguments& a, const std::vector<double>& pos
                    ColumnProblem& columns, std::vector<double>& loss_rows,
                    std::vector<double>& positive_gradients) {
   std::vector<int64_t> order;
-  for (int64_t i = 0; i < a.num_queries; ++i)
+  for (int64_t i = 0; i < a.queries.rows; ++i)
     if (a.positives[i] >= 0) order.push_back(i);
   std::stable_sort(order.begin(), order.end(),
                    [&](int64_t x, int64_t y) { return a.positives[x] < a.positives[y]; });
@@ -94,7 +95,7 @@ void solve_columns(const ContrastiveArguments& a, const std::vector<double>& pos
       members.push_back({row, positive_scores[static_cast<size_t>(row)], same_group(a, row, column)});
     }
     const size_t j = static_cast<size_t>(column);
-    const LogSumExp<double> base{static_cast<double>(columns.max[j]) / a.temperature, columns.sum[j]};
+    const LogSumExp<double> base{static_cast<double>(columns.max[j]) * kLn2, columns.sum[j]};
     double weight = 0;
     solve_column(a, members, base, loss_rows, positive_gradients, &weight);
     columns.weight[j] = static_cast<float>(weight / a.temperature);

@@ -9,8 +9,16 @@ namespace pyhbt::cpu {
 namespace portable {
 CpuKernels table(const char* name);
 }
-#if defined(PYHBT_HAVE_AVX2)
+#if defined(PYHBT_HAVE_X86)
 namespace avx2 {
+CpuKernels table(const char* name);
+}
+namespace avx512 {
+CpuKernels table(const char* name);
+}
+#endif
+#if defined(PYHBT_HAVE_WIDE)  // native tests: the source of avx512 in AVX2 instructions
+namespace wide {
 CpuKernels table(const char* name);
 }
 #endif
@@ -23,10 +31,19 @@ struct Level {
   bool (*supported)();
 };
 
+#if defined(PYHBT_HAVE_X86)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
+#endif
+
 const Level kLevels[] = {
     {"portable", portable::table, [] { return true; }},
-#if defined(PYHBT_HAVE_AVX2)
-    {"avx2", avx2::table, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#if defined(PYHBT_HAVE_WIDE)
+    {"wide", wide::table, has_avx2},
+#endif
+#if defined(PYHBT_HAVE_X86)
+    {"avx2", avx2::table, has_avx2},
+    {"avx512", avx512::table, has_avx512},
 #endif
 };
 

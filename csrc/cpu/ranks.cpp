@@ -21,7 +21,7 @@ struct RankScan {
   // Bounds of one strip of queries for the t-th target of each.
   StripBounds bounds_of(int64_t start, int64_t end, int64_t t) const {
     StripBounds bounds{};
-    for (int64_t lane = 0; lane < kMaxStripColumns; ++lane) {
+    for (int64_t lane = 0; lane < kMaxStrip; ++lane) {
       const int64_t query = start + lane, at = query * per_query + t;
       bounds.low[lane] = bounds.high[lane] =
           kInfinity;  // lanes beyond the block and absent targets count nothing
@@ -37,9 +37,8 @@ struct RankScan {
   // Adds to before (count, t) the passages of [first, last) that come before each target of queries start...
   void scan(int64_t start, int64_t count, int64_t first, int64_t last, int64_t* before) const {
     const CpuKernels& kernel = kernels();
-    const int64_t width = kernel.strip_columns;
-    PackedMatrix packed(a.dim, count);
-    packed.pack(MatrixView{a.queries + start * a.dim, count, a.dim, a.dim, 1}.transposed(), 1);
+    const int64_t width = kernel.strip;
+    const PackedQueries packed(a.queries + start * a.dim, count, a.dim);
     std::vector<StripBounds> bounds;
     for (int64_t query = 0; query < count; query += width)
       for (int64_t t = 0; t < per_query; ++t) bounds.push_back(bounds_of(start + query, start + count, t));
@@ -48,7 +47,7 @@ struct RankScan {
     walk_tiles(a, packed, count, first, last,
                [&](int64_t query, int64_t passage, int64_t rows, const float* tile) {
                  for (int64_t t = 0; t < per_query; ++t) {
-                   int64_t over[kMaxStripColumns] = {};
+                   int64_t over[kMaxStrip] = {};
                    const StripBounds& strip = bounds[static_cast<size_t>(query / width * per_query + t)];
                    const int64_t open =
                        kernel.screen_and_count(tile, rows, norms.data() + passage, strip, over, hits.data());

@@ -30,6 +30,13 @@ std::vector<float> upper_norms(const float* x, int64_t rows, int64_t dim, const 
   return norms;
 }
 
+PackedQueries::PackedQueries(const float* queries, int64_t rows, int64_t dim)
+    : width_(kernels().strip), dim_(dim), buffer_(round_up(rows, width_) * dim) {
+  for (int64_t row = 0; row < rows; row += width_)
+    kernels().transpose_strip(queries + row * dim, dim, std::min(width_, rows - row), dim, dim, 1.0f,
+                              buffer_.data() + row * dim);
+}
+
 float screening_error(float query_norm, float max_passage_norm, int64_t dim) {
   const double largest = static_cast<double>(query_norm) * static_cast<double>(max_passage_norm);
   if (dim > (int64_t{1} << 21) || !(largest < std::ldexp(1.0, 125))) return kInfinity;
@@ -38,7 +45,7 @@ float screening_error(float query_norm, float max_passage_norm, int64_t dim) {
 }
 
 Division divide(const SearchArguments& a) {
-  const int64_t width = kernels().strip_columns;
+  const int64_t width = kernels().strip;
   Division division{};
   // Fewer queries in a block when that gives every thread a block of at least two strips.
   const int64_t share = round_up(ceil_div(a.num_queries, a.threads), width);

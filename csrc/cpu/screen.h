@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "../search.h"
-#include "gemm.h"
+#include "buffer.h"
+#include "dispatch.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -61,20 +62,31 @@ float screening_error(float query_norm, float max_passage_norm, int64_t dim);
 // The part of the bound that does not shrink with the norms: products rounded among subnormal numbers.
 inline double underflow_error(int64_t dim) { return static_cast<double>(dim + 4) * std::ldexp(1.0, -149); }
 
+// A block of queries as [strip][k][lane].
+class PackedQueries {
+ public:
+  PackedQueries(const float* queries, int64_t rows, int64_t dim);
+  const float* strip(int64_t index, int64_t k) const { return buffer_.data() + (index * dim_ + k) * width_; }
+
+ private:
+  int64_t width_, dim_;
+  FloatBuffer buffer_;
+};
+
 // A query block against a slice of the corpus, tile by tile in ascending order of passages.
-//   visit(first_query, first_passage, rows, tile) gets tile (rows, strip_columns) of screened scores.
+//   visit(first_query, first_passage, rows, tile) gets tile (rows, strip) of screened scores.
 template <typename Visit>
-void walk_tiles(const SearchArguments& a, const PackedMatrix& queries, int64_t num_queries, int64_t first,
+void walk_tiles(const SearchArguments& a, const PackedQueries& queries, int64_t num_queries, int64_t first,
                 int64_t last, const Visit& visit) {
   const CpuKernels& kernel = kernels();
-  const int64_t width = kernel.strip_columns, step = block_depth(a.dim);
-  alignas(64) float tile[kTileRows * kMaxStripColumns];
+  const int64_t width = kernel.strip, step = ceil_div(a.dim, ceil_div(a.dim, kernel.depth_block));
+  alignas(64) float tile[kTileRows * kMaxStrip];
   for (int64_t passage = first; passage < last; passage += kTileRows) {
     const int64_t rows = std::min(kTileRows, last - passage);
     for (int64_t query = 0; query < num_queries; query += width) {
       for (int64_t k = 0; k < a.dim; k += step)
         kernel.multiply_rows(a.corpus + passage * a.dim + k, a.dim, rows, queries.strip(query / width, k),
-                             std::min(step, a.dim - k), tile, width, width, k > 0);
+                             std::min(step, a.dim - k), tile, width, k > 0);
       visit(query, passage, rows, tile);
     }
   }

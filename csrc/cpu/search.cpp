@@ -48,9 +48,9 @@ struct BlockScan {
       bounds.low[lane] = float_down(buffers[q].floor() - underflow_error(a.dim));
   }
 
-  void scan(const PackedMatrix& packed, int64_t first, int64_t last) {
+  void scan(const PackedQueries& packed, int64_t first, int64_t last) {
     const CpuKernels& kernel = kernels();
-    const int64_t width = kernel.strip_columns, count = static_cast<int64_t>(errors.size());
+    const int64_t width = kernel.strip, count = static_cast<int64_t>(errors.size());
     std::vector<StripBounds> bounds(static_cast<size_t>(ceil_div(count, width)));
     for (int64_t query = 0; query < round_up(count, width); ++query) {
       StripBounds& strip = bounds[static_cast<size_t>(query / width)];
@@ -146,9 +146,7 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
     const int64_t last = std::min(a.num_passages, first + cut.slice_passages);
     const auto run = [&](BlockScan& scan) {
       if (screened) {
-        PackedMatrix packed(a.dim, count);
-        packed.pack(MatrixView{a.queries + start * a.dim, count, a.dim, a.dim, 1}.transposed(), 1);
-        scan.scan(packed, first, last);
+        scan.scan(PackedQueries(a.queries + start * a.dim, count, a.dim), first, last);
       } else {
         scan.scan_exactly(first, last);
       }
