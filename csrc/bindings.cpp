@@ -87,6 +87,7 @@ py::dict build_info() {
   info["version"] = PYHBT_VERSION;
   info["compiler"] = PYHBT_COMPILER;
   info["simd_compiled"] = pyhbt::cpu::compiled_levels();
+  info["simd_supported"] = pyhbt::cpu::supported_levels();
   info["simd_in_use"] = pyhbt::cpu::kernels().name;
 #if defined(_OPENMP) && !defined(PYHBT_THREADS_STD)
   info["openmp"] = true;

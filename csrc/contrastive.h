@@ -1,7 +1,7 @@
 // In-batch contrastive loss (InfoNCE) with its gradients; the score matrix is never stored whole.
 //   queries (n,d), passages (m,d), positives (n,) -> loss_rows (n,), grad_queries (n,d), grad_passages (m,d)
-//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or their cosine / temperature
-//   A(i)   = pos(i), and every other passage but false negatives: those with passage_groups[j] ==
+//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or their cosine /
+//   temperature A(i)   = pos(i), and every other passage but false negatives: those with passage_groups[j] ==
 //            query_groups[i] >= 0, and those with s_ij > s_i,pos(i) + margin / temperature
 //   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
 //            left out as false negative is left out in both directions.

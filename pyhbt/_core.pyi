@@ -1,31 +1,35 @@
 """Native CPU kernels: addresses and sizes in, results written to the given addresses. Use pyhbt.ops instead."""
 
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 class BuildInfo(TypedDict):
     version: str
     compiler: str
     simd_compiled: list[str]
+    simd_supported: list[str]
     simd_in_use: str
     openmp: bool
     openmp_version: int | None
     cuda: str
 
+Matrix: TypeAlias = tuple[int, int, int, int, int]  # address, dtype, rows, dim, elements from row to row
+
 def contrastive_loss(
-    queries: int,
-    passages: int,
+    queries: Matrix,
+    passages: Matrix,
     positives: int,
     row_weights: int,
     query_groups: int,
     passage_groups: int,
-    num_queries: int,
-    num_passages: int,
-    dim: int,
     temperature: float,
+    margin: float,
+    cosine: bool,
     symmetric: bool,
+    retained_scores: int,
     loss_rows: int,
     grad_queries: int,
     grad_passages: int,
+    grad_temperature: int,
     threads: int,
     /,
 ) -> None: ...

@@ -65,13 +65,31 @@ class ContrastiveRun {
   const CpuKernels& kernel_ = kernels();
   const ContrastiveLayout cut_;
   const int64_t n_, m_, dim_;
-  FloatBuffer packed_passages_, queries_transposed_, queries_by_row_, scores_, query_gradients_;
-  FloatBuffer block_max_, block_sum_;  // [block][panel lane]
+  Workspace workspace_;
+  float *packed_passages_, *queries_transposed_, *queries_by_row_, *query_gradients_, *scores_;
+  float *block_max_, *block_sum_;  // [block][panel lane]
   std::vector<RowScale> query_scales_, passage_scales_;
   std::vector<std::pair<int64_t, int64_t>> groups_;  // (group, passage), sorted
   std::vector<float> limits_, row_max_, row_weights_;
   std::vector<double> positive_scores_, loss_, positive_gradients_;
   ColumnProblem columns_;
+};
+
+// Floats of work memory, in the order in which the constructor takes them.
+struct Sizes {
+  int64_t passages, panel, panel_gradients, scores, statistics;
+
+  Sizes(const ContrastiveLayout& cut, bool with_gradients)
+      : passages(cut.dim_strips * cut.strip_stride),
+        panel(cut.panel_lanes() * cut.depth()),
+        panel_gradients(with_gradients ? panel : 0),
+        scores(cut.score_strips * cut.strip_stride),
+        statistics(cut.num_blocks * cut.panel_lanes()) {}
+  int64_t total() const {
+    return Workspace::rounded(passages) + Workspace::rounded(panel) +
+           2 * Workspace::rounded(panel_gradients) + Workspace::rounded(scores) +
+           2 * Workspace::rounded(statistics);
+  }
 };
 
 ContrastiveRun::ContrastiveRun(const ContrastiveArguments& arguments)
@@ -80,15 +98,17 @@ ContrastiveRun::ContrastiveRun(const ContrastiveArguments& arguments)
       n_(a_.queries.rows),
       m_(a_.passages.rows),
       dim_(a_.queries.dim),
-      packed_passages_(cut_.dim_strips * cut_.packed_strip_stride),
-      queries_transposed_(cut_.panel_strips * cut_.depth() * cut_.strip),
-      queries_by_row_(with_gradients() ? cut_.panel_strips * cut_.depth() * cut_.strip : 0),
-      scores_(cut_.score_strips * cut_.score_strip_stride),
-      query_gradients_(with_gradients() ? cut_.panel_strips * cut_.depth() * cut_.strip : 0),
-      block_max_(cut_.num_blocks * cut_.panel_strips * cut_.strip),
-      block_sum_(cut_.num_blocks * cut_.panel_strips * cut_.strip),
+      workspace_(Sizes(cut_, with_gradients()).total()),
       query_scales_(static_cast<size_t>(n_)),
       passage_scales_(static_cast<size_t>(m_)) {
+  const Sizes sizes(cut_, with_gradients());
+  packed_passages_ = workspace_.take(sizes.passages);
+  queries_transposed_ = workspace_.take(sizes.panel);
+  queries_by_row_ = workspace_.take(sizes.panel_gradients);
+  query_gradients_ = workspace_.take(sizes.panel_gradients);
+  scores_ = workspace_.take(sizes.scores);
+  block_max_ = workspace_.take(sizes.statistics);
+  block_sum_ = workspace_.take(sizes.statistics);
   const size_t lanes = static_cast<size_t>(cut_.query_strips * cut_.strip);
   limits_.assign(lanes, -kInfinity);  // lanes without a positive, and beyond the queries, take no part
   row_max_.assign(lanes, 0.0f);
@@ -106,7 +126,7 @@ ContrastiveRun::Panel ContrastiveRun::panel(int64_t index) {
   const int64_t strip = index * cut_.panel_strips, first = strip * cut_.strip;
   const int64_t strips = std::min(cut_.panel_strips, cut_.query_strips - strip);
   return {first, std::min(n_ - first, strips * cut_.strip), strips,
-          scores_.data() + (cut_.retained() ? strip * cut_.score_strip_stride : 0)};
+          scores_ + (cut_.retained() ? strip * cut_.strip_stride : 0)};
 }
 
 void ContrastiveRun::index_groups() {
@@ -143,22 +163,23 @@ void ContrastiveRun::pack_passages() {
   parallel_for(a_.threads, ceil_div(cut_.padded_passages, kRows), [&](int64_t task) {
     std::vector<float> scratch(static_cast<size_t>(dim_));
     for (int64_t j = task * kRows; j < std::min(cut_.padded_passages, task * kRows + kRows); ++j) {
-      float* out = packed_passages_.data() + j * cut_.strip;
+      float* out = packed_passages_ + j * cut_.strip;
       if (j < m_) {
         write_row(float_row(a_.passages, j, scratch.data()), passage_scales_[static_cast<size_t>(j)].factor,
-                  dim_, cut_.strip, out, cut_.packed_strip_stride);
+                  dim_, cut_.strip, out, cut_.strip_stride);
       } else {
         for (int64_t s = 0; s < cut_.dim_strips; ++s)
-          std::fill_n(out + s * cut_.packed_strip_stride, cut_.strip, 0.0f);
+          std::fill_n(out + s * cut_.strip_stride, cut_.strip, 0.0f);
       }
     }
   });
 }
 
-// Both packed forms of a panel's queries, and the scores of their positives. Rows without a positive are zero.
+// Both packed forms of a panel's queries, and the scores of their positives. Rows without a positive are
+// zero.
 void ContrastiveRun::pack_queries(const Panel& p) {
   const float exponents = static_cast<float>(kLog2E / a_.temperature);  // scores become exponents of two
-  const int64_t depth = cut_.depth(), panel_lanes = cut_.panel_strips * cut_.strip;
+  const int64_t depth = cut_.depth(), panel_lanes = cut_.panel_lanes();
   parallel_for(a_.threads, p.strips, [&](int64_t s) {
     std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(2 * dim_));
     for (int64_t lane = 0; lane < cut_.strip; ++lane) {
@@ -175,17 +196,17 @@ void ContrastiveRun::pack_queries(const Panel& p) {
         for (int64_t k = 0; k < dim_; ++k) row[k] = query_scales_[at].factor * source[k];
       }
       if (with_gradients())
-        write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_.data() + (s * cut_.strip + lane) * cut_.strip,
+        write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_ + (s * cut_.strip + lane) * cut_.strip,
                   panel_lanes * cut_.strip);
     }
     kernel_.transpose_strip(rows.data(), dim_, cut_.strip, dim_, depth, exponents,
-                            queries_transposed_.data() + s * depth * cut_.strip);
+                            queries_transposed_ + s * depth * cut_.strip);
   });
 }
 
 // Scores, without the pairs that are no negatives, and the statistics of each query over each block.
 void ContrastiveRun::compute_scores(const Panel& p) {
-  const int64_t depth = cut_.depth(), strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t depth = cut_.depth(), strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t steps = ceil_div(cut_.dim_strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
     const int64_t first = block * cut_.block_passages;
@@ -193,18 +214,16 @@ void ContrastiveRun::compute_scores(const Panel& p) {
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t from = cut_.dim_strips * step / steps, to = cut_.dim_strips * (step + 1) / steps;
       for (int64_t s = 0; s < p.strips; ++s)
-        kernel_.multiply_strips(packed_passages_.data() + from * cut_.packed_strip_stride + first * strip,
-                                cut_.packed_strip_stride, last - first,
-                                queries_transposed_.data() + (s * depth + from * strip) * strip,
-                                (to - from) * strip, p.scores + s * cut_.score_strip_stride + first * strip,
-                                strip, strip, step > 0);
+        kernel_.multiply_strips(packed_passages_ + from * cut_.strip_stride + first * strip,
+                                cut_.strip_stride, last - first,
+                                queries_transposed_ + (s * depth + from * strip) * strip, (to - from) * strip,
+                                p.scores + s * cut_.strip_stride + first * strip, strip, strip, step > 0);
     }
     for (int64_t s = 0; s < p.strips; ++s) {
       mask_block(p, s, first, last);
       const int64_t at = block * panel_lanes + s * strip;
-      kernel_.query_statistics(p.scores + s * cut_.score_strip_stride + first * strip, last - first,
-                               limits_.data() + p.first + s * strip, block_max_.data() + at,
-                               block_sum_.data() + at);
+      kernel_.query_statistics(p.scores + s * cut_.strip_stride + first * strip, last - first,
+                               limits_.data() + p.first + s * strip, block_max_ + at, block_sum_ + at);
     }
   });
 }
@@ -212,9 +231,8 @@ void ContrastiveRun::compute_scores(const Panel& p) {
 // Minus infinity for the positive of each query (it is handled apart, in float64), for passages of the
 // query's group, and for the padding.
 void ContrastiveRun::mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last) {
-  float* scores = p.scores + strip * cut_.score_strip_stride;
-  if (last > m_)
-    std::fill(scores + std::max(first, m_) * cut_.strip, scores + last * cut_.strip, -kInfinity);
+  float* scores = p.scores + strip * cut_.strip_stride;
+  if (last > m_) std::fill(scores + std::max(first, m_) * cut_.strip, scores + last * cut_.strip, -kInfinity);
   const int64_t start = p.first + strip * cut_.strip;
   for (int64_t i = start; i < std::min(n_, start + cut_.strip); ++i) {
     const int64_t positive = a_.positives[i];
@@ -229,23 +247,24 @@ void ContrastiveRun::mask_block(const Panel& p, int64_t strip, int64_t first, in
   }
 }
 
-// Once a query's negatives are summed up its loss follows, and the weight that turns its scores into gradients.
+// Once a query's negatives are summed up its loss follows, and the weight that turns its scores into
+// gradients.
 void ContrastiveRun::solve_rows(const Panel& p) {
   const double half = a_.symmetric ? 0.5 : 1.0;
-  const int64_t panel_lanes = cut_.panel_strips * cut_.strip;
+  const int64_t panel_lanes = cut_.panel_lanes();
   parallel_for(a_.threads, p.strips, [&](int64_t s) {
     for (int64_t lane = s * cut_.strip; lane < std::min(p.rows, (s + 1) * cut_.strip); ++lane) {
       const int64_t i = p.first + lane;
       if (a_.positives[i] < 0) continue;
       float max = -kInfinity;
-      for (int64_t b = 0; b < cut_.num_blocks; ++b)
-        max = std::max(max, block_max_.data()[b * panel_lanes + lane]);
+      for (int64_t b = 0; b < cut_.num_blocks; ++b) max = std::max(max, block_max_[b * panel_lanes + lane]);
       double sum = 0;
       for (int64_t b = 0; b < cut_.num_blocks; ++b) {
-        const float top = block_max_.data()[b * panel_lanes + lane];
-        const double part = static_cast<double>(block_sum_.data()[b * panel_lanes + lane]);
-        sum += top == max || !(top > -kInfinity) ? part
-                                                  : part * std::exp2(static_cast<double>(top) - static_cast<double>(max));
+        const float top = block_max_[b * panel_lanes + lane];
+        const double part = static_cast<double>(block_sum_[b * panel_lanes + lane]);
+        sum += top == max || !(top > -kInfinity)
+                   ? part
+                   : part * std::exp2(static_cast<double>(top) - static_cast<double>(max));
       }
       const size_t at = static_cast<size_t>(i);
       const double positive = positive_scores_[at];
@@ -268,8 +287,8 @@ void ContrastiveRun::merge_columns(const Panel& p) {
     const int64_t first = block * cut_.block_passages;
     const int64_t count = std::min(cut_.padded_passages - first, cut_.block_passages);
     std::vector<float> max(static_cast<size_t>(count)), sum(static_cast<size_t>(count));
-    kernel_.passage_statistics(p.scores + first * cut_.strip, cut_.score_strip_stride, p.strips, count,
-                               max.data(), sum.data());
+    kernel_.passage_statistics(p.scores + first * cut_.strip, cut_.strip_stride, p.strips, count, max.data(),
+                               sum.data());
     for (int64_t j = 0; j < count; ++j) {
       const size_t column = static_cast<size_t>(first + j), here = static_cast<size_t>(j);
       LogSumExp<double> all{static_cast<double>(columns_.max[column]) * kLn2, columns_.sum[column]};
@@ -282,7 +301,7 @@ void ContrastiveRun::merge_columns(const Panel& p) {
 
 // Scores <- d loss / d score, block by block, and grad_passages += that times the queries.
 void ContrastiveRun::propagate_to_passages(const Panel& p) {
-  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t steps = ceil_div(p.strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
     const int64_t first = block * cut_.block_passages;
@@ -290,7 +309,7 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
     const float* column_max = a_.symmetric ? columns_.max.data() + first : nullptr;
     const float* column_weight = a_.symmetric ? columns_.weight.data() + first : nullptr;
     for (int64_t s = 0; s < p.strips; ++s) {
-      float* scores = p.scores + s * cut_.score_strip_stride;
+      float* scores = p.scores + s * cut_.strip_stride;
       const int64_t start = p.first + s * strip;
       kernel_.softmax_gradient(scores + first * strip, last - first, row_max_.data() + start,
                                row_weights_.data() + start, column_max, column_weight);
@@ -306,9 +325,8 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
       const int64_t column = piece * strip;
       for (int64_t step = 0; step < steps; ++step) {
         const int64_t from = p.strips * step / steps, to = p.strips * (step + 1) / steps;
-        kernel_.multiply_strips(p.scores + from * cut_.score_strip_stride + first * strip,
-                                cut_.score_strip_stride, rows,
-                                queries_by_row_.data() + (piece * panel_lanes + from * strip) * strip,
+        kernel_.multiply_strips(p.scores + from * cut_.strip_stride + first * strip, cut_.strip_stride, rows,
+                                queries_by_row_ + (piece * panel_lanes + from * strip) * strip,
                                 (to - from) * strip, a_.grad_passages + first * dim_ + column, dim_,
                                 std::min(strip, dim_ - column), p.first > 0 || step > 0);
       }
@@ -318,7 +336,7 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
 
 // query_gradients_ [strip of dim][panel lane][lane of dim] = gradient^T times the packed passages.
 void ContrastiveRun::propagate_to_queries(const Panel& p) {
-  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t step = kernel_.depth_block / 2;  // the block of the gradient shares the first cache
   constexpr int64_t kPieces = 2;                 // strips of dim that reuse it from the second
   parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces), [&](int64_t task) {
@@ -327,10 +345,9 @@ void ContrastiveRun::propagate_to_queries(const Panel& p) {
       const int64_t here = std::min(step, cut_.padded_passages - j);
       for (int64_t piece = task * kPieces; piece < last_piece; ++piece)
         for (int64_t s = 0; s < p.strips; ++s)
-          kernel_.multiply_transposed(
-              p.scores + s * cut_.score_strip_stride + j * strip,
-              packed_passages_.data() + piece * cut_.packed_strip_stride + j * strip, here,
-              query_gradients_.data() + (piece * panel_lanes + s * strip) * strip, j > 0);
+          kernel_.multiply_transposed(p.scores + s * cut_.strip_stride + j * strip,
+                                      packed_passages_ + piece * cut_.strip_stride + j * strip, here,
+                                      query_gradients_ + (piece * panel_lanes + s * strip) * strip, j > 0);
     }
   });
 }
@@ -347,7 +364,7 @@ void ContrastiveRun::project(const Embeddings& x, int64_t row, const RowScale& s
 
 // grad_queries from its strips. Returns sum_i s_i . d loss / d s_i, which the temperature's gradient needs.
 double ContrastiveRun::write_query_gradients(const Panel& p) {
-  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_strips * strip;
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   std::vector<double> parts(static_cast<size_t>(p.strips), 0.0);
   parallel_for(a_.threads, p.strips, [&](int64_t s) {
     std::vector<float> scratch(static_cast<size_t>(dim_));
@@ -355,8 +372,8 @@ double ContrastiveRun::write_query_gradients(const Panel& p) {
       const int64_t i = p.first + lane;
       float* out = a_.grad_queries + i * dim_;
       for (int64_t k = 0; k < dim_; k += strip)
-        std::copy_n(query_gradients_.data() + (k / strip * panel_lanes + lane) * strip,
-                    std::min(strip, dim_ - k), out + k);
+        std::copy_n(query_gradients_ + (k / strip * panel_lanes + lane) * strip, std::min(strip, dim_ - k),
+                    out + k);
       if (a_.positives[i] < 0) continue;
       const RowScale& scale = query_scales_[static_cast<size_t>(i)];
       if (a_.grad_temperature != nullptr)
@@ -443,16 +460,17 @@ namespace pyhbt {
 void contrastive_loss(const ContrastiveArguments& arguments) {
   ContrastiveArguments a = arguments;
   const int64_t n = a.queries.rows, m = a.passages.rows, dim = a.queries.dim;
-  const bool empty = n == 0 || m == 0;
-  if (empty) a.query_groups = a.passage_groups = nullptr;  // empty arrays may come as null
-  cpu::check(a);
-  if (empty) {
+  if (n == 0 || m == 0) {
+    a.query_groups = a.passage_groups = nullptr;  // empty arrays may come as null
+    a.grad_queries = a.grad_passages = nullptr;
+    cpu::check(a);
     std::fill_n(a.loss_rows, n, 0.0f);
-    if (a.grad_queries != nullptr) std::fill_n(a.grad_queries, n * dim, 0.0f);
-    if (a.grad_passages != nullptr) std::fill_n(a.grad_passages, m * dim, 0.0f);
-    if (a.grad_temperature != nullptr) *a.grad_temperature = 0.0;
+    if (arguments.grad_queries != nullptr) std::fill_n(arguments.grad_queries, n * dim, 0.0f);
+    if (arguments.grad_passages != nullptr) std::fill_n(arguments.grad_passages, m * dim, 0.0f);
+    if (arguments.grad_temperature != nullptr) *arguments.grad_temperature = 0.0;
     return;
   }
+  cpu::check(a);
   a.threads = worthwhile_threads(
       a.threads, 6.0 * static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(dim));
   cpu::ContrastiveRun(a).run();

@@ -75,6 +75,13 @@ std::vector<std::string> compiled_levels() {
   return names;
 }
 
+std::vector<std::string> supported_levels() {
+  std::vector<std::string> names;
+  for (const Level& level : kLevels)
+    if (level.supported()) names.emplace_back(level.name);
+  return names;
+}
+
 const CpuKernels& kernels() {
   static const CpuKernels chosen = choose();
   return chosen;

@@ -26,12 +26,13 @@ inline double dot_of(const Real* a, const float* b, int64_t dim) {
   DoubleVector sums[kVectors] = {};
   int64_t i = 0;
   for (; i + kLanes <= dim; i += kLanes) {
-    PYHBT_UNROLL for (int v = 0; v < kVectors; ++v)
-      sums[v] += load_widened(a + i + v * kDoubles) * load_widened(b + i + v * kDoubles);
+    PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) sums[v] +=
+        load_widened(a + i + v * kDoubles) * load_widened(b + i + v * kDoubles);
   }
   double lanes[kLanes];
   memcpy(lanes, sums, sizeof lanes);
-  for (int lane = 0; i < dim; ++i, ++lane) lanes[lane] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (int lane = 0; i < dim; ++i, ++lane)
+    lanes[lane] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 

@@ -1,8 +1,8 @@
 """Slow twins of the operations, which read as their formulas; tests and benches hold the kernels against them.
 
-``contrastive_loss`` is differentiable torch on any device and also serves inputs that the native kernel does not
-take (see :func:`pyhbt.ops.contrastive_loss`); it stores the whole score matrix. ``search`` and ``ranks`` score every
-pair in float64 with the summation order that defines *the* score (docs/numerics.md): O(nq n d) time and memory.
+``contrastive_loss`` is differentiable torch, any number of times, and stores the whole score matrix. ``search`` and
+``ranks`` score every pair in float64 with the summation order that defines *the* score (docs/numerics.md):
+O(nq n d) time and memory.
 """
 
 from __future__ import annotations
@@ -21,35 +21,44 @@ def contrastive_loss(
     passages: torch.Tensor,
     positives: torch.Tensor | None = None,
     *,
-    temperature: float = 0.05,
+    temperature: float | torch.Tensor = 0.05,
+    similarity: str = "dot",
     symmetric: bool = False,
     query_groups: torch.Tensor | None = None,
     passage_groups: torch.Tensor | None = None,
+    margin: float | None = None,
+    weights: torch.Tensor | None = None,
     reduction: str = "mean",
 ) -> torch.Tensor:
     """The loss of :func:`pyhbt.ops.contrastive_loss`, from the full (n, m) score matrix, in at least float32."""
     dtype = torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
+    queries, passages = queries.to(dtype), passages.to(dtype)
     if positives is None:
         positives = torch.arange(queries.shape[0], device=queries.device)
     present = positives >= 0
     columns = positives.clamp(min=0)
     if passages.shape[0] == 0:
-        rows = queries.new_zeros(queries.shape[0], dtype=dtype)
-        return _reduce(rows, present, reduction)
+        return _reduce(queries.sum(dim=1) * 0, present, weights, reduction)
+    if similarity == "cosine":
+        queries, passages = (torch.nn.functional.normalize(x, dim=1) for x in (queries, passages))
     with torch.autocast(queries.device.type, enabled=False):
-        scores = queries.to(dtype) @ passages.to(dtype).T / temperature
+        similarities = queries @ passages.T
+    scores = similarities / temperature
     own = torch.nn.functional.one_hot(columns, passages.shape[0]).bool()
-    same_group = torch.zeros_like(own)
+    left_out = torch.zeros_like(own)
     if query_groups is not None and passage_groups is not None:
-        same_group = (query_groups[:, None] == passage_groups) & (passage_groups >= 0)
+        left_out = (query_groups[:, None] == passage_groups) & (passage_groups >= 0)
+    if margin is not None:
+        too_similar = similarities > similarities.gather(1, columns[:, None]) + margin
+        left_out = left_out | (too_similar & ~own & present[:, None])
     positive = scores.gather(1, columns[:, None])
-    rows = _log1p_sum_exp(scores - positive, ~own & ~same_group)
+    rows = _log1p_sum_exp(scores - positive, ~own & ~left_out)
     if symmetric:
         # Column i: the scores of every query with the positive of row i.
-        negatives = present[:, None] & ~same_group[:, columns]
+        negatives = present[:, None] & ~left_out[:, columns]
         negatives = negatives & ~torch.eye(len(columns), dtype=torch.bool, device=negatives.device)
         rows = (rows + _log1p_sum_exp((scores[:, columns] - positive.T).T, negatives.T)) / 2
-    return _reduce(torch.where(present, rows, 0.0), present, reduction)
+    return _reduce(torch.where(present, rows, 0.0), present, weights, reduction)
 
 
 def _log1p_sum_exp(differences: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
@@ -58,10 +67,16 @@ def _log1p_sum_exp(differences: torch.Tensor, negatives: torch.Tensor) -> torch.
     return torch.logaddexp(others, torch.zeros_like(others))
 
 
-def _reduce(rows: torch.Tensor, present: torch.Tensor, reduction: str) -> torch.Tensor:
+def _reduce(
+    rows: torch.Tensor, present: torch.Tensor, weights: torch.Tensor | None, reduction: str
+) -> torch.Tensor:
+    given = present.to(rows.dtype) if weights is None else torch.where(present, weights.to(rows.dtype), 0.0)
+    if weights is not None:
+        rows = rows * given
     if reduction == "none":
         return rows
-    return rows.sum() if reduction == "sum" else rows.sum() / present.sum().clamp(min=1)
+    total = given.sum()
+    return rows.sum() if reduction == "sum" else rows.sum() / torch.where(total == 0, 1.0, total)
 
 
 def exact_scores(queries: npt.NDArray[Any], corpus: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

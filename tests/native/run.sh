@@ -14,8 +14,9 @@ variant() { # name sanitizers threads
     cat "$build_dir/$1.log"
     return 1
   }
-  PYHBT_SIMD=portable "$build_dir/$1/pyhbt_native_tests"
-  PYHBT_SIMD='' "$build_dir/$1/pyhbt_native_tests"
+  for level in $("$build_dir/$1/pyhbt_native_tests" --levels); do
+    PYHBT_SIMD=$level "$build_dir/$1/pyhbt_native_tests"
+  done
 }
 
 mkdir -p "$build_dir"

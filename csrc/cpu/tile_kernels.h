@@ -1,0 +1,179 @@
+// The matrix product of the CPU back end: C (+)= A B over one strip of B, kTileRows rows of C at a time.
+//   B (depth, kStrip) is contiguous: element (k, lane) at b[k * kStrip + lane]. A comes in three forms:
+//   row-major; strips, element (r, k) at a[k / kStrip * strip_stride + r * kStrip + k % kStrip]; and the
+//   transpose of one strip, element (r, k) at a[k * kStrip + r].
+// kTileRows x kStripVectors accumulators stay in registers over the whole depth, and every element of C is
+// summed with k running upwards. 2 * rows * kStrip * depth flops.
+// Micro-tile: Van Zee and van de Geijn, "BLIS", ACM TOMS 41(3), 2015.
+#pragma once
+
+#include "simd.h"
+
+namespace pyhbt::cpu::PYHBT_ISA {
+namespace {
+
+constexpr int kStripVectors = PYHBT_STRIP_VECTORS;
+constexpr int kStrip = kStripVectors * kFloats;
+constexpr int kTileRows = PYHBT_TILE_ROWS;
+constexpr int kDepthBlock = 8192 / kStrip / kStrip * kStrip;  // this much of a strip of B is up to 32 KiB
+static_assert(kStrip <= kMaxStrip && kStrip % kTileRows == 0 && kMaxTileRows % kTileRows == 0, "tile");
+
+struct Tile {
+  Vector sums[kTileRows][kStripVectors];
+
+  void clear() {
+    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+        sums[r][v] = Vector{};
+  }
+  void read(const float* c, int64_t stride) {
+    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+        sums[r][v] = load(c + r * stride + v * kFloats);
+  }
+  void write(float* c, int64_t stride) const {
+    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+        store(c + r * stride + v * kFloats, sums[r][v]);
+  }
+  // sums += a b for one k; element r of the column of A lies at a[r * a_stride].
+  inline __attribute__((always_inline)) void add(const float* a, int64_t a_stride, const float* b) {
+    Vector right[kStripVectors];
+    PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) right[v] = load(b + v * kFloats);
+    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+      const Vector left = splat(a[r * a_stride]);
+      PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) sums[r][v] += left * right[v];
+    }
+  }
+};
+
+// C (rows, kStrip) row-major with c_stride (+)= A B, A row-major. Rows beyond the last full tile repeat the
+// last row of A and throw the extra results away.
+void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t depth, float* c,
+                   int64_t c_stride, bool accumulate) {
+  for (int64_t row = 0; row < rows; row += kTileRows) {
+    const int64_t here = rows - row < kTileRows ? rows - row : kTileRows;
+    const float* left[kTileRows];
+    for (int64_t r = 0; r < kTileRows; ++r) left[r] = a + (row + (r < here ? r : here - 1)) * a_stride;
+    float* out = c + row * c_stride;
+    float edge[kTileRows * kStrip];
+    const bool whole = here == kTileRows;
+    if (accumulate && !whole) {
+      memset(edge, 0, sizeof edge);
+      for (int64_t r = 0; r < here; ++r) memcpy(edge + r * kStrip, out + r * c_stride, 4 * kStrip);
+    }
+    float* target = whole ? out : edge;
+    const int64_t stride = whole ? c_stride : kStrip;
+    Tile tile;
+    if (accumulate)
+      tile.read(target, stride);
+    else
+      tile.clear();
+    for (int64_t k = 0; k < depth; ++k) {
+      Vector right[kStripVectors];
+      PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) right[v] = load(b + k * kStrip + v * kFloats);
+      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+        const Vector one = splat(left[r][k]);
+        PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) tile.sums[r][v] += one * right[v];
+      }
+    }
+    tile.write(target, stride);
+    if (!whole)
+      for (int64_t r = 0; r < here; ++r) memcpy(out + r * c_stride, edge + r * kStrip, 4 * kStrip);
+  }
+}
+
+// C (rows, columns <= kStrip) row-major (+)= A B, A in strips with rows padded to full tiles; depth is a
+// multiple of kStrip. The next tile of C is fetched ahead, since C may be far larger than the caches.
+void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const float* b, int64_t depth,
+                     float* c, int64_t c_stride, int64_t columns, bool accumulate) {
+  for (int64_t row = 0; row < rows; row += kTileRows) {
+    const int64_t here = rows - row < kTileRows ? rows - row : kTileRows;
+    float* out = c + row * c_stride;
+    float edge[kTileRows * kStrip];
+    const bool whole = here == kTileRows && columns == kStrip;
+    if (accumulate && !whole) {
+      memset(edge, 0, sizeof edge);
+      for (int64_t r = 0; r < here; ++r)
+        for (int64_t lane = 0; lane < columns; ++lane) edge[r * kStrip + lane] = out[r * c_stride + lane];
+    }
+    if (accumulate && whole) {
+      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+        __builtin_prefetch(out + r * c_stride, 1);
+        __builtin_prefetch(out + r * c_stride + kStrip - 1, 1);
+      }
+    }
+    Tile tile;
+    tile.clear();
+    const float* left = a + row * kStrip;
+    const float* right = b;
+    for (int64_t k = 0; k < depth; k += kStrip, left += strip_stride, right += kStrip * kStrip)
+      _Pragma("GCC unroll 8") for (int s = 0; s < kStrip; ++s) tile.add(left + s, kStrip, right + s * kStrip);
+    float* target = whole ? out : edge;
+    const int64_t stride = whole ? c_stride : kStrip;
+    if (accumulate) {
+      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+          tile.sums[r][v] += load(target + r * stride + v * kFloats);
+    }
+    tile.write(target, stride);
+    if (!whole) {
+      for (int64_t r = 0; r < here; ++r)
+        for (int64_t lane = 0; lane < columns; ++lane) out[r * c_stride + lane] = edge[r * kStrip + lane];
+    }
+  }
+}
+
+// C (kStrip, kStrip) contiguous (+)= A B, A the transpose of a strip.
+void multiply_transposed(const float* a, const float* b, int64_t depth, float* c, bool accumulate) {
+  for (int row = 0; row < kStrip; row += kTileRows) {
+    Tile tile;
+    if (accumulate)
+      tile.read(c + row * kStrip, kStrip);
+    else
+      tile.clear();
+    _Pragma("GCC unroll 4") for (int64_t k = 0; k < depth; ++k)
+        tile.add(a + k * kStrip + row, 1, b + k * kStrip);
+    tile.write(c + row * kStrip, kStrip);
+  }
+}
+
+// out[k][lane] = factor * x[lane][k] for k < dim; lanes from rows on, and k from dim to depth, are zero.
+void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim, int64_t depth, float factor,
+                     float* out) {
+  int64_t k = 0;
+#if defined(__SSE__)
+  if (rows == kStrip) {
+    const __m128 scale = _mm_set1_ps(factor);
+    for (; k + 4 <= dim; k += 4) {
+      for (int lane = 0; lane < kStrip; lane += 4) {
+        __m128 r0 = _mm_loadu_ps(x + lane * x_stride + k), r1 = _mm_loadu_ps(x + (lane + 1) * x_stride + k);
+        __m128 r2 = _mm_loadu_ps(x + (lane + 2) * x_stride + k),
+               r3 = _mm_loadu_ps(x + (lane + 3) * x_stride + k);
+        _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+        float* to = out + k * kStrip + lane;
+        _mm_storeu_ps(to, _mm_mul_ps(r0, scale));
+        _mm_storeu_ps(to + kStrip, _mm_mul_ps(r1, scale));
+        _mm_storeu_ps(to + 2 * kStrip, _mm_mul_ps(r2, scale));
+        _mm_storeu_ps(to + 3 * kStrip, _mm_mul_ps(r3, scale));
+      }
+    }
+  }
+#endif
+  for (; k < depth; ++k)
+    for (int lane = 0; lane < kStrip; ++lane)
+      out[k * kStrip + lane] = k < dim && lane < rows ? factor * x[lane * x_stride + k] : 0.0f;
+}
+
+double fma_probe(int64_t iterations, float* checksum) {
+  constexpr int kChains = 12;
+  Vector chains[kChains];
+  for (int c = 0; c < kChains; ++c) chains[c] = splat(static_cast<float>(c));
+  const Vector ratio = splat(0.999f), step = splat(*checksum);
+  for (int64_t i = 0; i < iterations; ++i) {
+    PYHBT_UNROLL for (int c = 0; c < kChains; ++c) chains[c] = chains[c] * ratio + step;
+  }
+  Vector total{};
+  for (int c = 0; c < kChains; ++c) total += chains[c];
+  *checksum = total[0];
+  return 2.0 * kChains * kFloats * static_cast<double>(iterations);
+}
+
+}  // namespace
+}  // namespace pyhbt::cpu::PYHBT_ISA

@@ -1,0 +1,272 @@
+"""The torch operator ``pyhbt::contrastive_loss`` and its gradient.
+
+CPU tensors of float32, bfloat16 and float16 take the native kernel, all others :mod:`pyhbt.ops.panels`. The operator
+computes losses and gradients in one pass, so for a weighted sum the gradient is ready after the forward pass. It
+needs no autocast rule: each input is read in its own dtype and everything is accumulated in float32 or wider.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from pyhbt.ops import checks, panels, reference
+from pyhbt.ops._native import core, threads
+
+NATIVE_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as csrc/embeddings.h numbers them
+_Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+torch.library.define(
+    "pyhbt::contrastive_loss",
+    "(Tensor queries, Tensor passages, Tensor positives, Tensor row_weights, Tensor temperature, float margin, "
+    "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool with_gradients) "
+    "-> (Tensor losses, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
+)
+
+
+class Options(NamedTuple):
+    """What the operator takes beyond its differentiable inputs."""
+
+    positives: torch.Tensor
+    margin: float
+    cosine: bool
+    symmetric: bool
+    query_groups: torch.Tensor | None
+    passage_groups: torch.Tensor | None
+
+
+def _operator(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    temperature: torch.Tensor,
+    row_weights: torch.Tensor,
+    options: Options,
+    with_gradients: bool,
+) -> panels.Losses:
+    positives, *others = options
+    result: panels.Losses = torch.ops.pyhbt.contrastive_loss(
+        queries, passages, positives, row_weights, temperature, *others, with_gradients
+    )
+    return result
+
+
+torch.library.impl("pyhbt::contrastive_loss", "default")(panels.contrastive_loss)
+
+
+@torch.library.impl("pyhbt::contrastive_loss", "cpu")
+def _contrastive_loss_cpu(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    positives: torch.Tensor,
+    row_weights: torch.Tensor,
+    temperature: torch.Tensor,
+    margin: float,
+    cosine: bool,
+    symmetric: bool,
+    query_groups: torch.Tensor | None,
+    passage_groups: torch.Tensor | None,
+    with_gradients: bool,
+) -> panels.Losses:
+    checks.check_finite_positive(float(temperature.detach()), "temperature")
+    checks.check_same_dim(passages, "passages", queries, "queries")
+    checks.check_length(positives, "positives", queries.shape[0], "query")
+    checks.check_length(row_weights, "row_weights", queries.shape[0], "query")
+    if queries.dtype not in NATIVE_DTYPES or passages.dtype not in NATIVE_DTYPES:
+        return panels.contrastive_loss(
+            queries,
+            passages,
+            positives,
+            row_weights,
+            temperature,
+            margin,
+            cosine,
+            symmetric,
+            query_groups,
+            passage_groups,
+            with_gradients,
+        )
+    queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
+    row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
+    groups = [None if group is None else group.contiguous() for group in (query_groups, passage_groups)]
+    query_ids, passage_ids = (0 if group is None else group.data_ptr() for group in groups)
+    losses, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
+    core.contrastive_loss(
+        _matrix(queries),
+        _matrix(passages),
+        positives.data_ptr(),
+        row_weights.data_ptr(),
+        query_ids,
+        passage_ids,
+        float(temperature.detach()),
+        margin,
+        cosine,
+        symmetric,
+        panels.RETAINED_BYTES // 4,
+        losses.data_ptr(),
+        grad_queries.data_ptr() if with_gradients else 0,
+        grad_passages.data_ptr() if with_gradients else 0,
+        grad_temperature.data_ptr() if with_gradients else 0,
+        threads(),
+    )
+    return losses, grad_queries, grad_passages, grad_temperature
+
+
+@torch.library.register_fake("pyhbt::contrastive_loss")  # type: ignore[untyped-decorator]
+def _contrastive_loss_fake(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    positives: torch.Tensor,
+    row_weights: torch.Tensor,
+    temperature: torch.Tensor,
+    margin: float,
+    cosine: bool,
+    symmetric: bool,
+    query_groups: torch.Tensor | None,
+    passage_groups: torch.Tensor | None,
+    with_gradients: bool,
+) -> panels.Losses:
+    return _outputs(queries, passages, with_gradients)
+
+
+def _outputs(queries: torch.Tensor, passages: torch.Tensor, with_gradients: bool) -> panels.Losses:
+    dtype = torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
+    n, m, dim = queries.shape[0], passages.shape[0], queries.shape[1]
+    return (
+        queries.new_empty(n, dtype=dtype),
+        queries.new_empty((n if with_gradients else 0, dim), dtype=dtype),
+        queries.new_empty((m if with_gradients else 0, dim), dtype=dtype),
+        queries.new_empty((), dtype=torch.float64),
+    )
+
+
+def _with_dense_rows(x: torch.Tensor) -> torch.Tensor:
+    """``x``, copied only where the elements of a row are apart; rows may lie anywhere."""
+    return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
+
+
+def _matrix(x: torch.Tensor) -> tuple[int, int, int, int, int]:
+    return x.data_ptr(), NATIVE_DTYPES[x.dtype], x.shape[0], x.shape[1], x.stride(0)
+
+
+class _WeightedLoss(torch.autograd.Function):
+    """sum_i row_weights[i] * loss_i, with the gradients computed on the way forward.
+
+    They are handed out, scaled in place, by the first backward pass; a second one (``retain_graph``) computes them
+    again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: torch.Tensor,
+        passages: torch.Tensor,
+        temperature: torch.Tensor,
+        row_weights: torch.Tensor,
+        options: Options,
+    ) -> torch.Tensor:
+        losses, *gradients = _operator(queries, passages, temperature, row_weights, options, True)
+        ctx.options = options
+        if torch.compiler.is_compiling():
+            ctx.save_for_backward(*gradients)
+        else:
+            ctx.save_for_backward(queries, passages, temperature, row_weights)
+            ctx.gradients = gradients
+        return weighted_sum(losses, row_weights)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if torch.compiler.is_compiling():
+            grad_queries, grad_passages, grad_temperature = ctx.saved_tensors
+            scaled = grad_queries * grad_output, grad_passages * grad_output, grad_temperature * grad_output
+            return *scaled, None, None
+        queries, passages, temperature, row_weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph
+            weights = row_weights * grad_output
+            return *_differentiable(queries, passages, temperature, weights, ctx.options), None, None
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            _, *gradients = _operator(queries, passages, temperature, row_weights, ctx.options, True)
+        if grad_output.device.type != "cpu" or grad_output.item() != 1.0:
+            for gradient in gradients:
+                gradient.mul_(grad_output)
+        return *_cast(gradients, queries, passages, temperature), None, None
+
+
+class _LossRows(torch.autograd.Function):
+    """loss_i for every row; the gradient needs the incoming one, so the operator runs again on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: torch.Tensor,
+        passages: torch.Tensor,
+        temperature: torch.Tensor,
+        row_weights: torch.Tensor,
+        options: Options,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(queries, passages, temperature)
+        ctx.options = options
+        return _operator(queries, passages, temperature, row_weights, options, False)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        queries, passages, temperature = ctx.saved_tensors
+        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
+            return *_differentiable(queries, passages, temperature, grad_output, ctx.options), None, None
+        _, *gradients = _operator(queries, passages, temperature, grad_output, ctx.options, True)
+        return *_cast(gradients, queries, passages, temperature), None, None
+
+
+def _cast(gradients: list[torch.Tensor], *inputs: torch.Tensor) -> list[torch.Tensor]:
+    return [gradient.to(x) for gradient, x in zip(gradients, inputs, strict=True)]
+
+
+def _differentiable(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    temperature: torch.Tensor,
+    row_weights: torch.Tensor,
+    options: Options,
+) -> _Gradients:
+    """The gradients as functions of the inputs: torch code that can be differentiated again and stores the scores."""
+    inputs = [x if x.requires_grad else x.detach().requires_grad_() for x in (queries, passages, temperature)]
+    losses = reference.contrastive_loss(
+        inputs[0],
+        inputs[1],
+        options.positives,
+        temperature=inputs[2],
+        similarity="cosine" if options.cosine else "dot",
+        symmetric=options.symmetric,
+        query_groups=options.query_groups,
+        passage_groups=options.passage_groups,
+        margin=None if options.margin == float("inf") else options.margin,
+        reduction="none",
+    )
+    total = (losses * row_weights).sum()
+    grad_queries, grad_passages, grad_temperature = torch.autograd.grad(total, inputs, create_graph=True)
+    return grad_queries, grad_passages, grad_temperature
+
+
+def weighted_sum(losses: torch.Tensor, row_weights: torch.Tensor) -> torch.Tensor:
+    """In float64 where the device has it, so that the order of summation does not show in a float32 result."""
+    wide = losses.dtype if losses.device.type == "mps" else torch.float64
+    return (losses.to(wide) * row_weights.to(wide)).sum().to(losses.dtype)
+
+
+def loss(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    temperature: torch.Tensor,
+    row_weights: torch.Tensor,
+    options: Options,
+    *,
+    by_row: bool,
+) -> torch.Tensor:
+    """sum_i row_weights[i] * loss_i, or all loss_i, differentiable in the first three."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (queries, passages, temperature)):
+        function = _LossRows if by_row else _WeightedLoss
+        result: torch.Tensor = function.apply(queries, passages, temperature, row_weights, options)  # type: ignore[no-untyped-call]
+        return result
+    losses = _operator(queries, passages, temperature, row_weights, options, False)[0]
+    return losses if by_row else weighted_sum(losses, row_weights)

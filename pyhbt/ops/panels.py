@@ -1,0 +1,209 @@
+"""The contrastive loss and its gradients by panels of queries, in plain torch, for any device and dtype.
+
+The same algorithm as the native kernel (csrc/cpu/contrastive.cpp): a panel of scores becomes its own gradient and is
+used for both gradient products; the (n, m) score matrix is never stored. 6 n m dim flops with gradients (8 when
+symmetric and the scores are not kept), 2 without; extra memory one panel of 1024 m scores, 256 MiB more at most
+where a symmetric batch keeps its scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import normalize
+
+from pyhbt.ops import checks
+
+_PANEL_QUERIES = 1024
+RETAINED_BYTES = 256 << 20
+"""A symmetric batch keeps scores of up to so many bytes between its two passes (the native kernel too)."""
+
+Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass
+class _Columns:
+    """The passage-to-query direction: by passage, the logsumexp of the scores of rows with other positives."""
+
+    logsumexp: torch.Tensor
+    weight: torch.Tensor
+    """The gradient of a score s of such a row is weight * exp(s - logsumexp)."""
+
+
+def contrastive_loss(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    positives: torch.Tensor,
+    row_weights: torch.Tensor,
+    temperature: torch.Tensor,
+    margin: float,
+    cosine: bool,
+    symmetric: bool,
+    query_groups: torch.Tensor | None,
+    passage_groups: torch.Tensor | None,
+    with_gradients: bool,
+) -> Losses:
+    """Losses (n,), and the gradients of their weighted sum: queries (n, dim), passages (m, dim), temperature ()."""
+    checks.check_indices(positives, "positives", passages.shape[0], "passages")
+    checks.check_finite_positive(float(temperature.detach()), "temperature")
+    if len(passages) == 0:  # no row has a positive
+        losses = row_weights.new_zeros(len(queries), dtype=_dtype(queries, passages))
+        grad_queries = torch.zeros_like(queries if with_gradients else queries[:0], dtype=losses.dtype)
+        return losses, grad_queries, passages.to(losses), temperature.new_zeros((), dtype=torch.float64)
+    with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
+        batch = _Batch(queries, passages, positives, row_weights, temperature, margin, cosine)
+        batch.groups = (
+            None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
+        )
+        return batch.run(symmetric, with_gradients)
+
+
+class _Batch:
+    """One call; vectors over rows are float64 where the device has it."""
+
+    groups: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __init__(
+        self,
+        queries: torch.Tensor,
+        passages: torch.Tensor,
+        positives: torch.Tensor,
+        row_weights: torch.Tensor,
+        temperature: torch.Tensor,
+        margin: float,
+        cosine: bool,
+    ) -> None:
+        self.dtype = _dtype(queries, passages)
+        self.inputs = queries.to(self.dtype), passages.to(self.dtype)
+        self.cosine = cosine
+        self.queries, self.passages = (normalize(x, dim=1) for x in self.inputs) if cosine else self.inputs
+        self.wide = torch.float32 if queries.device.type == "mps" else torch.float64
+        self.positives, self.present = positives.clamp(min=0), positives >= 0
+        self.weights = row_weights.to(self.wide) * self.present
+        self.temperature = float(temperature.detach())
+        self.margin = margin / self.temperature
+        own = (self.queries.to(self.wide) * self.passages[self.positives].to(self.wide)).sum(dim=1)
+        self.positive_scores = own / self.temperature
+        self.losses = torch.zeros_like(self.positive_scores)
+        self.positive_gradients = torch.zeros_like(self.positive_scores)
+        self.others = torch.full_like(self.positive_scores, -torch.inf)
+
+    def run(self, symmetric: bool, with_gradients: bool) -> Losses:
+        n = len(self.queries)
+        panels = [slice(start, min(n, start + _PANEL_QUERIES)) for start in range(0, n, _PANEL_QUERIES)]
+        grad_queries = torch.zeros_like(self.queries if with_gradients else self.queries[:0])
+        grad_passages = torch.zeros_like(self.passages if with_gradients else self.passages[:0])
+        keep = symmetric and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
+        kept: list[torch.Tensor] = []
+        share = 0.5 if symmetric else 1.0
+        base = torch.full((len(self.passages),), -torch.inf, dtype=self.wide, device=self.queries.device)
+        for rows in panels:
+            scores = self.scores(rows)
+            self.solve_rows(rows, scores, share)
+            if symmetric:
+                base = torch.logaddexp(base, scores.logsumexp(dim=0).to(self.wide))
+                if keep:
+                    kept.append(scores)
+            elif with_gradients:
+                self.propagate(rows, scores, share, None, grad_queries, grad_passages)
+        if symmetric:
+            columns = self.solve_columns(base)
+            for number, rows in enumerate(panels if with_gradients else []):
+                scores = kept[number] if keep else self.scores(rows)
+                self.propagate(rows, scores, share, columns, grad_queries, grad_passages)
+        moment = (self.queries[: len(grad_queries)].to(self.wide) * grad_queries.to(self.wide)).sum()
+        if self.cosine and with_gradients:
+            grad_queries = _through_normalize(self.inputs[0], grad_queries)
+            grad_passages = _through_normalize(self.inputs[1], grad_passages)
+        return self.losses.to(self.dtype), grad_queries, grad_passages, -moment.double() / self.temperature
+
+    def scores(self, rows: slice) -> torch.Tensor:
+        """(rows, m); minus infinity where a pair is no negative."""
+        scores = (self.queries[rows] @ self.passages.T).div_(self.temperature)
+        left_out = ~self.present[rows, None]
+        if self.groups is not None:
+            queries, passages = self.groups[0][rows, None], self.groups[1]
+            left_out = left_out | ((queries == passages) & (passages >= 0))
+        if self.margin != torch.inf:
+            limits = (self.positive_scores[rows] + self.margin).to(self.dtype)
+            left_out = left_out | (scores > limits[:, None])
+        return scores.masked_fill_(left_out, -torch.inf).scatter_(1, self.positives[rows, None], -torch.inf)
+
+    def solve_rows(self, rows: slice, scores: torch.Tensor, share: float) -> None:
+        self.others[rows] = scores.logsumexp(dim=1).to(self.wide)
+        delta = self.others[rows] - self.positive_scores[rows]
+        self.losses[rows] = torch.where(self.present[rows], share * _log1p_exp(delta), 0.0)
+        self.positive_gradients[rows] = -share * self.weights[rows] * delta.sigmoid()
+
+    def solve_columns(self, base: torch.Tensor) -> _Columns:
+        """Adds the column direction to losses and positive gradients.
+
+        Rows that share a positive are candidates of one another, unless that pair is left out by group. "All but
+        row i" is a difference in float64; a row that shares its positive with none is no difference at all.
+        """
+        rows = self.present.nonzero()[:, 0]
+        columns = self.positives[rows]
+        score, half = self.positive_scores[rows], 0.5 * self.weights[rows]
+        candidate = torch.ones_like(score)
+        if self.groups is not None:
+            queries, passages = self.groups[0][rows], self.groups[1][columns]
+            candidate = torch.where((queries == passages) & (passages >= 0), 0.0, 1.0)
+        top = base.scatter_reduce(0, columns, score, "amax")[columns]
+
+        def by_column(values: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(base).index_add_(0, columns, values)[columns]
+
+        shared = by_column(torch.ones_like(score)) > 1
+        own = candidate * (score - top).exp()
+        others = (base[columns] - top).exp() + torch.where(shared, (by_column(own) - own).clamp(min=0), 0.0)
+        delta = others.log() + top - score
+        loss = _log1p_exp(delta)
+        self.losses[rows] += 0.5 * loss
+        pull = half * (top - score - loss).exp()  # gradient of a candidate of score s: pull * exp(s - top)
+        extra = torch.where(shared, own * (by_column(pull) - pull), 0.0)
+        self.positive_gradients[rows] += extra - half * delta.sigmoid()
+        weight = torch.zeros_like(base).index_add_(0, columns, pull * (base[columns] - top).exp())
+        return _Columns(base.nan_to_num(neginf=0.0), weight)
+
+    def propagate(
+        self,
+        rows: slice,
+        scores: torch.Tensor,
+        share: float,
+        columns: _Columns | None,
+        grad_queries: torch.Tensor,
+        grad_passages: torch.Tensor,
+    ) -> None:
+        """Turns the panel into its gradient and adds the two products."""
+        delta = self.others[rows] - self.positive_scores[rows]
+        row_weights = (share * self.weights[rows] * delta.sigmoid()).to(self.dtype)
+        reference = torch.where(self.others[rows] == -torch.inf, 0.0, self.others[rows]).to(self.dtype)
+        down = None
+        if columns is not None:
+            down = (scores - columns.logsumexp.to(self.dtype)).exp_().mul_(columns.weight.to(self.dtype))
+        gradient = scores.sub_(reference[:, None]).exp_().mul_(row_weights[:, None])
+        if down is not None:
+            gradient += down
+        own = torch.where(self.present[rows], self.positive_gradients[rows], 0.0).to(self.dtype)
+        gradient.scatter_add_(1, self.positives[rows, None], own[:, None])
+        gradient.div_(self.temperature)
+        grad_queries[rows] = gradient @ self.passages
+        grad_passages.addmm_(gradient.T, self.queries[rows])
+
+
+def _dtype(queries: torch.Tensor, passages: torch.Tensor) -> torch.dtype:
+    return torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
+
+
+def _log1p_exp(x: torch.Tensor) -> torch.Tensor:
+    return torch.logaddexp(x, torch.zeros_like(x))
+
+
+def _through_normalize(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient with respect to x, given that with respect to x / max(|x|, 1e-12)."""
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    unit = x / norm.clamp(min=1e-12)
+    along = torch.where(norm < 1e-12, 0.0, (unit * gradient).sum(dim=1, keepdim=True))
+    projected: torch.Tensor = (gradient - unit * along) / norm.clamp(min=1e-12)
+    return projected
