@@ -41,13 +41,13 @@ pyhbt::Embeddings embeddings(const Matrix& matrix) {
 void bind_contrastive_loss(const Matrix& queries, const Matrix& passages, Address positives,
                            Address row_weights, Address query_groups, Address passage_groups,
                            double temperature, double margin, bool cosine, bool symmetric,
-                           int64_t retained_scores, Address loss_rows, Address grad_queries,
+                           int64_t retained_scores, Address loss_rows, Address loss, Address grad_queries,
                            Address grad_passages, Address grad_temperature, int threads) {
   const py::gil_scoped_release release;
   pyhbt::contrastive_loss({embeddings(queries), embeddings(passages), at<const int64_t>(positives),
                            at<const float>(row_weights), at<const int64_t>(query_groups),
                            at<const int64_t>(passage_groups), temperature, margin, cosine, symmetric,
-                           retained_scores, at<float>(loss_rows), at<float>(grad_queries),
+                           retained_scores, at<float>(loss_rows), at<float>(loss), at<float>(grad_queries),
                            at<float>(grad_passages), at<double>(grad_temperature), threads});
 }
 

@@ -1,7 +1,8 @@
 // In-batch contrastive loss (InfoNCE) with its gradients; the score matrix is never stored whole.
-//   queries (n,d), passages (m,d), positives (n,) -> loss_rows (n,), grad_queries (n,d), grad_passages (m,d)
-//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or their cosine /
-//   temperature A(i)   = pos(i), and every other passage but false negatives: those with passage_groups[j] ==
+//   queries (n,d), passages (m,d), positives (n,) -> loss_rows (n,), loss (1,), grad_queries (n,d),
+//   grad_passages (m,d) row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or
+//   their cosine / temperature A(i)   = pos(i), and every other passage but false negatives: those with
+//   passage_groups[j] ==
 //            query_groups[i] >= 0, and those with s_ij > s_i,pos(i) + margin / temperature
 //   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
 //            left out as false negative is left out in both directions.
@@ -29,6 +30,7 @@ struct ContrastiveArguments {
   bool symmetric;
   int64_t retained_scores;   // a symmetric batch of up to so many scores keeps them between its two passes
   float* loss_rows;          // (n,) out
+  float* loss;               // (1,) out: sum_i row_weights[i] * loss_i
   float* grad_queries;       // (n,d) out, or nullptr: no gradients
   float* grad_passages;      // (m,d) out, or nullptr together with grad_queries
   double* grad_temperature;  // (1,) out, or nullptr together with grad_queries

@@ -27,6 +27,7 @@ def contrastive_loss(
     symmetric: bool,
     retained_scores: int,
     loss_rows: int,
+    loss: int,
     grad_queries: int,
     grad_passages: int,
     grad_temperature: int,

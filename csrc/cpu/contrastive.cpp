@@ -428,7 +428,13 @@ void ContrastiveRun::run() {
         project(a_.passages, j, passage_scales_[static_cast<size_t>(j)], a_.grad_passages + j * dim_);
     });
   }
-  for (int64_t i = 0; i < n_; ++i) a_.loss_rows[i] = static_cast<float>(loss_[static_cast<size_t>(i)]);
+  double total = 0;
+  for (int64_t i = 0; i < n_; ++i) {
+    const double loss = loss_[static_cast<size_t>(i)];
+    a_.loss_rows[i] = static_cast<float>(loss);
+    if (a_.positives[i] >= 0) total += static_cast<double>(a_.row_weights[i]) * loss;
+  }
+  *a_.loss = static_cast<float>(total);
   if (a_.grad_temperature != nullptr) *a_.grad_temperature = -moment / a_.temperature;
 }
 
@@ -465,6 +471,7 @@ void contrastive_loss(const ContrastiveArguments& arguments) {
     a.grad_queries = a.grad_passages = nullptr;
     cpu::check(a);
     std::fill_n(a.loss_rows, n, 0.0f);
+    *a.loss = 0.0f;
     if (arguments.grad_queries != nullptr) std::fill_n(arguments.grad_queries, n * dim, 0.0f);
     if (arguments.grad_passages != nullptr) std::fill_n(arguments.grad_passages, m * dim, 0.0f);
     if (arguments.grad_temperature != nullptr) *arguments.grad_temperature = 0.0;

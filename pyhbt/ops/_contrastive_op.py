@@ -21,7 +21,7 @@ torch.library.define(
     "pyhbt::contrastive_loss",
     "(Tensor queries, Tensor passages, Tensor positives, Tensor row_weights, Tensor temperature, float margin, "
     "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool with_gradients) "
-    "-> (Tensor losses, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
+    "-> (Tensor losses, Tensor loss, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
 )
 
 
@@ -90,7 +90,7 @@ def _contrastive_loss_cpu(
     row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
     groups = [None if group is None else group.contiguous() for group in (query_groups, passage_groups)]
     query_ids, passage_ids = (0 if group is None else group.data_ptr() for group in groups)
-    losses, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
+    losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
     core.contrastive_loss(
         _matrix(queries),
         _matrix(passages),
@@ -104,12 +104,13 @@ def _contrastive_loss_cpu(
         symmetric,
         panels.RETAINED_BYTES // 4,
         losses.data_ptr(),
+        loss.data_ptr(),
         grad_queries.data_ptr() if with_gradients else 0,
         grad_passages.data_ptr() if with_gradients else 0,
         grad_temperature.data_ptr() if with_gradients else 0,
         threads(),
     )
-    return losses, grad_queries, grad_passages, grad_temperature
+    return losses, loss, grad_queries, grad_passages, grad_temperature
 
 
 @torch.library.register_fake("pyhbt::contrastive_loss")  # type: ignore[untyped-decorator]
@@ -134,6 +135,7 @@ def _outputs(queries: torch.Tensor, passages: torch.Tensor, with_gradients: bool
     n, m, dim = queries.shape[0], passages.shape[0], queries.shape[1]
     return (
         queries.new_empty(n, dtype=dtype),
+        queries.new_empty((), dtype=dtype),
         queries.new_empty((n if with_gradients else 0, dim), dtype=dtype),
         queries.new_empty((m if with_gradients else 0, dim), dtype=dtype),
         queries.new_empty((), dtype=torch.float64),
@@ -165,14 +167,14 @@ class _WeightedLoss(torch.autograd.Function):
         row_weights: torch.Tensor,
         options: Options,
     ) -> torch.Tensor:
-        losses, *gradients = _operator(queries, passages, temperature, row_weights, options, True)
+        _, loss, *gradients = _operator(queries, passages, temperature, row_weights, options, True)
         ctx.options = options
         if torch.compiler.is_compiling():
             ctx.save_for_backward(*gradients)
         else:
             ctx.save_for_backward(queries, passages, temperature, row_weights)
             ctx.gradients = gradients
-        return weighted_sum(losses, row_weights)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -186,7 +188,7 @@ class _WeightedLoss(torch.autograd.Function):
             return *_differentiable(queries, passages, temperature, weights, ctx.options), None, None
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
-            _, *gradients = _operator(queries, passages, temperature, row_weights, ctx.options, True)
+            _, _, *gradients = _operator(queries, passages, temperature, row_weights, ctx.options, True)
         if grad_output.device.type != "cpu" or grad_output.item() != 1.0:
             for gradient in gradients:
                 gradient.mul_(grad_output)
@@ -214,7 +216,7 @@ class _LossRows(torch.autograd.Function):
         queries, passages, temperature = ctx.saved_tensors
         if not torch.compiler.is_compiling() and torch.is_grad_enabled():
             return *_differentiable(queries, passages, temperature, grad_output, ctx.options), None, None
-        _, *gradients = _operator(queries, passages, temperature, grad_output, ctx.options, True)
+        _, _, *gradients = _operator(queries, passages, temperature, grad_output, ctx.options, True)
         return *_cast(gradients, queries, passages, temperature), None, None
 
 
@@ -248,12 +250,6 @@ def _differentiable(
     return grad_queries, grad_passages, grad_temperature
 
 
-def weighted_sum(losses: torch.Tensor, row_weights: torch.Tensor) -> torch.Tensor:
-    """In float64 where the device has it, so that the order of summation does not show in a float32 result."""
-    wide = losses.dtype if losses.device.type == "mps" else torch.float64
-    return (losses.to(wide) * row_weights.to(wide)).sum().to(losses.dtype)
-
-
 def loss(
     queries: torch.Tensor,
     passages: torch.Tensor,
@@ -268,5 +264,5 @@ def loss(
         function = _LossRows if by_row else _WeightedLoss
         result: torch.Tensor = function.apply(queries, passages, temperature, row_weights, options)  # type: ignore[no-untyped-call]
         return result
-    losses = _operator(queries, passages, temperature, row_weights, options, False)[0]
-    return losses if by_row else weighted_sum(losses, row_weights)
+    losses, total, *_ = _operator(queries, passages, temperature, row_weights, options, False)
+    return losses if by_row else total

@@ -78,8 +78,7 @@ def contrastive_loss(
         if tensor.dtype not in _DTYPES:
             raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {_names(_DTYPES)}")
     checks.check_same_dim(p, "passages", q, "queries")
-    if p.device != q.device:
-        raise ValueError(f"passages: found device {p.device}, expected {q.device} (the device of queries)")
+    _check_device(p, "passages", q)
     for name, value, known in (
         ("reduction", reduction, _REDUCTIONS),
         ("similarity", similarity, _SIMILARITIES),
@@ -90,7 +89,7 @@ def contrastive_loss(
         raise ValueError(f"margin: found {margin}, expected a finite number or None")
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
-    row_weights, factors = _row_weights(weights, targets, q, reduction)
+    row_weights, factors = _row_weights(weights, None if positives is None else targets, q, reduction)
     options = Options(
         targets,
         math.inf if margin is None else float(margin),
@@ -128,7 +127,7 @@ def _positives(positives: Array | None, queries: torch.Tensor, passages: torch.T
                 "where positives are not given"
             )
         return torch.arange(num_queries, device=queries.device)
-    return _integers(positives, "positives", num_queries, "query", queries.device)
+    return _integers(positives, "positives", num_queries, "query", queries)
 
 
 def _groups(
@@ -140,46 +139,56 @@ def _groups(
         missing = "query_groups" if query_groups is None else "passage_groups"
         raise ValueError(f"{missing}: found None, expected group ids, since the other side has them")
     return (
-        _integers(query_groups, "query_groups", queries.shape[0], "query", queries.device),
-        _integers(passage_groups, "passage_groups", passages.shape[0], "passage", queries.device),
+        _integers(query_groups, "query_groups", queries.shape[0], "query", queries),
+        _integers(passage_groups, "passage_groups", passages.shape[0], "passage", queries),
     )
 
 
-def _integers(value: Array, name: str, rows: int, what: str, device: torch.device) -> torch.Tensor:
+def _integers(value: Array, name: str, rows: int, what: str, queries: torch.Tensor) -> torch.Tensor:
     tensor = checks.as_tensor(value, name)
     checks.check_integers(tensor, name)
     checks.check_length(tensor, name, rows, what)
-    if tensor.device != device:
-        raise ValueError(f"{name}: found device {tensor.device}, expected {device} (the device of queries)")
+    _check_device(tensor, name, queries)
     return tensor
 
 
 def _row_weights(
-    weights: Array | None, positives: torch.Tensor, queries: torch.Tensor, reduction: str
+    weights: Array | None, positives: torch.Tensor | None, queries: torch.Tensor, reduction: str
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Each row's weight in the reduced loss; and factors of the rows themselves, where they are not reduced."""
-    present = positives >= 0
+    """Each row's weight in the reduced loss; and factors of the rows themselves, where they are not reduced.
+
+    ``positives`` is None where every row has one.
+    """
+    rows = queries.shape[0]
     dtype = torch.float64 if queries.dtype == torch.float64 else torch.float32
-    if weights is None:
-        given = present.to(dtype)
-    else:
+    if weights is None and positives is None:
+        weight = 1.0 / max(1, rows) if reduction == "mean" else 1.0
+        return queries.new_full((rows,), weight, dtype=dtype), None
+    present = torch.ones(rows, device=queries.device) if positives is None else positives >= 0
+    present = present.to(dtype)
+    given = present
+    if weights is not None:
         tensor = checks.as_tensor(weights, "weights")
         if not tensor.is_floating_point():
             raise TypeError(f"weights: found dtype {tensor.dtype}, expected a floating-point dtype")
         if tensor.requires_grad:
             raise ValueError("weights: found a tensor that requires a gradient, expected constant weights")
-        checks.check_length(tensor, "weights", queries.shape[0], "query")
-        if tensor.device != queries.device:
-            raise ValueError(
-                f"weights: found device {tensor.device}, expected {queries.device} (the device of queries)"
-            )
-        given = torch.where(present, tensor.to(dtype), 0.0)
+        checks.check_length(tensor, "weights", rows, "query")
+        _check_device(tensor, "weights", queries)
+        given = torch.where(present > 0, tensor.to(dtype), 0.0)
     if reduction == "none":
-        return present.to(dtype), None if weights is None else given
+        return present, None if weights is None else given
     if reduction == "sum":
         return given, None
     total = given.sum()
     return given / torch.where(total == 0, 1.0, total), None
+
+
+def _check_device(tensor: torch.Tensor, name: str, queries: torch.Tensor) -> None:
+    if tensor.device != queries.device:
+        raise ValueError(
+            f"{name}: found device {tensor.device}, expected {queries.device} (the device of queries)"
+        )
 
 
 def _names(dtypes: tuple[torch.dtype, ...]) -> str:

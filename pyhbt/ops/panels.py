@@ -19,7 +19,8 @@ _PANEL_QUERIES = 1024
 RETAINED_BYTES = 256 << 20
 """A symmetric batch keeps scores of up to so many bytes between its two passes (the native kernel too)."""
 
-Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Of the rows, their weighted sum, and its gradients by queries, passages and temperature."""
 
 
 @dataclass
@@ -44,13 +45,19 @@ def contrastive_loss(
     passage_groups: torch.Tensor | None,
     with_gradients: bool,
 ) -> Losses:
-    """Losses (n,), and the gradients of their weighted sum: queries (n, dim), passages (m, dim), temperature ()."""
+    """Losses (n,), their weighted sum (), and its gradients: queries (n, dim), passages (m, dim), temperature ()."""
     checks.check_indices(positives, "positives", passages.shape[0], "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
     if len(passages) == 0:  # no row has a positive
         losses = row_weights.new_zeros(len(queries), dtype=_dtype(queries, passages))
         grad_queries = torch.zeros_like(queries if with_gradients else queries[:0], dtype=losses.dtype)
-        return losses, grad_queries, passages.to(losses), temperature.new_zeros((), dtype=torch.float64)
+        return (
+            losses,
+            losses.sum(),
+            grad_queries,
+            passages.to(losses),
+            temperature.new_zeros((), dtype=torch.float64),
+        )
     with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
         batch = _Batch(queries, passages, positives, row_weights, temperature, margin, cosine)
         batch.groups = (
@@ -116,7 +123,9 @@ class _Batch:
         if self.cosine and with_gradients:
             grad_queries = _through_normalize(self.inputs[0], grad_queries)
             grad_passages = _through_normalize(self.inputs[1], grad_passages)
-        return self.losses.to(self.dtype), grad_queries, grad_passages, -moment.double() / self.temperature
+        loss = (self.losses * self.weights).sum().to(self.dtype)
+        grad_temperature = -moment.double() / self.temperature
+        return self.losses.to(self.dtype), loss, grad_queries, grad_passages, grad_temperature
 
     def scores(self, rows: slice) -> torch.Tensor:
         """(rows, m); minus infinity where a pair is no negative."""

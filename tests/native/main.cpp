@@ -105,7 +105,7 @@ struct LossResult {
 
   bool operator==(const LossResult& other) const {
     return loss == other.loss && grad_queries == other.grad_queries && grad_passages == other.grad_passages &&
-           grad_temperature == other.grad_temperature;
+           total == other.total && grad_temperature == other.grad_temperature;
   }
 };
 
@@ -114,6 +114,7 @@ LossResult run_loss(pyhbt::ContrastiveArguments a, int threads) {
                     std::vector<float>(static_cast<size_t>(a.queries.rows * a.queries.dim)),
                     std::vector<float>(static_cast<size_t>(a.passages.rows * a.queries.dim))};
   a.loss_rows = result.loss.data();
+  a.loss = &result.total;
   a.grad_queries = result.grad_queries.data();
   a.grad_passages = result.grad_passages.data();
   a.grad_temperature = &result.grad_temperature;
