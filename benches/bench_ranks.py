@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +11,9 @@ import torch.nn.functional as F
 from pyhbt.ops import ranks
 
 if TYPE_CHECKING:
-    from conftest import Measure
+    from .conftest import Compare
 
 SHAPES = ((1000, 13_000, 384, 1), (1000, 13_000, 384, 10))
-Ranks = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def eager(queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -24,22 +22,24 @@ def eager(queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor) ->
     return torch.stack([(scores > column[:, None]).sum(dim=1) + 1 for column in thresholds.T], dim=1)
 
 
-BACKENDS: dict[str, Ranks] = {"torch": eager, "pyhbt": ranks}
-
-
-@pytest.mark.parametrize("backend", ["torch", "pyhbt"])
 @pytest.mark.parametrize(("nq", "n", "dim", "per_query"), SHAPES)
-def test_ranks(measure: Measure, nq: int, n: int, dim: int, per_query: int, backend: str) -> None:
+def test_ranks(compare: Compare, nq: int, n: int, dim: int, per_query: int) -> None:
     generator = torch.Generator().manual_seed(0)
     queries = F.normalize(torch.randn(nq, dim, generator=generator))
     corpus = F.normalize(torch.randn(n, dim, generator=generator))
     targets = torch.randint(0, n, (nq, per_query), generator=generator)
-    found = BACKENDS[backend]
     exact = queries[:20].double() @ corpus.double().T
     truth = (exact[:, None, :] > exact.gather(1, targets[:20])[:, :, None]).sum(dim=2) + 1
-    # float32 scores may swap neighbours; the native ranks are exact.
-    tolerance = 0 if backend == "pyhbt" else 3
-    assert int((found(queries, corpus, targets)[:20] - truth).abs().max()) <= tolerance
-    flops = 2.0 * nq * n * dim
-    sizes = {"n": nq, "m": n, "dim": dim, "k": per_query}
-    measure(lambda: found(queries, corpus, targets), op="ranks", backend=backend, flops=flops, **sizes)
+    assert torch.equal(ranks(queries, corpus, targets)[:20], truth)
+    # Float32 scores may swap neighbours.
+    assert int((eager(queries, corpus, targets)[:20] - truth).abs().max()) <= 3
+    compare(
+        lambda: ranks(queries, corpus, targets),
+        {"torch": lambda: eager(queries, corpus, targets)},
+        op="ranks",
+        n=nq,
+        m=n,
+        dim=dim,
+        k=per_query,
+        flops=2.0 * nq * n * dim,
+    )

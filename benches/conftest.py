@@ -1,18 +1,15 @@
-"""What the benches share: the ``measure`` fixture, and one CSV row per measurement in benches/results/.
+"""What the benches share: the ``compare`` fixture, and one CSV row per backend and shape in benches/results/.
 
-Peers run in the same session on the same inputs, and every answer is checked before it is timed. The session prints
-the measured multiply-add ceiling of this machine; figures taken while it reads low were taken on a busy machine.
+Peers run in the same process on the same inputs. Rounds are paired: before each round of ours every peer is timed
+once, so that a ratio compares neighbouring moments and a slow spell of the machine hits all. The multiply-add ceiling
+is measured around each group; figures taken while it reads low were taken on a busy machine.
 """
 
 from __future__ import annotations
 
-import csv
-import os
-import platform
-import subprocess
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,38 +18,20 @@ import torch
 
 from pyhbt.ops._native import core
 
-RESULTS = Path(__file__).parent / "results"
+from .rows import RESULTS, Row, commit, device, write_rows
+
+_BUDGET_S = 20.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measurement; gflops counts 2 flops for each multiply-add that the operation needs, at the median."""
-
-    op: str
-    backend: str
-    n: int
-    m: int
-    dim: int
-    k: int
-    dtype: str
-    threads: int
-    p20_ms: float
-    p50_ms: float
-    p80_ms: float
-    gflops: float
-    device: str
-    commit: str
-
-
-class Measure(Protocol):
-    """Times ``call`` and keeps a row; ``flops`` is what one call must compute."""
+class Compare(Protocol):
+    """Times ``ours`` with pytest-benchmark and each peer beside it; ``flops`` is what one call must compute."""
 
     def __call__(
         self,
-        call: Callable[[], Any],
+        ours: Callable[[], Any],
+        peers: Mapping[str, Callable[[], Any]],
         *,
         op: str,
-        backend: str,
         n: int,
         m: int,
         dim: int,
@@ -64,60 +43,72 @@ class Measure(Protocol):
 _rows: list[Row] = []
 
 
-def _device() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() if done.returncode == 0 else "none"
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 @pytest.fixture
-def measure(benchmark: Any) -> Measure:
+def compare(benchmark: Any) -> Compare:
     def run(
-        call: Callable[[], Any], *, op: str, backend: str, n: int, m: int, dim: int, k: int, flops: float
+        ours: Callable[[], Any],
+        peers: Mapping[str, Callable[[], Any]],
+        *,
+        op: str,
+        n: int,
+        m: int,
+        dim: int,
+        k: int,
+        flops: float,
     ) -> None:
         benchmark.group = f"{op} n={n} m={m} dim={dim} k={k}"
-        benchmark.name = backend
-        rounds = int(np.clip(6e10 / flops, 5, 20))
-        benchmark.pedantic(call, rounds=rounds, warmup_rounds=1)
+        benchmark.name = "pyhbt"
+        warm = sum(_seconds(call) for call in (ours, *peers.values()))
+        rounds = int(np.clip(_BUDGET_S / max(warm, 1e-4), 3, 100))
+        times: dict[str, list[float]] = {name: [] for name in peers}
+
+        def time_peers() -> None:
+            for name, call in peers.items():
+                times[name].append(_seconds(call))
+
+        threads = torch.get_num_threads()
+        ceiling = core.fma_peak_gflops(threads)
+        benchmark.pedantic(ours, setup=time_peers, rounds=rounds)
         if benchmark.stats is None:  # --benchmark-disable
             return
-        p20, p50, p80 = np.percentile(benchmark.stats.stats.data, [20, 50, 80]) * 1e3
-        measured = (round(float(p20), 4), round(float(p50), 4), round(float(p80), 4))
-        gflops = round(flops / float(p50) * 1e-6, 1)
-        identity = (op, backend, n, m, dim, k, "float32", torch.get_num_threads())
-        _rows.append(Row(*identity, *measured, gflops, _device(), _commit()))
+        ceiling = max(ceiling, core.fma_peak_gflops(threads))
+        own = np.array(benchmark.stats.stats.data)
+        for backend, seconds in {"pyhbt": own, **times}.items():
+            measured = np.asarray(seconds)[: len(own)]
+            p20, p50, p80 = (float(p) for p in np.percentile(measured, [20, 50, 80]))
+            ratio = float(np.median(measured / own))
+            benchmark.extra_info[backend] = f"{p50 * 1e3:.3g} ms, x{ratio:.2f}"
+            _rows.append(
+                Row(
+                    *(op, backend, n, m, dim, k, "float32", threads, len(own)),
+                    *(round(p * 1e3, 4) for p in (p20, p50, p80)),
+                    round(ratio, 3),
+                    round(flops / p50 * 1e-9, 1),
+                    round(ceiling, 1),
+                    device(),
+                    commit(),
+                )
+            )
 
     return run
 
 
 def pytest_sessionfinish() -> None:
+    columns = [field.name for field in fields(Row)]
     for op in sorted({row.op for row in _rows}):
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{op}.csv"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in _rows if row.op == op)
-        os.replace(temporary, path)  # noqa: PTH105
+        write_rows(RESULTS / f"{op}.csv", [row for row in _rows if row.op == op], columns)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _rows:
-        threads = torch.get_num_threads()
-        peak = core.fma_peak_gflops(threads)
-        terminalreporter.write_line(f"multiply-add ceiling with {threads} threads: {peak:.0f} GFLOP/s")
+    for row in _rows:
+        terminalreporter.write_line(
+            f"{row.op:22} n={row.n:<6} m={row.m:<7} dim={row.dim:<5} k={row.k:<5} {row.backend:22} "
+            f"{row.p50_ms:10.2f} ms  x{row.ratio:5.2f}  {row.gflops:6.1f} GFLOP/s, "
+            f"{row.gflops / row.ceiling_gflops:4.0%} of {row.ceiling_gflops:.0f}"
+        )

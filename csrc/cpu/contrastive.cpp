@@ -339,12 +339,16 @@ void ContrastiveRun::propagate_to_queries(const Panel& p) {
   const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t step = kernel_.depth_block / 2;  // the block of the gradient shares the first cache
   constexpr int64_t kPieces = 2;                 // strips of dim that reuse it from the second
-  parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces), [&](int64_t task) {
-    const int64_t last_piece = std::min(cut_.dim_strips, (task + 1) * kPieces);
+  constexpr int64_t kStrips = 4;                 // of queries, in one task
+  const int64_t groups = ceil_div(p.strips, kStrips);
+  parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces) * groups, [&](int64_t task) {
+    const int64_t first_piece = task / groups * kPieces, first_strip = task % groups * kStrips;
+    const int64_t last_piece = std::min(cut_.dim_strips, first_piece + kPieces);
+    const int64_t last_strip = std::min(p.strips, first_strip + kStrips);
     for (int64_t j = 0; j < cut_.padded_passages; j += step) {
       const int64_t here = std::min(step, cut_.padded_passages - j);
-      for (int64_t piece = task * kPieces; piece < last_piece; ++piece)
-        for (int64_t s = 0; s < p.strips; ++s)
+      for (int64_t piece = first_piece; piece < last_piece; ++piece)
+        for (int64_t s = first_strip; s < last_strip; ++s)
           kernel_.multiply_transposed(p.scores + s * cut_.strip_stride + j * strip,
                                       packed_passages_ + piece * cut_.strip_stride + j * strip, here,
                                       query_gradients_ + (piece * panel_lanes + s * strip) * strip, j > 0);

@@ -21,7 +21,7 @@ ContrastiveLayout::ContrastiveLayout(const ContrastiveArguments& a, const CpuKer
   num_panels = ceil_div(query_strips, panel_strips);
   padded_passages = round_up(a.passages.rows, kernel.tile_rows);
   // Blocks small enough that every thread gets several, large enough that packed queries are reused.
-  block_passages = padded_passages <= 512 ? 32 : padded_passages <= 2048 ? 64 : 128;
+  block_passages = padded_passages <= 512 ? 32 : 64;
   num_blocks = ceil_div(padded_passages, block_passages);
   strip_stride = padded_passages * strip;
   const bool keep = a.symmetric && query_strips * strip_stride <= a.retained_scores;
