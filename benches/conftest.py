@@ -1,8 +1,9 @@
 """What the benches share: the ``compare`` fixture, and one CSV row per backend and shape in benches/results/.
 
 Peers run in the same process on the same inputs. Rounds are paired: before each round of ours every peer is timed
-once, so that a ratio compares neighbouring moments and a slow spell of the machine hits all. The multiply-add ceiling
-is measured around each group; figures taken while it reads low were taken on a busy machine.
+once, so that a ratio compares neighbouring moments and a slow spell of the machine hits all. A timing is of enough
+calls in a row to last 30 ms, after one that is not timed, so that each finds its own data in the caches. The
+multiply-add ceiling is measured around each group; figures taken while it reads low were taken on a busy machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pyhbt.ops._native import core
 
 from .rows import RESULTS, Row, commit, device, write_rows
 
-_BUDGET_S = 20.0
+_BUDGET_S = 10.0
+_TIMING_S = 0.03
 
 
 class Compare(Protocol):
@@ -43,10 +45,14 @@ class Compare(Protocol):
 _rows: list[Row] = []
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], Any], calls: int = 1) -> float:
+    """Of one call, from ``calls`` in a row."""
+    if calls > 1:
+        call()
     start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - start) / calls
 
 
 @pytest.fixture
@@ -63,22 +69,30 @@ def compare(benchmark: Any) -> Compare:
         flops: float,
     ) -> None:
         benchmark.group = f"{op} n={n} m={m} dim={dim} k={k}"
-        benchmark.name = "pyhbt"
-        warm = sum(_seconds(call) for call in (ours, *peers.values()))
-        rounds = int(np.clip(_BUDGET_S / max(warm, 1e-4), 3, 100))
+        single = {name: _seconds(call) for name, call in {"pyhbt": ours, **peers}.items()}
+        calls = {name: int(np.clip(_TIMING_S / seconds, 1, 200)) for name, seconds in single.items()}
+        round_s = sum(seconds * (calls[name] + 1) for name, seconds in single.items())
+        rounds = int(np.clip(_BUDGET_S / round_s, 3, 40))
         times: dict[str, list[float]] = {name: [] for name in peers}
 
         def time_peers() -> None:
             for name, call in peers.items():
-                times[name].append(_seconds(call))
+                times[name].append(_seconds(call, calls[name]))
+            if calls["pyhbt"] > 1:
+                ours()
+
+        def repeated() -> None:
+            for _ in range(calls["pyhbt"]):
+                ours()
 
         threads = torch.get_num_threads()
         ceiling = core.fma_peak_gflops(threads)
-        benchmark.pedantic(ours, setup=time_peers, rounds=rounds)
+        benchmark.name = f"pyhbt, {calls['pyhbt']} calls"
+        benchmark.pedantic(repeated, setup=time_peers, rounds=rounds)
         if benchmark.stats is None:  # --benchmark-disable
             return
         ceiling = max(ceiling, core.fma_peak_gflops(threads))
-        own = np.array(benchmark.stats.stats.data)
+        own = np.array(benchmark.stats.stats.data) / calls["pyhbt"]
         for backend, seconds in {"pyhbt": own, **times}.items():
             measured = np.asarray(seconds)[: len(own)]
             p20, p50, p80 = (float(p) for p in np.percentile(measured, [20, 50, 80]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -267,90 +266,6 @@ def test_numpy_in_numpy_out() -> None:
     assert loss == expected.numpy()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cosine", [False, True])
-def test_half_precision_inputs_accumulate_in_float32(dtype: torch.dtype, cosine: bool) -> None:
-    similarity = "cosine" if cosine else "dot"
-    queries, passages = (x.to(dtype) for x in make(129, 140, 65)[:2])
-    found = with_gradients(contrastive_loss, queries, passages, similarity=similarity)
-    expected = with_gradients(contrastive_loss, queries.float(), passages.float(), similarity=similarity)
-    assert torch.equal(found[0], expected[0])  # the same numbers go in: the same bits come out
-    for gradient, other in zip(found[1:], expected[1:], strict=True):
-        assert gradient.dtype == dtype
-        assert torch.equal(gradient, other.to(dtype))
-
-
-def test_every_half_precision_number_is_read_exactly() -> None:
-    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
-    for dtype in (torch.bfloat16, torch.float16):
-        values = bits.view(dtype)
-        values = values[values.isfinite() & (values.float().abs() < 1e30)][:, None]
-        one = torch.ones(1, 1)
-        # A single passage, and a negative of zero: the score is the value itself where it is large.
-        rows = contrastive_loss(
-            values,
-            torch.cat([one, 0 * one]),
-            torch.zeros(len(values), dtype=torch.int64),
-            reduction="none",
-            temperature=1,
-        )
-        truth = torch.logaddexp(-values.double(), torch.zeros(1))[:, 0]
-        torch.testing.assert_close(rows.double(), truth, rtol=1e-6, atol=1e-37)
-
-
-def test_float64_takes_torch_panels() -> None:
-    queries, passages = (x.double() for x in make(9, 9, 8)[:2])
-    found = with_gradients(contrastive_loss, queries, passages)
-    truth = with_gradients(reference.contrastive_loss, queries, passages)
-    for value, expected in zip(found, truth, strict=True):
-        assert value.dtype == torch.float64
-        assert relative_error(value, expected) <= 1e-13
-
-
-def test_mixed_dtypes() -> None:
-    queries, passages, _ = make(9, 9, 8)
-    found = with_gradients(contrastive_loss, queries.bfloat16(), passages)
-    assert found[0].dtype == torch.float32
-    assert (found[1].dtype, found[2].dtype) == (torch.bfloat16, torch.float32)
-    expected = with_gradients(contrastive_loss, queries.bfloat16().float(), passages)
-    assert torch.equal(found[2], expected[2])
-
-
-def test_under_autocast() -> None:
-    queries, passages, _ = make(9, 9, 8)
-    expected = contrastive_loss(queries, passages)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(contrastive_loss(queries, passages), expected)
-        assert contrastive_loss(queries.bfloat16(), passages.bfloat16()).dtype == torch.float32
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_opcheck(dtype: torch.dtype) -> None:
-    queries, passages = (x.to(dtype) for x in make(9, 12, 8)[:2])
-    tensors = (queries, passages, torch.arange(9), torch.full((9,), 0.5), torch.tensor(0.1))
-    groups = torch.zeros(9, dtype=torch.int64), torch.arange(12)
-    operator = torch.ops.pyhbt.contrastive_loss.default
-    for gradients in (False, True):
-        torch.library.opcheck(operator, (*tensors, 0.1, True, True, *groups, gradients))
-        torch.library.opcheck(operator, (*tensors, math.inf, False, False, None, None, gradients))
-
-
-@pytest.mark.filterwarnings("ignore")  # of the compiler stack itself
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_compiles_without_graph_break(reduction: str) -> None:
-    queries, passages, _ = make(9, 12, 8)
-    positives = torch.arange(9)
-
-    def loss(q: torch.Tensor, p: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
-        return contrastive_loss(q * 2, p, positives, symmetric=True, reduction=reduction)
-
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    expected = with_gradients(loss, queries, passages, positives)
-    found = with_gradients(compiled, queries, passages, positives)
-    for value, other in zip(found, expected, strict=True):
-        assert torch.equal(value, other)
-
-
 Q, P = torch.zeros(3, 4), torch.zeros(5, 4)
 LONG = torch.int64
 
@@ -421,11 +336,3 @@ def test_errors_name_the_argument(
         args = (*args[:2], torch.tensor(args[2]))
     with pytest.raises(error, match=match):
         contrastive_loss(*args, **kwargs)
-
-
-def test_operator_checks_sizes_itself() -> None:
-    positives, temperature = torch.tensor([0, 7, 1]), torch.tensor(0.1)
-    for dtype in (torch.float32, torch.float64):
-        tensors = (Q.to(dtype), P.to(dtype), positives, torch.ones(3), temperature)
-        with pytest.raises(ValueError, match="positives: found 7 in row 1, expected -1 or an index below 5"):
-            torch.ops.pyhbt.contrastive_loss(*tensors, math.inf, False, False, None, None, False)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from pyhbt.ops import contrastive_loss, panels, reference
+from pyhbt.ops import contrastive_loss, reference
 
-from .losses import ORDINARY, PEAKED, REDUCTIONS, check, make, relative_error, with_gradients
+from .losses import ORDINARY, REDUCTIONS, check, make, relative_error, with_gradients
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -177,92 +177,6 @@ def test_extreme_temperatures(temperature: float) -> None:
             torch.testing.assert_close(
                 value.double(), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
             )
-
-
-def test_second_derivative() -> None:
-    queries, passages, _ = make(5, 7, 4)
-    for reduction in REDUCTIONS:
-
-        def loss(
-            q: torch.Tensor, p: torch.Tensor, t: torch.Tensor, reduction: str = reduction
-        ) -> torch.Tensor:
-            return contrastive_loss(
-                q, p, temperature=t, similarity="cosine", symmetric=True, reduction=reduction
-            )
-
-        inputs = [x.double().requires_grad_() for x in (queries, passages, torch.tensor(0.4))]
-        assert torch.autograd.gradcheck(loss, inputs)
-        assert torch.autograd.gradgradcheck(loss, inputs)
-
-
-def test_gradient_penalty_in_float32() -> None:
-    queries, passages, _ = make(9, 9, 8)
-
-    def penalty(loss: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        q = queries.to(dtype, copy=True).requires_grad_()
-        (first,) = torch.autograd.grad(loss(q, passages.to(dtype)), q, create_graph=True)
-        first.square().sum().backward()
-        assert q.grad is not None
-        return first.detach(), q.grad
-
-    found, truth = (
-        penalty(contrastive_loss, torch.float32),
-        penalty(reference.contrastive_loss, torch.float64),
-    )
-    for value, expected in zip(found, truth, strict=True):
-        assert relative_error(value, expected) <= 1e-5
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_backward_twice_and_scaled(reduction: str) -> None:
-    queries, passages, _ = make(9, 12, 8)
-    queries.requires_grad_()
-    loss = contrastive_loss(queries, passages, reduction=reduction).sum()
-    (once,) = torch.autograd.grad(loss, queries, retain_graph=True)
-    kept = once.clone()
-    (again,) = torch.autograd.grad(3 * loss, queries)
-    assert torch.equal(once, kept)
-    torch.testing.assert_close(again, 3 * once)
-
-
-@pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("peaked", [False, True])
-def test_torch_panels_follow_the_twin(symmetric: bool, peaked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panels, "_PANEL_QUERIES", 50)
-    queries, passages, generator = make(130, 150, 33)
-    if peaked:
-        queries = normalize(queries)
-        passages = torch.cat([queries + 1e-3 * passages[:130], passages[130:]])
-    positives = torch.randint(-1, 150, (130,), generator=generator)
-    if peaked:
-        positives = torch.arange(130).clamp(max=125)
-    weights = torch.rand(130, generator=generator)
-    temperature = torch.tensor(0.05, dtype=torch.float64)
-    groups = torch.arange(130) // 3, torch.arange(150) // 2
-    for budget in (0, 256 << 20):
-        monkeypatch.setattr(panels, "RETAINED_BYTES", budget)
-        for margin, cosine, ids in ((torch.inf, False, (None, None)), (0.4, True, groups)):
-            arguments = (positives, weights, temperature, margin, cosine, symmetric, *ids)
-            losses, _, *gradients = panels.contrastive_loss(queries, passages, *arguments, True)
-            wide = [x.to(torch.float64, copy=True).requires_grad_() for x in (queries, passages, temperature)]
-            truth = reference.contrastive_loss(
-                wide[0],
-                wide[1],
-                positives,
-                temperature=wide[2],
-                similarity="cosine" if cosine else "dot",
-                symmetric=symmetric,
-                query_groups=ids[0],
-                passage_groups=ids[1],
-                margin=margin if cosine else None,
-                reduction="none",
-            )
-            (truth * weights.double()).sum().backward()
-            budgets = PEAKED if peaked else 2 * ORDINARY
-            assert relative_error(losses, truth.detach()) <= budgets
-            for found, expected in zip(gradients, wide, strict=True):
-                assert expected.grad is not None
-                assert relative_error(found, expected.grad) <= budgets
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,21 +20,13 @@
 #include "buffer.h"
 #include "contrastive_columns.h"
 #include "contrastive_layout.h"
-#include "rows.h"
+#include "contrastive_operands.h"
 
 namespace pyhbt::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kLn2 = 0.69314718055994531, kLog2E = 1.4426950408889634;
-constexpr double kSmallestNorm = 1e-12;  // torch.nn.functional.normalize's eps
-
-// What cosine similarity multiplies a row by; 1 for dot products.
-struct RowScale {
-  float factor = 1.0f;
-  bool projects = false;  // the gradient loses its part along the row
-};
-
 class ContrastiveRun {
  public:
   explicit ContrastiveRun(const ContrastiveArguments& arguments);
@@ -49,9 +41,6 @@ class ContrastiveRun {
   bool with_gradients() const { return a_.grad_queries != nullptr; }
   Panel panel(int64_t index);
   void index_groups();
-  void scale_rows(const Embeddings& x, std::vector<RowScale>& scales);
-  void pack_passages();
-  void pack_queries(const Panel& p);
   void compute_scores(const Panel& p);
   void mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last);
   void solve_rows(const Panel& p);
@@ -59,36 +48,31 @@ class ContrastiveRun {
   void propagate_to_passages(const Panel& p);
   void propagate_to_queries(const Panel& p);
   double write_query_gradients(const Panel& p);
-  void project(const Embeddings& x, int64_t row, const RowScale& scale, float* gradient) const;
 
   const ContrastiveArguments& a_;
   const CpuKernels& kernel_ = kernels();
   const ContrastiveLayout cut_;
   const int64_t n_, m_, dim_;
   Workspace workspace_;
-  float *packed_passages_, *queries_transposed_, *queries_by_row_, *query_gradients_, *scores_;
-  float *block_max_, *block_sum_;  // [block][panel lane]
-  std::vector<RowScale> query_scales_, passage_scales_;
+  ContrastiveOperands operands_;
+  float *scores_, *query_gradients_;
+  float *block_max_, *block_sum_;                    // [block][panel lane]
   std::vector<std::pair<int64_t, int64_t>> groups_;  // (group, passage), sorted
   std::vector<float> limits_, row_max_, row_weights_;
   std::vector<double> positive_scores_, loss_, positive_gradients_;
   ColumnProblem columns_;
 };
 
-// Floats of work memory, in the order in which the constructor takes them.
+// Floats of work memory beside the operands'.
 struct Sizes {
-  int64_t passages, panel, panel_gradients, scores, statistics;
+  int64_t scores, gradients, statistics;
 
-  Sizes(const ContrastiveLayout& cut, bool with_gradients)
-      : passages(cut.dim_strips * cut.strip_stride),
-        panel(cut.panel_lanes() * cut.depth()),
-        panel_gradients(with_gradients ? panel : 0),
-        scores(cut.score_strips * cut.strip_stride),
+  Sizes(const ContrastiveArguments& a, const ContrastiveLayout& cut)
+      : scores(cut.score_strips * cut.strip_stride),
+        gradients(a.grad_queries != nullptr ? cut.panel_lanes() * cut.depth() : 0),
         statistics(cut.num_blocks * cut.panel_lanes()) {}
   int64_t total() const {
-    return Workspace::rounded(passages) + Workspace::rounded(panel) +
-           2 * Workspace::rounded(panel_gradients) + Workspace::rounded(scores) +
-           2 * Workspace::rounded(statistics);
+    return Workspace::rounded(scores) + Workspace::rounded(gradients) + 2 * Workspace::rounded(statistics);
   }
 };
 
@@ -98,24 +82,23 @@ ContrastiveRun::ContrastiveRun(const ContrastiveArguments& arguments)
       n_(a_.queries.rows),
       m_(a_.passages.rows),
       dim_(a_.queries.dim),
-      workspace_(Sizes(cut_, with_gradients()).total()),
-      query_scales_(static_cast<size_t>(n_)),
-      passage_scales_(static_cast<size_t>(m_)) {
-  const Sizes sizes(cut_, with_gradients());
-  packed_passages_ = workspace_.take(sizes.passages);
-  queries_transposed_ = workspace_.take(sizes.panel);
-  queries_by_row_ = workspace_.take(sizes.panel_gradients);
-  query_gradients_ = workspace_.take(sizes.panel_gradients);
+      workspace_(ContrastiveOperands::work_floats(a_, cut_) + Sizes(a_, cut_).total()),
+      operands_(a_, cut_, kernel_, workspace_) {
+  const Sizes sizes(a_, cut_);
   scores_ = workspace_.take(sizes.scores);
+  query_gradients_ = workspace_.take(sizes.gradients);
   block_max_ = workspace_.take(sizes.statistics);
   block_sum_ = workspace_.take(sizes.statistics);
-  const size_t lanes = static_cast<size_t>(cut_.query_strips * cut_.strip);
-  limits_.assign(lanes, -kInfinity);  // lanes without a positive, and beyond the queries, take no part
-  row_max_.assign(lanes, 0.0f);
-  row_weights_.assign(lanes, 0.0f);
-  positive_scores_.assign(static_cast<size_t>(n_), 0.0);
+  positive_scores_ = operands_.positive_scores();
   loss_.assign(static_cast<size_t>(n_), 0.0);
   positive_gradients_.assign(static_cast<size_t>(n_), 0.0);
+  const size_t lanes = static_cast<size_t>(cut_.query_strips * cut_.strip);
+  row_max_.assign(lanes, 0.0f);
+  row_weights_.assign(lanes, 0.0f);
+  limits_.assign(lanes, -kInfinity);  // lanes without a positive, and beyond the queries, take no part
+  for (size_t i = 0; i < positive_scores_.size(); ++i)
+    if (a_.positives[i] >= 0)
+      limits_[i] = static_cast<float>((positive_scores_[i] + a_.margin / a_.temperature) * kLog2E);
   if (a_.symmetric) {
     columns_.max.assign(static_cast<size_t>(cut_.padded_passages), -kInfinity);
     columns_.sum.assign(static_cast<size_t>(cut_.padded_passages), 0.0);
@@ -136,77 +119,9 @@ void ContrastiveRun::index_groups() {
   std::sort(groups_.begin(), groups_.end());
 }
 
-void ContrastiveRun::scale_rows(const Embeddings& x, std::vector<RowScale>& scales) {
-  constexpr int64_t kRows = 64;
-  parallel_for(a_.threads, ceil_div(x.rows, kRows), [&](int64_t task) {
-    std::vector<float> scratch(static_cast<size_t>(dim_));
-    for (int64_t i = task * kRows; i < std::min(x.rows, task * kRows + kRows); ++i) {
-      const float* row = float_row(x, i, scratch.data());
-      const double norm = std::sqrt(kernel_.dot_floats(row, row, dim_));
-      scales[static_cast<size_t>(i)] = {static_cast<float>(1.0 / std::max(norm, kSmallestNorm)),
-                                        !(norm < kSmallestNorm)};
-    }
-  });
-}
-
-// A row scaled, cut into strips whose lanes beyond dim are zero: piece s goes to out + s * stride.
-void write_row(const float* row, float factor, int64_t dim, int64_t strip, float* out, int64_t stride) {
-  for (int64_t k = 0; k < dim; k += strip, out += stride) {
-    const int64_t here = std::min(strip, dim - k);
-    for (int64_t lane = 0; lane < here; ++lane) out[lane] = factor * row[k + lane];
-    for (int64_t lane = here; lane < strip; ++lane) out[lane] = 0.0f;
-  }
-}
-
-void ContrastiveRun::pack_passages() {
-  constexpr int64_t kRows = 32;
-  parallel_for(a_.threads, ceil_div(cut_.padded_passages, kRows), [&](int64_t task) {
-    std::vector<float> scratch(static_cast<size_t>(dim_));
-    for (int64_t j = task * kRows; j < std::min(cut_.padded_passages, task * kRows + kRows); ++j) {
-      float* out = packed_passages_ + j * cut_.strip;
-      if (j < m_) {
-        write_row(float_row(a_.passages, j, scratch.data()), passage_scales_[static_cast<size_t>(j)].factor,
-                  dim_, cut_.strip, out, cut_.strip_stride);
-      } else {
-        for (int64_t s = 0; s < cut_.dim_strips; ++s)
-          std::fill_n(out + s * cut_.strip_stride, cut_.strip, 0.0f);
-      }
-    }
-  });
-}
-
-// Both packed forms of a panel's queries, and the scores of their positives. Rows without a positive are
-// zero.
-void ContrastiveRun::pack_queries(const Panel& p) {
-  const float exponents = static_cast<float>(kLog2E / a_.temperature);  // scores become exponents of two
-  const int64_t depth = cut_.depth(), panel_lanes = cut_.panel_lanes();
-  parallel_for(a_.threads, p.strips, [&](int64_t s) {
-    std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(2 * dim_));
-    for (int64_t lane = 0; lane < cut_.strip; ++lane) {
-      const int64_t i = p.first + s * cut_.strip + lane;
-      float* row = rows.data() + lane * dim_;
-      if (i < n_ && a_.positives[i] >= 0) {
-        const size_t at = static_cast<size_t>(i), positive = static_cast<size_t>(a_.positives[i]);
-        const float* source = float_row(a_.queries, i, scratch.data());
-        const float* other = float_row(a_.passages, a_.positives[i], scratch.data() + dim_);
-        const double scale = static_cast<double>(query_scales_[at].factor) *
-                             static_cast<double>(passage_scales_[positive].factor) / a_.temperature;
-        positive_scores_[at] = kernel_.dot_floats(source, other, dim_) * scale;
-        limits_[at] = static_cast<float>((positive_scores_[at] + a_.margin / a_.temperature) * kLog2E);
-        for (int64_t k = 0; k < dim_; ++k) row[k] = query_scales_[at].factor * source[k];
-      }
-      if (with_gradients())
-        write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_ + (s * cut_.strip + lane) * cut_.strip,
-                  panel_lanes * cut_.strip);
-    }
-    kernel_.transpose_strip(rows.data(), dim_, cut_.strip, dim_, depth, exponents,
-                            queries_transposed_ + s * depth * cut_.strip);
-  });
-}
-
 // Scores, without the pairs that are no negatives, and the statistics of each query over each block.
 void ContrastiveRun::compute_scores(const Panel& p) {
-  const int64_t depth = cut_.depth(), strip = cut_.strip, panel_lanes = cut_.panel_lanes();
+  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t steps = ceil_div(cut_.dim_strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
     const int64_t first = block * cut_.block_passages;
@@ -214,9 +129,8 @@ void ContrastiveRun::compute_scores(const Panel& p) {
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t from = cut_.dim_strips * step / steps, to = cut_.dim_strips * (step + 1) / steps;
       for (int64_t s = 0; s < p.strips; ++s)
-        kernel_.multiply_strips(packed_passages_ + from * cut_.strip_stride + first * strip,
-                                cut_.strip_stride, last - first,
-                                queries_transposed_ + (s * depth + from * strip) * strip, (to - from) * strip,
+        kernel_.multiply_strips(operands_.passages(from, first), cut_.strip_stride, last - first,
+                                operands_.queries_transposed(s, from), (to - from) * strip,
                                 p.scores + s * cut_.strip_stride + first * strip, strip, strip, step > 0);
     }
     for (int64_t s = 0; s < p.strips; ++s) {
@@ -301,7 +215,7 @@ void ContrastiveRun::merge_columns(const Panel& p) {
 
 // Scores <- d loss / d score, block by block, and grad_passages += that times the queries.
 void ContrastiveRun::propagate_to_passages(const Panel& p) {
-  const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
+  const int64_t strip = cut_.strip;
   const int64_t steps = ceil_div(p.strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
     const int64_t first = block * cut_.block_passages;
@@ -326,8 +240,8 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
       for (int64_t step = 0; step < steps; ++step) {
         const int64_t from = p.strips * step / steps, to = p.strips * (step + 1) / steps;
         kernel_.multiply_strips(p.scores + from * cut_.strip_stride + first * strip, cut_.strip_stride, rows,
-                                queries_by_row_ + (piece * panel_lanes + from * strip) * strip,
-                                (to - from) * strip, a_.grad_passages + first * dim_ + column, dim_,
+                                operands_.queries_by_row(piece, from), (to - from) * strip,
+                                a_.grad_passages + first * dim_ + column, dim_,
                                 std::min(strip, dim_ - column), p.first > 0 || step > 0);
       }
     }
@@ -338,8 +252,8 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
 void ContrastiveRun::propagate_to_queries(const Panel& p) {
   const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t step = kernel_.depth_block / 2;  // the block of the gradient shares the first cache
-  constexpr int64_t kPieces = 2;                 // strips of dim that reuse it from the second
-  constexpr int64_t kStrips = 4;                 // of queries, in one task
+  constexpr int64_t kPieces = 4;                 // strips of dim that reuse it from the second
+  constexpr int64_t kStrips = 2;                 // of queries, in one task
   const int64_t groups = ceil_div(p.strips, kStrips);
   parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces) * groups, [&](int64_t task) {
     const int64_t first_piece = task / groups * kPieces, first_strip = task % groups * kStrips;
@@ -350,20 +264,10 @@ void ContrastiveRun::propagate_to_queries(const Panel& p) {
       for (int64_t piece = first_piece; piece < last_piece; ++piece)
         for (int64_t s = first_strip; s < last_strip; ++s)
           kernel_.multiply_transposed(p.scores + s * cut_.strip_stride + j * strip,
-                                      packed_passages_ + piece * cut_.strip_stride + j * strip, here,
+                                      operands_.passages(piece, j), here,
                                       query_gradients_ + (piece * panel_lanes + s * strip) * strip, j > 0);
     }
   });
-}
-
-// gradient <- factor * (gradient - x^ (x^ . gradient)), x^ being the scaled row.
-void ContrastiveRun::project(const Embeddings& x, int64_t row, const RowScale& scale, float* gradient) const {
-  std::vector<float> scratch(static_cast<size_t>(dim_));
-  const float* source = float_row(x, row, scratch.data());
-  const double factor = static_cast<double>(scale.factor);
-  const double along = scale.projects ? kernel_.dot_floats(source, gradient, dim_) * factor * factor : 0.0;
-  const float part = static_cast<float>(along);
-  for (int64_t k = 0; k < dim_; ++k) gradient[k] = scale.factor * (gradient[k] - part * source[k]);
 }
 
 // grad_queries from its strips. Returns sum_i s_i . d loss / d s_i, which the temperature's gradient needs.
@@ -371,7 +275,6 @@ double ContrastiveRun::write_query_gradients(const Panel& p) {
   const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   std::vector<double> parts(static_cast<size_t>(p.strips), 0.0);
   parallel_for(a_.threads, p.strips, [&](int64_t s) {
-    std::vector<float> scratch(static_cast<size_t>(dim_));
     for (int64_t lane = s * strip; lane < std::min(p.rows, (s + 1) * strip); ++lane) {
       const int64_t i = p.first + lane;
       float* out = a_.grad_queries + i * dim_;
@@ -379,12 +282,8 @@ double ContrastiveRun::write_query_gradients(const Panel& p) {
         std::copy_n(query_gradients_ + (k / strip * panel_lanes + lane) * strip, std::min(strip, dim_ - k),
                     out + k);
       if (a_.positives[i] < 0) continue;
-      const RowScale& scale = query_scales_[static_cast<size_t>(i)];
-      if (a_.grad_temperature != nullptr)
-        parts[static_cast<size_t>(s)] +=
-            kernel_.dot_floats(float_row(a_.queries, i, scratch.data()), out, dim_) *
-            static_cast<double>(scale.factor);
-      if (a_.cosine) project(a_.queries, i, scale, out);
+      if (a_.grad_temperature != nullptr) parts[static_cast<size_t>(s)] += operands_.query_moment(i, out);
+      operands_.propagate_query(i, out);
     }
   });
   double total = 0;
@@ -393,11 +292,7 @@ double ContrastiveRun::write_query_gradients(const Panel& p) {
 }
 
 void ContrastiveRun::run() {
-  if (a_.cosine) {
-    scale_rows(a_.queries, query_scales_);
-    scale_rows(a_.passages, passage_scales_);
-  }
-  pack_passages();
+  operands_.pack_passages();
   index_groups();
   double moment = 0;
   const auto propagate = [&](const Panel& p) {
@@ -407,7 +302,7 @@ void ContrastiveRun::run() {
   };
   for (int64_t index = 0; index < cut_.num_panels; ++index) {
     const Panel p = panel(index);
-    pack_queries(p);
+    operands_.pack_queries(p.first, p.strips);
     compute_scores(p);
     solve_rows(p);
     if (a_.symmetric)
@@ -420,7 +315,7 @@ void ContrastiveRun::run() {
     for (int64_t index = 0; index < cut_.num_panels && with_gradients(); ++index) {
       // A gradient needs every row of its column: scores that were not kept are computed a second time.
       const Panel p = panel(index);
-      if (cut_.num_panels > 1) pack_queries(p);
+      if (cut_.num_panels > 1) operands_.pack_queries(p.first, p.strips);
       if (!cut_.retained()) compute_scores(p);
       propagate(p);
     }
@@ -429,7 +324,7 @@ void ContrastiveRun::run() {
     constexpr int64_t kRows = 32;
     parallel_for(a_.threads, ceil_div(m_, kRows), [&](int64_t task) {
       for (int64_t j = task * kRows; j < std::min(m_, task * kRows + kRows); ++j)
-        project(a_.passages, j, passage_scales_[static_cast<size_t>(j)], a_.grad_passages + j * dim_);
+        operands_.propagate_passage(j, a_.grad_passages + j * dim_);
     });
   }
   double total = 0;
