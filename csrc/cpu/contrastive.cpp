@@ -41,6 +41,7 @@ class ContrastiveRun {
   bool with_gradients() const { return a_.grad_queries != nullptr; }
   Panel panel(int64_t index);
   void index_groups();
+  void pack_queries(const Panel& p);
   void compute_scores(const Panel& p);
   void mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last);
   void solve_rows(const Panel& p);
@@ -89,16 +90,13 @@ ContrastiveRun::ContrastiveRun(const ContrastiveArguments& arguments)
   query_gradients_ = workspace_.take(sizes.gradients);
   block_max_ = workspace_.take(sizes.statistics);
   block_sum_ = workspace_.take(sizes.statistics);
-  positive_scores_ = operands_.positive_scores();
+  positive_scores_.assign(static_cast<size_t>(n_), 0.0);
   loss_.assign(static_cast<size_t>(n_), 0.0);
   positive_gradients_.assign(static_cast<size_t>(n_), 0.0);
   const size_t lanes = static_cast<size_t>(cut_.query_strips * cut_.strip);
   row_max_.assign(lanes, 0.0f);
   row_weights_.assign(lanes, 0.0f);
   limits_.assign(lanes, -kInfinity);  // lanes without a positive, and beyond the queries, take no part
-  for (size_t i = 0; i < positive_scores_.size(); ++i)
-    if (a_.positives[i] >= 0)
-      limits_[i] = static_cast<float>((positive_scores_[i] + a_.margin / a_.temperature) * kLog2E);
   if (a_.symmetric) {
     columns_.max.assign(static_cast<size_t>(cut_.padded_passages), -kInfinity);
     columns_.sum.assign(static_cast<size_t>(cut_.padded_passages), 0.0);
@@ -117,6 +115,15 @@ void ContrastiveRun::index_groups() {
   for (int64_t j = 0; j < m_; ++j)
     if (a_.passage_groups[j] >= 0) groups_.emplace_back(a_.passage_groups[j], j);
   std::sort(groups_.begin(), groups_.end());
+}
+
+void ContrastiveRun::pack_queries(const Panel& p) {
+  operands_.pack_queries(p.first, p.strips, positive_scores_);
+  for (int64_t i = p.first; i < p.first + p.rows; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    if (a_.positives[i] >= 0)
+      limits_[at] = static_cast<float>((positive_scores_[at] + a_.margin / a_.temperature) * kLog2E);
+  }
 }
 
 // Scores, without the pairs that are no negatives, and the statistics of each query over each block.
@@ -302,7 +309,7 @@ void ContrastiveRun::run() {
   };
   for (int64_t index = 0; index < cut_.num_panels; ++index) {
     const Panel p = panel(index);
-    operands_.pack_queries(p.first, p.strips);
+    pack_queries(p);
     compute_scores(p);
     solve_rows(p);
     if (a_.symmetric)
@@ -315,7 +322,7 @@ void ContrastiveRun::run() {
     for (int64_t index = 0; index < cut_.num_panels && with_gradients(); ++index) {
       // A gradient needs every row of its column: scores that were not kept are computed a second time.
       const Panel p = panel(index);
-      if (cut_.num_panels > 1) operands_.pack_queries(p.first, p.strips);
+      if (cut_.num_panels > 1) pack_queries(p);
       if (!cut_.retained()) compute_scores(p);
       propagate(p);
     }

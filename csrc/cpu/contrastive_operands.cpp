@@ -39,25 +39,16 @@ ContrastiveOperands::ContrastiveOperands(const ContrastiveArguments& arguments,
       cut_(layout),
       kernel_(kernel),
       dim_(a_.queries.dim),
-      query_scales_(scales(a_.queries)),
-      passage_scales_(scales(a_.passages)),
+      query_scales_(static_cast<size_t>(a_.queries.rows)),
+      passage_scales_(static_cast<size_t>(a_.passages.rows)),
       passages_(workspace.take(cut_.dim_strips * cut_.strip_stride)),
       queries_transposed_(workspace.take(panel_floats(cut_))),
       queries_by_row_(a_.grad_queries != nullptr ? workspace.take(panel_floats(cut_)) : nullptr) {}
 
-std::vector<ContrastiveOperands::Scale> ContrastiveOperands::scales(const Embeddings& x) const {
-  std::vector<Scale> result(static_cast<size_t>(x.rows));
-  if (!a_.cosine) return result;
-  parallel_for(a_.threads, ceil_div(x.rows, kTaskRows), [&](int64_t task) {
-    std::vector<float> scratch(static_cast<size_t>(dim_));
-    for (int64_t i = task * kTaskRows; i < std::min(x.rows, (task + 1) * kTaskRows); ++i) {
-      const float* row = float_row(x, i, scratch.data());
-      const double norm = std::sqrt(kernel_.dot_floats(row, row, dim_));
-      result[static_cast<size_t>(i)] = {static_cast<float>(1.0 / std::max(norm, kSmallestNorm)),
-                                        !(norm < kSmallestNorm)};
-    }
-  });
-  return result;
+ContrastiveOperands::Scale ContrastiveOperands::scale_of(const float* row) const {
+  if (!a_.cosine) return {};
+  const double norm = std::sqrt(kernel_.dot_floats(row, row, dim_));
+  return {static_cast<float>(1.0 / std::max(norm, kSmallestNorm)), !(norm < kSmallestNorm)};
 }
 
 void ContrastiveOperands::pack_passages() {
@@ -67,8 +58,10 @@ void ContrastiveOperands::pack_passages() {
     for (int64_t j = task * kTaskRows; j < std::min(cut_.padded_passages, (task + 1) * kTaskRows); ++j) {
       float* out = passages_ + j * cut_.strip;
       if (j < rows) {
-        write_row(float_row(a_.passages, j, scratch.data()), passage_scales_[static_cast<size_t>(j)].factor,
-                  dim_, cut_.strip, out, cut_.strip_stride);
+        const float* row = float_row(a_.passages, j, scratch.data());
+        Scale& scale = passage_scales_[static_cast<size_t>(j)];
+        scale = scale_of(row);
+        write_row(row, scale.factor, dim_, cut_.strip, out, cut_.strip_stride);
       } else {
         for (int64_t piece = 0; piece < cut_.dim_strips; ++piece)
           std::fill_n(out + piece * cut_.strip_stride, cut_.strip, 0.0f);
@@ -77,17 +70,23 @@ void ContrastiveOperands::pack_passages() {
   });
 }
 
-void ContrastiveOperands::pack_queries(int64_t first, int64_t strips) {
+void ContrastiveOperands::pack_queries(int64_t first, int64_t strips, std::vector<double>& positive_scores) {
   const float exponents = static_cast<float>(kLog2E / a_.temperature);  // scores become exponents of two
   parallel_for(a_.threads, strips, [&](int64_t s) {
-    std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(dim_));
+    std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(2 * dim_));
     for (int64_t lane = 0; lane < cut_.strip; ++lane) {
       const int64_t i = first + s * cut_.strip + lane;
       float* row = rows.data() + lane * dim_;
       if (i < a_.queries.rows && a_.positives[i] >= 0) {
-        const float* source = float_row(a_.queries, i, scratch.data());
-        const float factor = query_scales_[static_cast<size_t>(i)].factor;
-        for (int64_t k = 0; k < dim_; ++k) row[k] = factor * source[k];
+        const float* query = float_row(a_.queries, i, scratch.data());
+        const float* positive = float_row(a_.passages, a_.positives[i], scratch.data() + dim_);
+        Scale& scale = query_scales_[static_cast<size_t>(i)];
+        scale = scale_of(query);
+        const double both = static_cast<double>(scale.factor) *
+                            static_cast<double>(passage_scales_[static_cast<size_t>(a_.positives[i])].factor);
+        positive_scores[static_cast<size_t>(i)] =
+            kernel_.dot_floats(query, positive, dim_) * both / a_.temperature;
+        for (int64_t k = 0; k < dim_; ++k) row[k] = scale.factor * query[k];
       }
       if (queries_by_row_ != nullptr)
         write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_ + (s * cut_.strip + lane) * cut_.strip,
@@ -96,23 +95,6 @@ void ContrastiveOperands::pack_queries(int64_t first, int64_t strips) {
     kernel_.transpose_strip(rows.data(), dim_, cut_.strip, dim_, cut_.depth(), exponents,
                             queries_transposed_ + s * cut_.depth() * cut_.strip);
   });
-}
-
-std::vector<double> ContrastiveOperands::positive_scores() const {
-  std::vector<double> scores(static_cast<size_t>(a_.queries.rows), 0.0);
-  parallel_for(a_.threads, ceil_div(a_.queries.rows, kTaskRows), [&](int64_t task) {
-    std::vector<float> scratch(static_cast<size_t>(2 * dim_));
-    for (int64_t i = task * kTaskRows; i < std::min(a_.queries.rows, (task + 1) * kTaskRows); ++i) {
-      if (a_.positives[i] < 0) continue;
-      const float* query = float_row(a_.queries, i, scratch.data());
-      const float* passage = float_row(a_.passages, a_.positives[i], scratch.data() + dim_);
-      const double scale = static_cast<double>(query_scales_[static_cast<size_t>(i)].factor) *
-                           static_cast<double>(passage_scales_[static_cast<size_t>(a_.positives[i])].factor) /
-                           a_.temperature;
-      scores[static_cast<size_t>(i)] = kernel_.dot_floats(query, passage, dim_) * scale;
-    }
-  });
-  return scores;
 }
 
 double ContrastiveOperands::query_moment(int64_t row, const float* gradient) const {

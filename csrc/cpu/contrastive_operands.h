@@ -22,7 +22,8 @@ class ContrastiveOperands {
   static int64_t work_floats(const ContrastiveArguments& arguments, const ContrastiveLayout& layout);
 
   void pack_passages();
-  void pack_queries(int64_t first, int64_t strips);
+  // A panel, after the passages. Gives each row s_i,pos(i) in float64, where it has a positive.
+  void pack_queries(int64_t first, int64_t strips, std::vector<double>& positive_scores);
 
   const float* passages(int64_t piece, int64_t passage) const {
     return passages_ + piece * cut_.strip_stride + passage * cut_.strip;
@@ -33,9 +34,6 @@ class ContrastiveOperands {
   const float* queries_by_row(int64_t piece, int64_t strip) const {
     return queries_by_row_ + (piece * cut_.panel_lanes() + strip * cut_.strip) * cut_.strip;
   }
-
-  // s_i,pos(i) in float64; 0 for rows without a positive.
-  std::vector<double> positive_scores() const;
 
   // Given the gradient with respect to a packed row, x^ = factor * x: their dot product, and the gradient
   // with respect to x, in place.
@@ -49,14 +47,14 @@ class ContrastiveOperands {
     bool projects = false;  // the gradient loses its part along the row
   };
 
-  std::vector<Scale> scales(const Embeddings& x) const;
+  Scale scale_of(const float* row) const;
   void propagate(const Embeddings& x, int64_t row, const Scale& scale, float* gradient) const;
 
   const ContrastiveArguments& a_;
   const ContrastiveLayout& cut_;
   const CpuKernels& kernel_;
   const int64_t dim_;
-  const std::vector<Scale> query_scales_, passage_scales_;
+  std::vector<Scale> query_scales_, passage_scales_;
   float *passages_, *queries_transposed_, *queries_by_row_;
 };
 
