@@ -27,6 +27,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kLn2 = 0.69314718055994531, kLog2E = 1.4426950408889634;
+
 class ContrastiveRun {
  public:
   explicit ContrastiveRun(const ContrastiveArguments& arguments);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "../parallel.h"
 #include "rows.h"
@@ -54,11 +55,11 @@ ContrastiveOperands::Scale ContrastiveOperands::scale_of(const float* row) const
 void ContrastiveOperands::pack_passages() {
   const int64_t rows = a_.passages.rows;
   parallel_for(a_.threads, ceil_div(cut_.padded_passages, kTaskRows), [&](int64_t task) {
-    std::vector<float> scratch(static_cast<size_t>(dim_));
+    std::vector<float> scratch;
     for (int64_t j = task * kTaskRows; j < std::min(cut_.padded_passages, (task + 1) * kTaskRows); ++j) {
       float* out = passages_ + j * cut_.strip;
       if (j < rows) {
-        const float* row = float_row(a_.passages, j, scratch.data());
+        const float* row = float_row(a_.passages, j, scratch);
         Scale& scale = passage_scales_[static_cast<size_t>(j)];
         scale = scale_of(row);
         write_row(row, scale.factor, dim_, cut_.strip, out, cut_.strip_stride);
@@ -73,13 +74,14 @@ void ContrastiveOperands::pack_passages() {
 void ContrastiveOperands::pack_queries(int64_t first, int64_t strips, std::vector<double>& positive_scores) {
   const float exponents = static_cast<float>(kLog2E / a_.temperature);  // scores become exponents of two
   parallel_for(a_.threads, strips, [&](int64_t s) {
-    std::vector<float> rows(static_cast<size_t>(cut_.strip * dim_)), scratch(static_cast<size_t>(2 * dim_));
+    const std::unique_ptr<float[]> rows(new float[static_cast<size_t>(cut_.strip * dim_)]);
+    std::vector<float> scratch, other_scratch;
     for (int64_t lane = 0; lane < cut_.strip; ++lane) {
       const int64_t i = first + s * cut_.strip + lane;
-      float* row = rows.data() + lane * dim_;
+      float* row = rows.get() + lane * dim_;
       if (i < a_.queries.rows && a_.positives[i] >= 0) {
-        const float* query = float_row(a_.queries, i, scratch.data());
-        const float* positive = float_row(a_.passages, a_.positives[i], scratch.data() + dim_);
+        const float* query = float_row(a_.queries, i, scratch);
+        const float* positive = float_row(a_.passages, a_.positives[i], other_scratch);
         Scale& scale = query_scales_[static_cast<size_t>(i)];
         scale = scale_of(query);
         const double both = static_cast<double>(scale.factor) *
@@ -87,19 +89,21 @@ void ContrastiveOperands::pack_queries(int64_t first, int64_t strips, std::vecto
         positive_scores[static_cast<size_t>(i)] =
             kernel_.dot_floats(query, positive, dim_) * both / a_.temperature;
         for (int64_t k = 0; k < dim_; ++k) row[k] = scale.factor * query[k];
+      } else {
+        std::fill_n(row, dim_, 0.0f);
       }
       if (queries_by_row_ != nullptr)
         write_row(row, 1.0f, dim_, cut_.strip, queries_by_row_ + (s * cut_.strip + lane) * cut_.strip,
                   cut_.panel_lanes() * cut_.strip);
     }
-    kernel_.transpose_strip(rows.data(), dim_, cut_.strip, dim_, cut_.depth(), exponents,
+    kernel_.transpose_strip(rows.get(), dim_, cut_.strip, dim_, cut_.depth(), exponents,
                             queries_transposed_ + s * cut_.depth() * cut_.strip);
   });
 }
 
 double ContrastiveOperands::query_moment(int64_t row, const float* gradient) const {
-  std::vector<float> scratch(static_cast<size_t>(dim_));
-  return kernel_.dot_floats(float_row(a_.queries, row, scratch.data()), gradient, dim_) *
+  std::vector<float> scratch;
+  return kernel_.dot_floats(float_row(a_.queries, row, scratch), gradient, dim_) *
          static_cast<double>(query_scales_[static_cast<size_t>(row)].factor);
 }
 
@@ -114,8 +118,8 @@ void ContrastiveOperands::propagate_passage(int64_t row, float* gradient) const 
 // gradient <- factor * (gradient - x^ (x^ . gradient))
 void ContrastiveOperands::propagate(const Embeddings& x, int64_t row, const Scale& scale,
                                     float* gradient) const {
-  std::vector<float> scratch(static_cast<size_t>(dim_));
-  const float* source = float_row(x, row, scratch.data());
+  std::vector<float> scratch;
+  const float* source = float_row(x, row, scratch);
   const double factor = static_cast<double>(scale.factor);
   const double along = scale.projects ? kernel_.dot_floats(source, gradient, dim_) * factor * factor : 0.0;
   const float part = static_cast<float>(along);

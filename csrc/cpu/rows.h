@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <vector>
 
 #include "../embeddings.h"
 
@@ -28,16 +29,18 @@ inline float widened_float16(uint16_t bits) {
   return value;
 }
 
-// One row; scratch (dim,) is used where the row must be converted.
-inline const float* float_row(const Embeddings& x, int64_t row, float* scratch) {
+// One row; scratch holds it where it must be converted.
+inline const float* float_row(const Embeddings& x, int64_t row, std::vector<float>& scratch) {
   const int64_t first = row * x.stride;
   if (x.dtype == DType::kFloat32) return static_cast<const float*>(x.data) + first;
+  scratch.resize(static_cast<size_t>(x.dim));
+  float* wide = scratch.data();
   const uint16_t* bits = static_cast<const uint16_t*>(x.data) + first;
   if (x.dtype == DType::kBFloat16)
-    for (int64_t k = 0; k < x.dim; ++k) scratch[k] = widened_bfloat16(bits[k]);
+    for (int64_t k = 0; k < x.dim; ++k) wide[k] = widened_bfloat16(bits[k]);
   else
-    for (int64_t k = 0; k < x.dim; ++k) scratch[k] = widened_float16(bits[k]);
-  return scratch;
+    for (int64_t k = 0; k < x.dim; ++k) wide[k] = widened_float16(bits[k]);
+  return wide;
 }
 
 }  // namespace pyhbt::cpu
