@@ -101,6 +101,7 @@ double plain_loss(const pyhbt::ContrastiveArguments& a, int64_t row) {
 
 struct LossResult {
   std::vector<float> loss, grad_queries, grad_passages;
+  float total = 0;
   double grad_temperature = 0;
 
   bool operator==(const LossResult& other) const {
