@@ -1,5 +1,5 @@
 """Puts the measured rows into the docs: ``python -m benches.tables`` rewrites the tables in docs/performance.md between
-their markers and draws docs/images/contrastive-share-of-peak*.png.
+their markers and draws docs/images/contrastive-share-of-peak.png.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = {
     "contrastive_symmetric": "symmetric",
 }
 _LABELS = {"pyhbt": "PyHBT", "torch": "torch eager", "torch-panels": "torch, by panels"}
-_THEMES = {"": ("#1f2328", "#ffffff00", "#d0d7de"), "-dark": ("#e6edf3", "#ffffff00", "#30363d")}
+_INK, _GRID = "#1f2328", "#d0d7de"
 _COLORS = {"pyhbt": "#2f81f7", "torch": "#d97706", "torch-panels": "#6e7781"}
 
 
@@ -64,12 +64,10 @@ def memory_table() -> str:
     return markdown(["n = m", "dim", "gradients alone", *backends], body)
 
 
-def plot(suffix: str) -> None:
+def plot() -> None:
     """Share of the multiply-add ceiling by batch size, dim 768."""
-    ink, background, grid = _THEMES[suffix]
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, facecolor=background)
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True)
     for axis, (op, title) in zip(axes, _KINDS.items(), strict=True):
-        axis.set_facecolor(background)
         for backend, label in _LABELS.items():
             chosen = [row for row in rows(op) if row["backend"] == backend and row["dim"] == "768"]
             sizes = [int(row["n"]) for row in chosen]
@@ -77,22 +75,22 @@ def plot(suffix: str) -> None:
             axis.plot(sizes, shares, marker="o", color=_COLORS[backend], label=label)
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [f"{n:,}" for n in sizes])
-        axis.set_title(title, color=ink, fontsize=10)
+        axis.set_title(title, color=_INK, fontsize=10)
         axis.set_ylim(0, 100)
-        axis.grid(color=grid, linewidth=0.6)
-        axis.tick_params(colors=ink, labelsize=8)
+        axis.grid(color=_GRID, linewidth=0.6)
+        axis.tick_params(colors=_INK, labelsize=8)
         for spine in axis.spines.values():
-            spine.set_color(grid)
-        axis.set_xlabel("queries = passages", color=ink, fontsize=9)
-    axes[0].set_ylabel("% of multiply-add ceiling", color=ink, fontsize=9)
-    axes[0].legend(fontsize=8, frameon=False, labelcolor=ink, loc="lower right")
+            spine.set_color(_GRID)
+        axis.set_xlabel("queries = passages", color=_INK, fontsize=9)
+    axes[0].set_ylabel("% of multiply-add ceiling", color=_INK, fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False, labelcolor=_INK, loc="lower right")
     figure.tight_layout()
-    figure.savefig(_ROOT / "docs" / "images" / f"contrastive-share-of-peak{suffix}.png", dpi=130)
+    figure.savefig(_ROOT / "docs" / "images" / "contrastive-share-of-peak.png", dpi=130)
     plt.close(figure)
 
 
 def main() -> None:
-    """Rewrites docs/performance.md and its pictures."""
+    """Rewrites docs/performance.md and its picture."""
     page = _PAGE.read_text(encoding="utf-8")
     tables = {op: speed_table(op) for op in _KINDS} | {"contrastive_memory": memory_table()}
     for name, table in tables.items():
@@ -103,8 +101,7 @@ def main() -> None:
         if found != 1:
             raise SystemExit(f"docs/performance.md: found {found} blocks for {name}, expected 1")
     _PAGE.write_text(page, encoding="utf-8")
-    for suffix in _THEMES:
-        plot(suffix)
+    plot()
 
 
 if __name__ == "__main__":
