@@ -55,7 +55,12 @@ torch.library.impl("pyhbt::contrastive_loss", "default")(panels.contrastive_loss
 
 
 @torch.library.impl("pyhbt::contrastive_loss", "cpu")
-def _contrastive_loss_cpu(
+def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
+    native = queries.dtype in NATIVE_DTYPES and passages.dtype in NATIVE_DTYPES
+    return (_native if native else panels.contrastive_loss)(queries, passages, *others)
+
+
+def _native(
     queries: torch.Tensor,
     passages: torch.Tensor,
     positives: torch.Tensor,
@@ -72,20 +77,6 @@ def _contrastive_loss_cpu(
     checks.check_same_dim(passages, "passages", queries, "queries")
     checks.check_length(positives, "positives", queries.shape[0], "query")
     checks.check_length(row_weights, "row_weights", queries.shape[0], "query")
-    if queries.dtype not in NATIVE_DTYPES or passages.dtype not in NATIVE_DTYPES:
-        return panels.contrastive_loss(
-            queries,
-            passages,
-            positives,
-            row_weights,
-            temperature,
-            margin,
-            cosine,
-            symmetric,
-            query_groups,
-            passage_groups,
-            with_gradients,
-        )
     queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
     row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
     groups = [None if group is None else group.contiguous() for group in (query_groups, passage_groups)]
@@ -114,19 +105,8 @@ def _contrastive_loss_cpu(
 
 
 @torch.library.register_fake("pyhbt::contrastive_loss")  # type: ignore[untyped-decorator]
-def _contrastive_loss_fake(
-    queries: torch.Tensor,
-    passages: torch.Tensor,
-    positives: torch.Tensor,
-    row_weights: torch.Tensor,
-    temperature: torch.Tensor,
-    margin: float,
-    cosine: bool,
-    symmetric: bool,
-    query_groups: torch.Tensor | None,
-    passage_groups: torch.Tensor | None,
-    with_gradients: bool,
-) -> panels.Losses:
+def _contrastive_loss_fake(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
+    *_, with_gradients = others
     return _outputs(queries, passages, with_gradients)
 
 
