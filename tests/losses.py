@@ -1,6 +1,6 @@
 """Batches for the contrastive loss, and the comparison with float64.
 
-Budgets. Ordinary inputs: 1e-6 relative norm for gradients (measured up to 5e-7) and, for losses, 4 float32 units of
+Budgets. Ordinary inputs: 1e-6 relative norm for gradients (measured up to 8.1e-7) and, for losses, 4 float32 units of
 the largest score, since a float32 score carries that much rounding. Peaked inputs (loss near 1e-8): 5e-5, since a
 rounding error e of a score changes exp(score) by the factor 1 + e and scores reach 1 / temperature.
 """
@@ -52,13 +52,18 @@ def check(queries: torch.Tensor, passages: torch.Tensor, *args: Any, **kwargs: A
     assert float((found[0].double() - truth[0]).abs().max()) <= 4 * UNIT * rows * max(
         largest / temperature, 1.0
     )
-    # A gradient is a sum of embeddings with coefficients up to weight / temperature, which may cancel; for cosine
-    # the embeddings have norm 1, and the sum loses its part along the row and is divided by the row's norm.
-    weight = queries.shape[0] if kwargs["reduction"] == "none" else 1
+    # A gradient is a sum of embeddings with coefficients up to weight / temperature, which may cancel. For cosine it
+    # loses its part along the row, which may be all of it (dim 1), and is divided by the row's norm: eight float32
+    # roundings, half a unit each, of a vector as long as all coefficients of the batch together.
+    n = queries.shape[0]
+    largest_weight = {"mean": 1, "sum": 1, "none": n}[kwargs["reduction"]]
+    all_weights = {"mean": 1, "sum": n, "none": n * (n + 1) / 2}[kwargs["reduction"]]
     for gradient, expected, row, summands in zip(
         found[1:], truth[1:], (queries, passages), (passages, queries), strict=True
     ):
-        norms = row.norm(dim=1).clamp(min=1e-12)
-        size = 1 / float(norms.min()) if cosine else float(summands.norm(dim=1).max())
-        budget = ORDINARY * float(expected.norm()) + UNIT * weight * size / temperature
+        if cosine:
+            term = 4 * all_weights / float(row.norm(dim=1).clamp(min=1e-12).min())
+        else:
+            term = largest_weight * float(summands.norm(dim=1).max())
+        budget = ORDINARY * float(expected.norm()) + UNIT * term / temperature
         assert float((gradient.double() - expected).norm()) <= budget

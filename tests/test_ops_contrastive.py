@@ -209,6 +209,25 @@ def test_rows_without_positive_take_no_part() -> None:
         assert contrastive_loss(queries, passages, torch.full((4,), -1), symmetric=symmetric) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_row_without_positive_may_hold_anything(dtype: torch.dtype, symmetric: bool) -> None:
+    queries, passages = (x.to(dtype) for x in make(9, 12, 8)[:2])
+    positives = torch.arange(9)
+    positives[4] = -1
+    results = []
+    for value in (0.0, float("nan"), float("inf")):
+        queries[4] = value
+        for similarity in ("dot", "cosine"):
+            found = with_gradients(
+                contrastive_loss, queries, passages, positives, symmetric=symmetric, similarity=similarity
+            )
+            results.append(found)
+            assert not found[1][4].any()
+            for one, other in zip(found, results[similarity == "cosine"], strict=True):
+                assert torch.equal(one, other)
+
+
 def test_group_members_are_no_negatives() -> None:
     queries, passages, _ = make(3, 5, 8)
     everything: dict[str, Any] = {

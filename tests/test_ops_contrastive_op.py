@@ -150,6 +150,14 @@ def test_second_derivative() -> None:
         assert torch.autograd.gradgradcheck(loss, inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_second_derivative_without_passages(dtype: torch.dtype) -> None:
+    queries, passages = torch.randn(2, 4, dtype=dtype, requires_grad=True), torch.zeros(0, 4, dtype=dtype)
+    loss = contrastive_loss(queries, passages, torch.tensor([-1, -1]))
+    (gradient,) = torch.autograd.grad(loss, queries, create_graph=True)
+    assert not gradient.any()
+
+
 def test_gradient_penalty_in_float32() -> None:
     queries, passages, _ = make(9, 9, 8)
 

@@ -226,7 +226,9 @@ def _differentiable(
         reduction="none",
     )
     total = (losses * row_weights).sum()
-    grad_queries, grad_passages, grad_temperature = torch.autograd.grad(total, inputs, create_graph=True)
+    grad_queries, grad_passages, grad_temperature = torch.autograd.grad(
+        total, inputs, create_graph=True, materialize_grads=True
+    )
     return grad_queries, grad_passages, grad_temperature
 
 

@@ -55,21 +55,17 @@ def contrastive_loss(
             losses,
             losses.sum(),
             grad_queries,
-            passages.to(losses),
+            torch.zeros_like(passages, dtype=losses.dtype),
             temperature.new_zeros((), dtype=torch.float64),
         )
     with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
-        batch = _Batch(queries, passages, positives, row_weights, temperature, margin, cosine)
-        batch.groups = (
-            None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
-        )
+        groups = None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
+        batch = _Batch(queries, passages, positives, row_weights, float(temperature), margin, cosine, groups)
         return batch.run(symmetric, with_gradients)
 
 
 class _Batch:
     """One call; vectors over rows are float64 where the device has it."""
-
-    groups: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(
         self,
@@ -77,18 +73,22 @@ class _Batch:
         passages: torch.Tensor,
         positives: torch.Tensor,
         row_weights: torch.Tensor,
-        temperature: torch.Tensor,
+        temperature: float,
         margin: float,
         cosine: bool,
+        groups: tuple[torch.Tensor, torch.Tensor] | None,
     ) -> None:
         self.dtype = _dtype(queries, passages)
-        self.inputs = queries.to(self.dtype), passages.to(self.dtype)
+        self.positives, self.present = positives.clamp(min=0), positives >= 0
+        # Rows without a positive take no part, whatever they hold.
+        taking_part = queries.to(self.dtype).masked_fill(~self.present[:, None], 0.0)
+        self.inputs = taking_part, passages.to(self.dtype)
+        self.groups = groups
         self.cosine = cosine
         self.queries, self.passages = (normalize(x, dim=1) for x in self.inputs) if cosine else self.inputs
         self.wide = torch.float32 if queries.device.type == "mps" else torch.float64
-        self.positives, self.present = positives.clamp(min=0), positives >= 0
         self.weights = row_weights.to(self.wide) * self.present
-        self.temperature = float(temperature.detach())
+        self.temperature = temperature
         self.margin = margin / self.temperature
         own = (self.queries.to(self.wide) * self.passages[self.positives].to(self.wide)).sum(dim=1)
         self.positive_scores = own / self.temperature
