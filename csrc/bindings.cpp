@@ -11,11 +11,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <tuple>
 #include <vector>
 
+#include "codes.h"
 #include "contrastive.h"
 #include "cpu/dispatch.h"
+#include "interrupt.h"
 #include "parallel.h"
 #include "search.h"
 
@@ -38,6 +41,22 @@ pyhbt::Embeddings embeddings(const Matrix& matrix) {
   return {at<const void>(address), static_cast<pyhbt::DType>(dtype), rows, dim, stride};
 }
 
+// Asks Python whether a signal handler has raised, which only its main thread can answer with yes.
+bool python_interrupts() {
+  const py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+template <typename Call>
+void without_gil(const Call& call) {
+  try {
+    const py::gil_scoped_release release;
+    call();
+  } catch (const pyhbt::Interrupted&) {
+    throw py::error_already_set();  // KeyboardInterrupt, or what the handler raised
+  }
+}
+
 void bind_contrastive_loss(const Matrix& queries, const Matrix& passages, Address positives,
                            Address row_weights, Address query_groups, Address passage_groups,
                            double temperature, double margin, bool cosine, bool symmetric,
@@ -51,16 +70,61 @@ void bind_contrastive_loss(const Matrix& queries, const Matrix& passages, Addres
                            at<float>(grad_passages), at<double>(grad_temperature), threads});
 }
 
-void bind_search(Address queries, Address corpus, int64_t num_queries, int64_t num_passages, int64_t dim,
-                 int64_t k, Address scores, Address indices, int threads) {
-  pyhbt::search({at<const float>(queries), at<const float>(corpus), num_queries, num_passages, dim, threads},
-                k, at<float>(scores), at<int64_t>(indices));
+// Addresses in the order of CorpusCodes.
+using Codes = std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address>;
+// allowed, passage_groups, pools, num_groups, excluded, excluded_per_query
+using Filter = std::tuple<Address, Address, Address, int64_t, Address, int64_t>;
+
+template <typename Run>
+void run_search(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
+                const Filter& filter, int screening, int threads, const Run& run) {
+  pyhbt::CorpusCodes parts{};
+  if (codes) {
+    const auto& [rows, scale, along, code_norm, residual_norm, sum, norm, centre, direction] = *codes;
+    parts = {at<const int8_t>(rows),     at<const float>(scale),         at<const float>(along),
+             at<const float>(code_norm), at<const float>(residual_norm), at<const int32_t>(sum),
+             at<const double>(norm),     at<const float>(centre),        at<const float>(direction)};
+  }
+  const auto& [allowed, passage_groups, pools, num_groups, excluded, per_query] = filter;
+  without_gil([&] {
+    run({embeddings(queries),
+         embeddings(corpus),
+         codes ? &parts : nullptr,
+         cosine,
+         {at<const uint8_t>(allowed), at<const int32_t>(passage_groups), at<const uint8_t>(pools), num_groups,
+          at<const int64_t>(excluded), per_query},
+         static_cast<pyhbt::Screening>(screening),
+         threads});
+  });
 }
 
-void bind_ranks(Address queries, Address corpus, int64_t num_queries, int64_t num_passages, int64_t dim,
-                Address targets, int64_t targets_per_query, Address ranks, int threads) {
-  pyhbt::ranks({at<const float>(queries), at<const float>(corpus), num_queries, num_passages, dim, threads},
-               at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks));
+void bind_search(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
+                 const Filter& filter, int screening, int threads, int64_t k, Address scores,
+                 Address indices) {
+  run_search(queries, corpus, codes, cosine, filter, screening, threads,
+             [&](const pyhbt::SearchArguments& arguments) {
+               pyhbt::search(arguments, k, at<float>(scores), at<int64_t>(indices));
+             });
+}
+
+void bind_ranks(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
+                const Filter& filter, int screening, int threads, Address targets, int64_t targets_per_query,
+                Address ranks) {
+  run_search(queries, corpus, codes, cosine, filter, screening, threads,
+             [&](const pyhbt::SearchArguments& arguments) {
+               pyhbt::ranks(arguments, at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks));
+             });
+}
+
+void bind_encode(const Matrix& rows, bool cosine, const Codes& out, int64_t first_row, int threads) {
+  const auto& [codes, scale, along, code_norm, residual_norm, sum, norm, centre, direction] = out;
+  const pyhbt::CodesOut parts{at<int8_t>(codes),    at<float>(scale),         at<float>(along),
+                              at<float>(code_norm), at<float>(residual_norm), at<int32_t>(sum),
+                              at<double>(norm)};
+  without_gil([&] {
+    pyhbt::encode(embeddings(rows), cosine, at<const float>(centre), at<const float>(direction), parts,
+                  first_row, threads);
+  });
 }
 
 double fma_peak_gflops(int threads) {
@@ -106,8 +170,11 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of PyHBT for the CPU; use them through pyhbt.ops.";
   pyhbt::cpu::kernels();  // choose now: a bad PYHBT_SIMD fails the import
   m.def("contrastive_loss", &bind_contrastive_loss);
-  m.def("search", &bind_search, py::call_guard<py::gil_scoped_release>());
-  m.def("ranks", &bind_ranks, py::call_guard<py::gil_scoped_release>());
+  pyhbt::interrupt_check = &python_interrupts;
+  m.def("encode", &bind_encode);
+  m.def("code_stride", &pyhbt::code_stride);
+  m.def("search", &bind_search);
+  m.def("ranks", &bind_ranks);
   m.def("fma_peak_gflops", &fma_peak_gflops, py::arg("threads"), py::call_guard<py::gil_scoped_release>());
   m.def("build_info", &build_info);
 }

@@ -1,30 +1,50 @@
 // Exact maximum inner product search, and ranks of given passages in the full order.
 //   queries (nq,d), corpus (n,d) -> scores (nq,k), indices (nq,k);  targets (nq,t) -> ranks (nq,t)
-// The score of a pair is its float64 dot product in one fixed summation order (docs/numerics.md); the order
-// is higher score, then lower index. Passages are screened in float32 with a proved error bound and the
-// survivors are scored exactly, so results equal a full float64 scan on every instruction set and thread
-// count. Time 2 nq n d float32 flops plus O(d) for each survivor; memory O(n) beside the buffers of O(k) a
-// query.
+// The score of a pair is its float64 dot product in one fixed summation order, divided by |c| and then |q|
+// for similarity "cosine" (docs/numerics.md); the order is higher score (cosine: before the division by |q|),
+// then lower index. Passages are screened by int8 codes (codes.h) or in float32, with a proved error bound,
+// and the survivors are scored exactly, so results equal a full float64 scan on every instruction set and
+// thread count. Time 2 nq n d operations on bytes or floats plus O(d) for each survivor; memory O(n) beside
+// the buffers of O(k) a query.
 #pragma once
 
 #include <cstdint>
 
+#include "codes.h"
+#include "embeddings.h"
+
 namespace pyhbt {
 
+// Which passages a query may find; every part may be absent.
+struct SearchFilter {
+  const uint8_t* allowed = nullptr;         // (n,) 0: no query finds it
+  const int32_t* passage_groups = nullptr;  // (n,) in 0..num_groups-1
+  const uint8_t* pools = nullptr;           // (nq,num_groups) not 0: the query searches this group
+  int64_t num_groups = 0;
+  const int64_t* excluded = nullptr;  // (nq,excluded_per_query) passages, -1: none
+  int64_t excluded_per_query = 0;
+};
+
+enum class Screening : int { kAuto = 0, kCodes = 1, kFloats = 2 };
+
 struct SearchArguments {
-  const float* queries;  // (nq,d) row-major, finite
-  const float* corpus;   // (n,d) row-major, finite
-  int64_t num_queries;
-  int64_t num_passages;
-  int64_t dim;
+  Embeddings queries;        // finite
+  Embeddings corpus;         // finite
+  const CorpusCodes* codes;  // of the same corpus and similarity; null: screening in float32
+  bool cosine;
+  SearchFilter filter;
+  Screening screening;
   int threads;
 };
 
-// Rows short of k (k > n) are padded with score -infinity and index -1.
-// Throws std::invalid_argument on k < 1 and on non-finite input, naming the argument and its row.
+// Rows short of k are padded with score -infinity and index -1.
+// Throws std::invalid_argument on k < 1 and on non-finite input, naming the argument and its row (a corpus
+// with codes was checked when they were made), Interrupted when the interrupt check (interrupt.h) asks for
+// it.
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices);
 
-// 1-based rank of each target passage; a target of -1 has rank 0.
+// 1-based rank of each target among the passages that its query may find; a target of -1 has rank 0. A target
+// outside the filter gets the rank that it would have.
 void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t targets_per_query,
            int64_t* ranks);
 

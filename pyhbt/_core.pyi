@@ -34,28 +34,35 @@ def contrastive_loss(
     threads: int,
     /,
 ) -> None: ...
+Codes: TypeAlias = tuple[int, ...]  # nine addresses, in the order of csrc/codes.h
+Filter: TypeAlias = tuple[int, int, int, int, int, int]  # as csrc/bindings.cpp says
+
+def code_stride(dim: int, /) -> int: ...
+def encode(rows: Matrix, cosine: bool, out: Codes, first_row: int, threads: int, /) -> None: ...
 def search(
-    queries: int,
-    corpus: int,
-    num_queries: int,
-    num_passages: int,
-    dim: int,
+    queries: Matrix,
+    corpus: Matrix,
+    codes: Codes | None,
+    cosine: bool,
+    filter: Filter,
+    screening: int,
+    threads: int,
     k: int,
     scores: int,
     indices: int,
-    threads: int,
     /,
 ) -> None: ...
 def ranks(
-    queries: int,
-    corpus: int,
-    num_queries: int,
-    num_passages: int,
-    dim: int,
+    queries: Matrix,
+    corpus: Matrix,
+    codes: Codes | None,
+    cosine: bool,
+    filter: Filter,
+    screening: int,
+    threads: int,
     targets: int,
     targets_per_query: int,
     ranks: int,
-    threads: int,
     /,
 ) -> None: ...
 def fma_peak_gflops(threads: int) -> float: ...

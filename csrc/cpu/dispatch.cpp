@@ -16,6 +16,9 @@ CpuKernels table(const char* name);
 namespace avx512 {
 CpuKernels table(const char* name);
 }
+namespace avx512vnni {
+CpuKernels table(const char* name);
+}
 #endif
 #if defined(PYHBT_HAVE_WIDE)  // native tests: the source of avx512 in AVX2 instructions
 namespace wide {
@@ -33,7 +36,10 @@ struct Level {
 
 #if defined(PYHBT_HAVE_X86)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
+bool has_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
 
 const Level kLevels[] = {
@@ -44,6 +50,7 @@ const Level kLevels[] = {
 #if defined(PYHBT_HAVE_X86)
     {"avx2", avx2::table, has_avx2},
     {"avx512", avx512::table, has_avx512},
+    {"avx512vnni", avx512vnni::table, has_vnni},
 #endif
 };
 

@@ -1,5 +1,6 @@
 // The table of inner loops of one instruction set; include after the definitions that simd.h and
 // tile_kernels.h ask for.
+#include "code_kernels.h"
 #include "screen_kernels.h"
 #include "softmax_kernels.h"
 #include "tile_kernels.h"
@@ -20,8 +21,18 @@ CpuKernels table(const char* name) {
           softmax_gradient,
           dot,
           dot_floats,
+          dots,
+          upper_quantiles,
           screen,
           screen_and_count,
+          kFastCodes,
+          kQueryLimit,
+          screen_codes,
+          scan_codes,
+          estimate_codes,
+          count_codes,
+          dot_codes,
+          encode_row,
           fma_probe};
 }
 

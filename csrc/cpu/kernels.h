@@ -6,16 +6,55 @@
 
 #include <cstdint>
 
+#include "../codes.h"
+
 namespace pyhbt::cpu {
 
 constexpr int64_t kMaxStrip = 32;
 constexpr int64_t kMaxTileRows = 8;
 
-// Bounds for one strip of queries: a screened score is off by at most error[query] * norm[passage].
+constexpr int64_t kDots = 4;        // pairs that are scored exactly side by side
+constexpr int64_t kFewQueries = 4;  // up to here screening runs along the codes of a passage
+
+// Bounds for one strip of queries: a float32 score is off by at most error[query] * norm[passage].
 struct StripBounds {
   float error[kMaxStrip];
-  float low[kMaxStrip];   // score + error below this: certainly under the threshold
-  float high[kMaxStrip];  // score - error above this: certainly over the threshold
+  float low[kMaxStrip];  // score + error below this: certainly under the threshold
+};
+
+// A strip of queries as codes t, J q' = t + e (docs/numerics.md); bytes [dim / 4][lane][4], or, for a few
+// queries, rows (lanes, code_stride(dim)).
+struct CodedStrip {
+  const uint8_t* bytes;
+  const uint8_t* rows;
+  int64_t lanes;               // queries; lanes beyond them hold zeros
+  float threshold[kMaxStrip];  // J times the least score wanted
+  float along[kMaxStrip];      // J times the query's part along the direction
+  float code_factor[kMaxStrip],
+      residual_factor[kMaxStrip];  // the bound is the first times |k| plus the second times |r|
+};
+
+// One target of each query of a strip: below low a score is certainly below it, above high above it.
+struct RankBounds {
+  float low[kMaxStrip], high[kMaxStrip];
+};
+
+struct RankCounting {
+  const RankBounds* bounds;  // (targets,) of rising thresholds in every lane
+  int64_t targets;
+  int32_t* counts;                // (targets, kMaxStrip)
+  const float* const* penalties;  // (rows,) kMaxStrip numbers to add to a row's scores, 0 or -inf; or null
+};
+
+struct RankHit {
+  int32_t row;
+  int16_t lane, target;
+};
+
+struct EncodedRow {
+  bool served;  // false: not finite, or too large for int8
+  float inverse_scale, along, code_square, residual_square;
+  int32_t code_sum;
 };
 
 struct CpuKernels {
@@ -45,13 +84,30 @@ struct CpuKernels {
   // exact.
   double (*dot)(const double* a, const float* b, int64_t dim);
   double (*dot_floats)(const float* a, const float* b, int64_t dim);
+  void (*dots)(const double* const* a, const float* const* b, int64_t dim, double* out);
+  void (*upper_quantiles)(const float* tile, int64_t rows, int64_t rank, float* out);
   // Positions r * strip + lane in tile (rows, strip) whose score is not certainly under low[lane]; written to
   // hits, the number of them is returned.
   int64_t (*screen)(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,
                     int32_t* hits);
-  // Adds to counts[lane] the rows certainly over high[lane]; hits gets the undecided positions.
-  int64_t (*screen_and_count)(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,
-                              int64_t* counts, int32_t* hits);
+  // Counts the rows certainly above each target, and lists the undecided ones.
+  int64_t (*screen_and_count)(const float* tile, int64_t rows, const float* norms, const float* errors,
+                              const RankCounting& counting, RankHit* hits);
+
+  // code_kernels.h: passages first..first+rows; hits are positions r * strip + lane.
+  bool fast_codes;      // products of codes are faster than those of floats
+  int32_t query_limit;  // largest code of a query; its bytes are code + query_limit + 1
+  int64_t (*screen_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                          const CodedStrip& strip, int32_t* hits);
+  int64_t (*scan_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                        const CodedStrip& strip, int32_t* hits);
+  void (*estimate_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                         const CodedStrip& strip, float* out);
+  int64_t (*count_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                         const CodedStrip& strip, const RankCounting& counting, RankHit* hits);
+  int32_t (*dot_codes)(const int16_t* query, const int8_t* codes, int64_t stride);
+  EncodedRow (*encode_row)(const float* row, float factor, const float* centre, const float* direction,
+                           int64_t dim, float* x, int8_t* codes);
 
   // Runs iterations of independent multiply-adds in registers; returns the flops done, checksum keeps them
   // alive.

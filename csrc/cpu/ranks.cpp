@@ -1,73 +1,192 @@
-// Ranks: count, for every target, the passages that come before it. Almost all are decided by the screened
-// score and its bound; the rest are scored exactly.
+// Ranks: count, for every target, the passages that come before it. Almost all are decided by screening; the
+// rest are scored exactly.
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
+#include "../interrupt.h"
 #include "../parallel.h"
 #include "../tile_math.h"
+#include "coded_queries.h"
+#include "filter.h"
 #include "screen.h"
 
 namespace pyhbt::cpu {
 namespace {
 
-struct RankScan {
-  const SearchArguments& a;
-  const std::vector<float>& norms;
-  const std::vector<float>& errors;       // (nq,)
-  const std::vector<double>& thresholds;  // (nq,t) exact scores of the targets
-  const int64_t* targets;                 // (nq,t)
-  int64_t per_query;
+constexpr double kMostUndecided = 0.02;  // pairs of passage and target; beyond, float32 screening costs less
+constexpr int64_t kTrialQueries = 32, kTrialTiles = 8;
 
-  // Bounds of one strip of queries for the t-th target of each.
-  StripBounds bounds_of(int64_t start, int64_t end, int64_t t) const {
-    StripBounds bounds{};
-    for (int64_t lane = 0; lane < kMaxStrip; ++lane) {
-      const int64_t query = start + lane, at = query * per_query + t;
-      bounds.low[lane] = bounds.high[lane] =
-          kInfinity;  // lanes beyond the block and absent targets count nothing
-      if (query >= end || targets[at] < 0) continue;
-      bounds.error[lane] = errors[static_cast<size_t>(query)];
-      const double slack = underflow_error(a.dim), score = thresholds[static_cast<size_t>(at)];
-      bounds.low[lane] = float_down(score - slack);
-      bounds.high[lane] = float_up(score + slack);
+// The targets of one query in rising order of score; absent ones come last.
+struct Target {
+  Candidate candidate;
+  int64_t column;  // of the caller's targets
+};
+
+struct Counting {
+  const Call& call;
+  const Filter filter;
+  const int64_t per_query;
+  const std::vector<Target>& targets;  // (nq, per_query)
+  Interrupt interrupt{};
+
+  const Target& target(int64_t query, int64_t t) const {
+    return targets[static_cast<size_t>(query * per_query + t)];
+  }
+
+  template <typename Screen>
+  std::vector<RankBounds> bounds_of(const Screen& screen, const std::vector<int64_t>& queries) const {
+    const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+    std::vector<RankBounds> bounds(static_cast<size_t>(screen.strips() * per_query));
+    for (RankBounds& b : bounds)
+      for (int64_t lane = 0; lane < kMaxStrip; ++lane) b.low[lane] = b.high[lane] = kInfinity;
+    for (int64_t q = 0; q < count; ++q) {
+      for (int64_t t = 0; t < per_query; ++t) {
+        const Target& wanted = target(queries[static_cast<size_t>(q)], t);
+        RankBounds& b = bounds[static_cast<size_t>(q / width * per_query + t)];
+        if (wanted.candidate.index >= 0)
+          screen.bound(q, wanted.candidate.score, b.low[q % width], b.high[q % width]);
+      }
     }
     return bounds;
   }
 
-  // Adds to before (count, t) the passages of [first, last) that come before each target of queries start...
-  void scan(int64_t start, int64_t count, int64_t first, int64_t last, int64_t* before) const {
-    const CpuKernels& kernel = kernels();
-    const int64_t width = kernel.strip;
-    const PackedQueries packed(a.queries + start * a.dim, count, a.dim);
-    std::vector<StripBounds> bounds;
-    for (int64_t query = 0; query < count; query += width)
-      for (int64_t t = 0; t < per_query; ++t) bounds.push_back(bounds_of(start + query, start + count, t));
-    std::vector<std::vector<double>> wide(static_cast<size_t>(count));
-    std::vector<int32_t> hits(static_cast<size_t>(kTileRows * width));
-    walk_tiles(a, packed, count, first, last,
-               [&](int64_t query, int64_t passage, int64_t rows, const float* tile) {
-                 for (int64_t t = 0; t < per_query; ++t) {
-                   int64_t over[kMaxStrip] = {};
-                   const StripBounds& strip = bounds[static_cast<size_t>(query / width * per_query + t)];
-                   const int64_t open =
-                       kernel.screen_and_count(tile, rows, norms.data() + passage, strip, over, hits.data());
-                   for (int64_t lane = 0; lane < std::min(width, count - query); ++lane)
-                     before[(query + lane) * per_query + t] += over[lane];
-                   for (int64_t h = 0; h < open; ++h) {
-                     const int64_t row = query + hits[static_cast<size_t>(h)] % width;
-                     if (row >= count) continue;  // an infinite norm opens the lanes beyond the block too
-                     const int64_t index = passage + hits[static_cast<size_t>(h)] / width;
-                     const int64_t at = (start + row) * per_query + t;
-                     std::vector<double>& q = wide[static_cast<size_t>(row)];
-                     if (q.empty()) widen(a.queries + (start + row) * a.dim, a.dim, q);
-                     const Candidate other{kernel.dot(q.data(), a.corpus + index * a.dim, a.dim), index};
-                     if (ranks_before(other, {thresholds[static_cast<size_t>(at)], targets[at]}))
-                       ++before[row * per_query + t];
-                   }
-                 }
-               });
+  // (strips, groups, kMaxStrip): what to add to the scores of a passage of the group, 0 or -infinity.
+  std::vector<float> penalties_of(const std::vector<int64_t>& queries, int64_t strips) const {
+    const SearchFilter& f = filter.parts();
+    const int64_t groups = std::max<int64_t>(1, f.num_groups), width = kernels().strip;
+    std::vector<float> penalties(static_cast<size_t>(strips * groups * kMaxStrip), 0.0f);
+    for (size_t q = 0; q < queries.size() && f.passage_groups != nullptr; ++q) {
+      const int64_t strip = static_cast<int64_t>(q) / width, lane = static_cast<int64_t>(q) % width;
+      for (int64_t group = 0; group < groups; ++group)
+        if (f.pools[queries[q] * groups + group] == 0)
+          penalties[static_cast<size_t>((strip * groups + group) * kMaxStrip + lane)] = -kInfinity;
+    }
+    return penalties;
+  }
+
+  // Adds to before (queries, per_query) the passages of first..last that come before each target. Returns how
+  // many pairs of passage and target screening left undecided.
+  template <typename Screen>
+  int64_t scan(const std::vector<int64_t>& queries, Screen& screen, int64_t first, int64_t last,
+               int64_t* before) {
+    const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+    const std::vector<RankBounds> bounds = bounds_of(screen, queries);
+    const std::vector<uint8_t> pool = filter.union_of_pools(queries);
+    const std::vector<float> penalties =
+        filter.pooled() ? penalties_of(queries, screen.strips()) : std::vector<float>();
+    const int64_t groups = std::max<int64_t>(1, filter.parts().num_groups);
+    const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
+    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTileRows : 0));
+    std::vector<ExactScore> exact(queries.size());
+    std::vector<RankHit> hits(static_cast<size_t>(kTileRows * width * per_query));
+    std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
+    int64_t undecided = 0;
+    for (int64_t passage = first; passage < last; passage += kTileRows) {
+      interrupt.poll();
+      const int64_t rows = std::min(kTileRows, last - passage);
+      if (!filter.any_in(pool, passage, rows)) continue;
+      for (int64_t strip = 0; strip < screen.strips(); ++strip) {
+        for (int64_t r = 0; r < rows && filter.pooled(); ++r) {
+          const uint8_t* allowed = filter.parts().allowed;
+          const bool open = allowed == nullptr || allowed[passage + r] != 0;
+          row_penalties[static_cast<size_t>(r)] =
+              open ? penalties.data() + (strip * groups + filter.group(passage + r)) * kMaxStrip
+                   : closed.data();
+        }
+        const RankCounting counting{bounds.data() + strip * per_query, per_query,
+                                    counts.data() + strip * per_query * kMaxStrip,
+                                    filter.pooled() ? row_penalties.data() : nullptr};
+        const int64_t found = screen.count(strip, passage, rows, counting, hits.data());
+        undecided += found;
+        for (int64_t h = 0; h < found;
+             h = settle(queries, screen, strip * width, passage, hits, h, found, exact, count, before)) {
+        }
+      }
+    }
+    for (int64_t q = 0; q < count; ++q)
+      for (int64_t t = 0; t < per_query; ++t)
+        before[q * per_query + t] +=
+            counts[static_cast<size_t>((q / width * per_query + t) * kMaxStrip + q % width)];
+    return undecided;
+  }
+
+  // Decides all hits of one pair of query and passage, which follow one another; returns the next.
+  template <typename Screen>
+  int64_t settle(const std::vector<int64_t>& queries, const Screen& screen, int64_t first_query,
+                 int64_t first_passage, const std::vector<RankHit>& hits, int64_t h, int64_t found,
+                 std::vector<ExactScore>& exact, int64_t count, int64_t* before) const {
+    const RankHit pair = hits[static_cast<size_t>(h)];
+    int64_t end = h + 1;
+    while (end < found && hits[static_cast<size_t>(end)].row == pair.row &&
+           hits[static_cast<size_t>(end)].lane == pair.lane)
+      ++end;
+    const int64_t q = first_query + pair.lane, passage = first_passage + pair.row;
+    if (q >= count) return end;  // an infinite bound opens the lanes beyond the block too
+    const int64_t query = queries[static_cast<size_t>(q)];
+    if (filter.pooled() && !filter.in_pool(query, passage)) return end;
+    Interval score = screen.interval(q, passage, pair.row * kernels().strip + pair.lane);
+    bool known = false;
+    for (; h < end; ++h) {
+      const int64_t t = hits[static_cast<size_t>(h)].target;
+      const Candidate& wanted = target(query, t).candidate;
+      if (wanted.index < 0) continue;
+      if (!known && score.upper >= wanted.score && score.lower <= wanted.score) {
+        ExactScore& scorer = exact[static_cast<size_t>(q)];
+        if (!scorer.ready()) scorer = ExactScore(call, query);
+        score.lower = score.upper = scorer(passage);
+        known = true;
+      }
+      const bool ahead = known ? ranks_before({score.lower, passage}, wanted) : score.lower > wanted.score;
+      if (ahead) ++before[q * per_query + t];
+    }
+    return end;
+  }
+
+  int64_t scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, int64_t* before) {
+    if (call.by_codes()) {
+      CodeScreen screen(call, queries);
+      return scan(queries, screen, first, last, before);
+    }
+    FloatScreen screen(call, queries);
+    return scan(queries, screen, first, last, before);
   }
 };
+
+// Whether int8 codes leave much undecided, in some tiles of the corpus for some of the queries.
+bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& queries) {
+  std::vector<int64_t> trial;
+  const int64_t count = static_cast<int64_t>(queries.size());
+  for (int64_t i = 0; i < count; i += ceil_div(count, kTrialQueries))
+    trial.push_back(queries[static_cast<size_t>(i)]);
+  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTileRows);
+  std::vector<int64_t> before(trial.size() * static_cast<size_t>(counting.per_query));
+  CodeScreen screen(counting.call, trial);
+  int64_t undecided = 0, seen = 0;
+  for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
+    const int64_t last = std::min(passages, (tile + 1) * kTileRows);
+    undecided += counting.scan(trial, screen, tile * kTileRows, last, before.data());
+    seen += last - tile * kTileRows;
+  }
+  return static_cast<double>(undecided) >
+         kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(before.size()));
+}
+
+std::vector<Target> scored_targets(const Call& call, const int64_t* targets, int64_t per_query) {
+  std::vector<Target> scored(static_cast<size_t>(call.a.queries.rows * per_query));
+  parallel_for(call.a.threads, call.a.queries.rows, [&](int64_t query) {
+    const KeepSubnormals guard;
+    ExactScore exact(call, query);
+    Target* own = scored.data() + query * per_query;
+    for (int64_t t = 0; t < per_query; ++t) {
+      const int64_t index = targets[query * per_query + t];
+      own[t] = {{index < 0 ? -kNoThreshold : exact(index), index}, t};
+    }
+    std::sort(own, own + per_query,
+              [](const Target& a, const Target& b) { return a.candidate.score < b.candidate.score; });
+  });
+  return scored;
+}
 
 }  // namespace
 }  // namespace pyhbt::cpu
@@ -76,52 +195,60 @@ namespace pyhbt {
 
 void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per_query, int64_t* out) {
   using namespace cpu;
-  const SearchArguments a = checked(arguments);
   const KeepSubnormals guard;  // every task has its own
-  for (int64_t at = 0; at < a.num_queries * per_query; ++at) {
-    if (targets[at] < -1 || targets[at] >= a.num_passages)
+  Call call(arguments);
+  const int64_t num_queries = call.a.queries.rows, num_passages = call.a.corpus.rows;
+  for (int64_t at = 0; at < num_queries * per_query; ++at) {
+    if (targets[at] < -1 || targets[at] >= num_passages)
       throw std::invalid_argument("targets: found " + std::to_string(targets[at]) + " in row " +
                                   std::to_string(at / per_query) + ", expected -1 or an index below " +
-                                  std::to_string(a.num_passages) + " (the number of passages)");
+                                  std::to_string(num_passages) + " (the number of passages)");
   }
-  const std::vector<float> query_norms = upper_norms(a.queries, a.num_queries, a.dim, "queries", a.threads);
-  const std::vector<float> norms = upper_norms(a.corpus, a.num_passages, a.dim, "corpus", a.threads);
-  std::fill_n(out, a.num_queries * per_query, int64_t{0});
-  if (a.num_passages == 0 || a.num_queries == 0 || per_query == 0) return;
+  call.measure_passages();
+  std::fill_n(out, num_queries * per_query, int64_t{0});
+  if (num_passages == 0 || num_queries == 0 || per_query == 0) return;
 
-  const float max_norm = *std::max_element(norms.begin(), norms.end());
-  std::vector<float> errors;
-  for (const float norm : query_norms) errors.push_back(screening_error(norm, max_norm, a.dim));
-  std::vector<double> thresholds(static_cast<size_t>(a.num_queries * per_query));
-  parallel_for(a.threads, a.num_queries, [&](int64_t query) {
-    const KeepSubnormals task_guard;
-    std::vector<double> wide;
-    widen(a.queries + query * a.dim, a.dim, wide);
-    for (int64_t at = query * per_query; at < (query + 1) * per_query; ++at)
-      if (targets[at] >= 0)
-        thresholds[static_cast<size_t>(at)] =
-            kernels().dot(wide.data(), a.corpus + targets[at] * a.dim, a.dim);
-  });
+  const std::vector<Target> scored = scored_targets(call, targets, per_query);
+  std::vector<int64_t> queries(static_cast<size_t>(num_queries));
+  std::iota(queries.begin(), queries.end(), int64_t{0});
+  Counting counting{call, Filter(call.a.filter), per_query, scored};
+  counting.filter.order_by_pool(queries);
+  if (call.by_codes() && call.a.screening == Screening::kAuto && codes_leave_too_much(counting, queries))
+    call.screen_in_floats();
 
-  const RankScan scan{a, norms, errors, thresholds, targets, per_query};
-  const Division cut = divide(a);
-  const int64_t block_size = cut.block_queries * per_query;
-  std::vector<int64_t> before(static_cast<size_t>(cut.blocks * cut.slices * block_size));
-  parallel_for(a.threads, cut.blocks * cut.slices, [&](int64_t task) {
+  const Division cut = divide(call, num_queries);
+  std::vector<int64_t> before(static_cast<size_t>(cut.slices * num_queries * per_query));  // (slices,nq,t)
+  parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
     const KeepSubnormals task_guard;
-    const int64_t start = task / cut.slices * cut.block_queries;
-    const int64_t first = std::min(a.num_passages, task % cut.slices * cut.slice_passages);
-    const int64_t last = std::min(a.num_passages, first + cut.slice_passages);
-    scan.scan(start, std::min(cut.block_queries, a.num_queries - start), first, last,
-              before.data() + task * block_size);
+    const int64_t start = cut.start(task / cut.slices), end = cut.start(task / cut.slices + 1);
+    const int64_t slice = task % cut.slices;
+    const int64_t first = std::min(num_passages, slice * cut.slice_passages);
+    const int64_t last = std::min(num_passages, first + cut.slice_passages);
+    counting.scan_block(std::vector<int64_t>(queries.begin() + start, queries.begin() + end), first, last,
+                        before.data() + (slice * num_queries + start) * per_query);
   });
-  for (int64_t at = 0; at < a.num_queries * per_query; ++at) {
-    if (targets[at] < 0) continue;
-    const int64_t block = at / block_size;
-    out[at] = 1;
-    for (int64_t slice = 0; slice < cut.slices; ++slice)
-      out[at] += before[static_cast<size_t>((block * cut.slices + slice) * block_size + at % block_size)];
-  }
+  parallel_for(call.a.threads, num_queries, [&](int64_t place) {
+    const KeepSubnormals task_guard;
+    const int64_t query = queries[static_cast<size_t>(place)];
+    ExactScore exact;
+    for (int64_t t = 0; t < per_query; ++t) {
+      const Target& target = scored[static_cast<size_t>(query * per_query + t)];
+      if (target.candidate.index < 0) continue;
+      int64_t rank = 1;
+      for (int64_t slice = 0; slice < cut.slices; ++slice)
+        rank += before[static_cast<size_t>((slice * num_queries + place) * per_query + t)];
+      const SearchFilter& f = counting.filter.parts();
+      for (int64_t i = 0; i < f.excluded_per_query; ++i) {
+        const int64_t passage = f.excluded[query * f.excluded_per_query + i];
+        if (passage < 0 || !counting.filter.in_pool(query, passage)) continue;
+        const int64_t* listed = f.excluded + query * f.excluded_per_query;
+        if (std::find(listed, listed + i, passage) != listed + i) continue;  // named twice
+        if (!exact.ready()) exact = ExactScore(call, query);
+        if (ranks_before({exact(passage), passage}, target.candidate)) --rank;
+      }
+      out[query * per_query + target.column] = rank;
+    }
+  });
 }
 
 }  // namespace pyhbt

@@ -1,6 +1,7 @@
-// Norms and bounds of screen.h.
+// Calls, exact norms, and screening in float32: screen.h.
 #include "screen.h"
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 
@@ -8,69 +9,182 @@
 
 namespace pyhbt::cpu {
 
-std::vector<float> upper_norms(const float* x, int64_t rows, int64_t dim, const char* name, int threads) {
-  std::vector<float> norms(static_cast<size_t>(rows));
+std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads) {
+  std::vector<double> norms(static_cast<size_t>(x.rows));
   constexpr int64_t kRows = 256;
-  parallel_for(threads, ceil_div(rows, kRows), [&](int64_t task) {
+  parallel_for(threads, ceil_div(x.rows, kRows), [&](int64_t task) {
     const KeepSubnormals guard;
-    std::vector<double> wide(static_cast<size_t>(dim));
-    for (int64_t row = task * kRows; row < std::min(rows, task * kRows + kRows); ++row) {
-      widen(x + row * dim, dim, wide);
-      const double square = kernels().dot(wide.data(), x + row * dim, dim);
-      // The sum of squares and the root are each within (dim + 2) * 2^-53 of the truth; 2^-30 covers dim <
-      // 2^22.
-      const float norm = float_up(std::sqrt(square) * (1.0 + std::ldexp(1.0, -30)));
-      norms[static_cast<size_t>(row)] = std::isfinite(square) ? norm : -1.0f;
+    std::vector<float> scratch;
+    for (int64_t i = task * kRows; i < std::min(x.rows, task * kRows + kRows); ++i) {
+      const float* row = float_row(x, i, scratch);
+      norms[static_cast<size_t>(i)] = std::sqrt(kernels().dot_floats(row, row, x.dim));
     }
   });
-  const auto bad = std::find(norms.begin(), norms.end(), -1.0f);
+  const auto bad = std::find_if(norms.begin(), norms.end(), [](double norm) { return !std::isfinite(norm); });
   if (bad != norms.end())
     throw std::invalid_argument(std::string(name) + ": row " + std::to_string(bad - norms.begin()) +
                                 " holds a NaN or an infinity, expected finite numbers");
   return norms;
 }
 
-PackedQueries::PackedQueries(const float* queries, int64_t rows, int64_t dim)
-    : width_(kernels().strip), dim_(dim), buffer_(round_up(rows, width_) * dim) {
-  for (int64_t row = 0; row < rows; row += width_)
-    kernels().transpose_strip(queries + row * dim, dim, std::min(width_, rows - row), dim, dim, 1.0f,
-                              buffer_.data() + row * dim);
+Call::Call(const SearchArguments& arguments)
+    : a([&] {
+        SearchArguments fitted = arguments;
+        if (fitted.queries.dim < 1)
+          throw std::invalid_argument("queries: dim " + std::to_string(fitted.queries.dim) +
+                                      ", expected at least 1");
+        if (fitted.queries.dim != fitted.corpus.dim)
+          throw std::invalid_argument("corpus: dim " + std::to_string(fitted.corpus.dim) + ", expected " +
+                                      std::to_string(fitted.queries.dim));
+        if (fitted.threads < 1)
+          throw std::invalid_argument("threads: found " + std::to_string(fitted.threads) + ", expected >= 1");
+        if (fitted.screening == Screening::kCodes && fitted.codes == nullptr)
+          throw std::invalid_argument("screening: by codes, but the corpus has none");
+        fitted.threads = worthwhile_threads(fitted.threads, 2.0 * static_cast<double>(fitted.queries.rows) *
+                                                                static_cast<double>(fitted.corpus.rows) *
+                                                                static_cast<double>(fitted.queries.dim));
+        return fitted;
+      }()),
+      query_norms(exact_norms(a.queries, "queries", a.threads)),
+      by_codes_(a.codes != nullptr && a.screening != Screening::kFloats &&
+                (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
+  if (a.codes == nullptr) return;
+  passage_norms = a.codes->norm;
+  for (int64_t i = 0; i < a.corpus.rows; ++i) largest_norm = std::max(largest_norm, passage_norms[i]);
 }
 
-float screening_error(float query_norm, float max_passage_norm, int64_t dim) {
-  const double largest = static_cast<double>(query_norm) * static_cast<double>(max_passage_norm);
-  if (dim > (int64_t{1} << 21) || !(largest < std::ldexp(1.0, 125))) return kInfinity;
-  const double steps = static_cast<double>(dim + 8) * std::ldexp(1.0, -24);
-  return float_up(steps / (1.0 - steps) * static_cast<double>(query_norm));
+void Call::measure_passages() {
+  if (passage_norms != nullptr) return;
+  norms_ = exact_norms(a.corpus, "corpus", a.threads);
+  passage_norms = norms_.data();
+  for (const double norm : norms_) largest_norm = std::max(largest_norm, norm);
 }
 
-Division divide(const SearchArguments& a) {
-  const int64_t width = kernels().strip;
+void Call::screen_in_floats() { by_codes_ = false; }
+
+ExactScore::ExactScore(const Call& call, int64_t query) : call_(&call) {
+  const float* row = float_row(call.a.queries, query, scratch_);
+  wide_.assign(row, row + call.a.queries.dim);
+}
+
+FloatScreen::FloatScreen(const Call& call, const std::vector<int64_t>& queries)
+    : call_(call),
+      width_(kernels().strip),
+      count_(static_cast<int64_t>(queries.size())),
+      // Products rounded among subnormal numbers do not shrink with the norms.
+      underflow_(static_cast<double>(call.a.queries.dim + 4) * 0x1p-149),
+      packed_(call.a.cosine || call.a.corpus.dtype != DType::kFloat32),
+      strips_(round_up(count_, width_) * call.a.queries.dim),
+      bounds_(static_cast<size_t>(ceil_div(count_, width_))),
+      tile_(static_cast<size_t>(kTileRows * width_)) {
+  const int64_t dim = call.a.queries.dim;
+  const double largest = call.a.cosine ? 1.0 : call.largest_norm;
+  const double steps = static_cast<double>(dim + 16) * 0x1p-24;
+  std::vector<float> rows(static_cast<size_t>(width_ * dim)), scratch;
+  for (int64_t start = 0; start < count_; start += width_) {
+    const int64_t here = std::min(width_, count_ - start);
+    StripBounds& strip = bounds_[static_cast<size_t>(start / width_)];
+    for (int64_t lane = 0; lane < width_; ++lane) {
+      strip.error[lane] = 0;
+      strip.low[lane] = kInfinity;  // lanes beyond the block never hit
+      if (lane >= here) continue;
+      const int64_t query = queries[static_cast<size_t>(start + lane)];
+      const float* row = float_row(call.a.queries, query, scratch);
+      std::copy_n(row, dim, rows.begin() + static_cast<std::ptrdiff_t>(lane * dim));
+      const double norm = call.query_norms[static_cast<size_t>(query)] * (1 + 0x1p-30);
+      // Where float32 scores may overflow, all is scored exactly.
+      const bool fits = dim <= (int64_t{1} << 21) && norm * largest < 0x1p125 && largest < 0x1p125;
+      strip.error[lane] = fits ? float_up(steps / (1 - steps) * norm) : kInfinity;
+      strip.low[lane] = -kInfinity;
+    }
+    kernels().transpose_strip(rows.data(), dim, here, dim, dim, 1.0f, strips_.data() + start * dim);
+  }
+  if (packed_) rows_.resize(static_cast<size_t>(kTileRows * dim));
+  norms_.resize(static_cast<size_t>(kTileRows));
+}
+
+void FloatScreen::multiply(int64_t strip, int64_t first, int64_t rows, float* tile) {
+  const CpuKernels& kernel = kernels();
+  const Embeddings& corpus = call_.a.corpus;
+  const int64_t dim = corpus.dim, step = ceil_div(dim, ceil_div(dim, kernel.depth_block));
+  if (packed_first_ != first || packed_rows_ != rows) {
+    packed_first_ = first;
+    packed_rows_ = rows;
+    for (int64_t r = 0; r < rows; ++r) {
+      const double norm = call_.passage_norms[first + r];
+      norms_[static_cast<size_t>(r)] = float_up(call_.a.cosine ? 1 : norm * (1 + 0x1p-30));
+      if (!packed_) continue;
+      float* out = rows_.data() + r * dim;
+      std::vector<float> scratch;
+      const float* row = float_row(corpus, first + r, scratch);
+      // A norm that float32 cannot divide by: everything about the row stays undecided.
+      const bool scaled = call_.a.cosine && norm > 0;
+      const double factor = scaled ? 1 / norm : 1;
+      if (scaled && !(factor > 0x1p-100 && factor < 0x1p100)) norms_[static_cast<size_t>(r)] = kInfinity;
+      for (int64_t k = 0; k < dim; ++k) out[k] = row[k] * static_cast<float>(factor);
+    }
+  }
+  const float* left = packed_ ? rows_.data() : static_cast<const float*>(corpus.data) + first * corpus.stride;
+  const int64_t stride = packed_ ? dim : corpus.stride;
+  for (int64_t k = 0; k < dim; k += step)
+    kernel.multiply_rows(left + k, stride, rows, strips_.data() + (strip * dim + k) * width_,
+                         std::min(step, dim - k), tile, width_, k > 0);
+}
+
+void FloatScreen::set_threshold(int64_t query, double least) {
+  bounds_[static_cast<size_t>(query / width_)].low[query % width_] = float_down(least - underflow_);
+}
+
+int64_t FloatScreen::open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
+  multiply(strip, first, rows, tile_.data());
+  return kernels().screen(tile_.data(), rows, norms_.data(), bounds_[static_cast<size_t>(strip)], hits);
+}
+
+Interval FloatScreen::interval(int64_t query, int64_t, int64_t position) const {
+  const double middle = static_cast<double>(tile_[static_cast<size_t>(position)]);
+  const double error =
+      static_cast<double>(bounds_[static_cast<size_t>(query / width_)].error[query % width_]);
+  const double slack =
+      error * static_cast<double>(norms_[static_cast<size_t>(position / width_)]) + underflow_;
+  const bool known = std::isfinite(middle) && std::isfinite(slack);
+  return known ? Interval{middle - slack, middle + slack} : Interval{kNoThreshold, -kNoThreshold};
+}
+
+void FloatScreen::estimates(int64_t strip, int64_t first, int64_t rows, float* out) {
+  multiply(strip, first, rows, out);
+}
+
+int64_t FloatScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
+                           RankHit* hits) {
+  multiply(strip, first, rows, tile_.data());
+  return kernels().screen_and_count(tile_.data(), rows, norms_.data(),
+                                    bounds_[static_cast<size_t>(strip)].error, counting, hits);
+}
+
+void FloatScreen::bound(int64_t, double score, float& low, float& high) const {
+  low = float_down(score - underflow_);
+  high = float_up(score + underflow_);
+}
+
+int64_t Division::start(int64_t block) const {
+  return std::min(queries, strips * block / blocks * kernels().strip);
+}
+
+Division divide(const Call& call, int64_t num_queries) {
+  const int64_t threads = call.a.threads, passages = call.a.corpus.rows;
+  // Packed queries and a tile of passages share the second cache.
+  const int64_t most = call.by_codes() ? 256 : 128;
   Division division{};
-  // Fewer queries in a block when that gives every thread a block of at least two strips.
-  const int64_t share = round_up(ceil_div(a.num_queries, a.threads), width);
-  division.block_queries = std::clamp<int64_t>(share, 2 * width, kBlockQueries);
-  division.blocks = ceil_div(a.num_queries, division.block_queries);
-  const int64_t most = std::max<int64_t>(1, ceil_div(a.num_passages, 4 * kTileRows));
-  division.slices = division.blocks >= a.threads ? 1 : std::min(most, ceil_div(a.threads, division.blocks));
-  division.slice_passages = std::max<int64_t>(1, ceil_div(a.num_passages, division.slices));
+  division.queries = num_queries;
+  division.strips = ceil_div(num_queries, kernels().strip);
+  // A block has two strips at least, lest the corpus be read more often than the arithmetic hides.
+  const int64_t wanted = std::max<int64_t>(1, ceil_div(num_queries, most * threads)) * threads;
+  division.blocks = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, division.strips / 2));
+  const int64_t most_slices = std::max<int64_t>(1, ceil_div(passages, 4 * kTileRows));
+  division.slices =
+      division.blocks >= threads ? 1 : std::min(most_slices, ceil_div(threads, division.blocks));
+  division.slice_passages = std::max<int64_t>(1, ceil_div(passages, division.slices));
   return division;
-}
-
-void widen(const float* row, int64_t dim, std::vector<double>& out) {
-  out.resize(static_cast<size_t>(dim));
-  std::copy_n(row, dim, out.begin());
-}
-
-SearchArguments checked(SearchArguments a) {
-  if (a.dim < 1)
-    throw std::invalid_argument("queries: dim " + std::to_string(a.dim) + ", expected at least 1");
-  if (a.threads < 1)
-    throw std::invalid_argument("threads: found " + std::to_string(a.threads) + ", expected >= 1");
-  a.threads =
-      worthwhile_threads(a.threads, 2.0 * static_cast<double>(a.num_queries) *
-                                        static_cast<double>(a.num_passages) * static_cast<double>(a.dim));
-  return a;
 }
 
 }  // namespace pyhbt::cpu

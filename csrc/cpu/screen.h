@@ -1,9 +1,7 @@
-// What exact search and rank counting share: norms, proved error bounds, and the walk over screened score
-// tiles.
-//   A screened score s (float32, any summation order) of query q and passage c satisfies
-//   |s - q.c| <= error(q) * norm(c) + kUnderflow(d); proof in docs/numerics.md.
-// A tile is up to kTileRows passages by one strip of queries; the corpus is read in place, queries are
-// packed.
+// What search and rank counting share: exact scores, norms, and screening of passages, by codes or in
+// float32.
+//   A screen holds a block of queries in strips. open() lists the passages of a tile whose score may reach
+//   the query's threshold; interval() bounds one score. Proofs in docs/numerics.md.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 #include "../search.h"
 #include "buffer.h"
 #include "dispatch.h"
+#include "rows.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -23,8 +22,8 @@
 namespace pyhbt::cpu {
 
 constexpr int64_t kTileRows = 96;
-constexpr int64_t kBlockQueries = 128;  // queries that share one walk over the corpus
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kNoThreshold = -std::numeric_limits<double>::infinity();
 
 // While alive, this thread keeps subnormal numbers, whatever torch.set_flush_denormal or another library has
 // set.
@@ -52,56 +51,115 @@ inline float float_up(double x) {
 }
 inline float float_down(double x) { return -float_up(-x); }
 
-// Euclidean norms (rows,), rounded up. Throws on a non-finite row, naming the argument and the row.
-std::vector<float> upper_norms(const float* x, int64_t rows, int64_t dim, const char* name, int threads);
+// Norms (rows,) in the order of summation of scores. Throws on a non-finite row, naming the argument and the
+// row.
+std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads);
 
-// The factor of norm(c) in the error bound; infinite where float32 scores may overflow: all is then scored
-// exactly.
-float screening_error(float query_norm, float max_passage_norm, int64_t dim);
+// One call: the arguments and what is derived from them for all queries.
+struct Call {
+  explicit Call(const SearchArguments& arguments);
 
-// The part of the bound that does not shrink with the norms: products rounded among subnormal numbers.
-inline double underflow_error(int64_t dim) { return static_cast<double>(dim + 4) * std::ldexp(1.0, -149); }
+  const SearchArguments a;  // with as many threads as the work is worth
+  std::vector<double> query_norms;
+  const double* passage_norms = nullptr;  // where the corpus has codes, or after measure_passages()
+  double largest_norm = 0;                // of the passages, or infinite
 
-// A block of queries as [strip][k][lane].
-class PackedQueries {
- public:
-  PackedQueries(const float* queries, int64_t rows, int64_t dim);
-  const float* strip(int64_t index, int64_t k) const { return buffer_.data() + (index * dim_ + k) * width_; }
+  void measure_passages();
+  bool by_codes() const { return by_codes_; }
+  void screen_in_floats();
 
  private:
-  int64_t width_, dim_;
-  FloatBuffer buffer_;
+  std::vector<double> norms_;
+  bool by_codes_;
 };
 
-// A query block against a slice of the corpus, tile by tile in ascending order of passages.
-//   visit(first_query, first_passage, rows, tile) gets tile (rows, strip) of screened scores.
-template <typename Visit>
-void walk_tiles(const SearchArguments& a, const PackedQueries& queries, int64_t num_queries, int64_t first,
-                int64_t last, const Visit& visit) {
-  const CpuKernels& kernel = kernels();
-  const int64_t width = kernel.strip, step = ceil_div(a.dim, ceil_div(a.dim, kernel.depth_block));
-  alignas(64) float tile[kTileRows * kMaxStrip];
-  for (int64_t passage = first; passage < last; passage += kTileRows) {
-    const int64_t rows = std::min(kTileRows, last - passage);
-    for (int64_t query = 0; query < num_queries; query += width) {
-      for (int64_t k = 0; k < a.dim; k += step)
-        kernel.multiply_rows(a.corpus + passage * a.dim + k, a.dim, rows, queries.strip(query / width, k),
-                             std::min(step, a.dim - k), tile, width, k > 0);
-      visit(query, passage, rows, tile);
-    }
+// The exact score of one query with any passage; for cosine before the division by |q|.
+class ExactScore {
+ public:
+  ExactScore() = default;
+  ExactScore(const Call& call, int64_t query);
+
+  bool ready() const { return call_ != nullptr; }
+  double operator()(int64_t passage) {
+    const Embeddings& corpus = call_->a.corpus;
+    const double dot = kernels().dot(wide_.data(), float_row(corpus, passage, scratch_), corpus.dim);
+    return call_->a.cosine ? divided(dot, passage) : dot;
   }
-}
+  // The scores of kDots pairs, faster than one by one.
+  static void pairs(ExactScore* const* queries, const int64_t* passages, double* scores) {
+    const Embeddings& corpus = queries[0]->call_->a.corpus;
+    if (corpus.dtype != DType::kFloat32) {
+      for (int64_t i = 0; i < kDots; ++i) scores[i] = (*queries[i])(passages[i]);
+      return;
+    }
+    const double* left[kDots];
+    const float* right[kDots];
+    for (int64_t i = 0; i < kDots; ++i) {
+      left[i] = queries[i]->wide_.data();
+      right[i] = static_cast<const float*>(corpus.data) + passages[i] * corpus.stride;
+    }
+    kernels().dots(left, right, corpus.dim, scores);
+    for (int64_t i = 0; i < kDots && queries[0]->call_->a.cosine; ++i)
+      scores[i] = queries[i]->divided(scores[i], passages[i]);
+  }
+  // Asks for the passage ahead of time: survivors lie anywhere in the corpus.
+  void prefetch(int64_t passage) const {
+    const Embeddings& corpus = call_->a.corpus;
+    const int64_t size = corpus.dtype == DType::kFloat32 ? 4 : 2;
+    const char* row = static_cast<const char*>(corpus.data) + passage * corpus.stride * size;
+    for (int64_t at = 0; at < corpus.dim * size; at += 64) __builtin_prefetch(row + at);
+  }
 
-// How the work is cut: query blocks, and slices of the corpus where there are fewer blocks than threads.
-struct Division {
-  int64_t block_queries, blocks, slices, slice_passages;
+ private:
+  double divided(double dot, int64_t passage) const {
+    const double norm = call_->passage_norms[passage];
+    return norm > 0 ? dot / norm : 0.0;
+  }
+
+  const Call* call_ = nullptr;
+  std::vector<double> wide_;
+  std::vector<float> scratch_;
 };
-Division divide(const SearchArguments& a);
 
-// One query in float64, as the exact score wants it.
-void widen(const float* row, int64_t dim, std::vector<double>& out);
+struct Interval {
+  double lower, upper;
+};
 
-// The arguments with as many threads as the work is worth. Throws on a dim or a number of threads below 1.
-SearchArguments checked(SearchArguments a);
+// A block of queries against float32 rows.
+class FloatScreen {
+ public:
+  FloatScreen(const Call& call, const std::vector<int64_t>& queries);
+
+  int64_t strips() const { return static_cast<int64_t>(bounds_.size()); }
+  void set_threshold(int64_t query, double least);
+  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits);
+  Interval interval(int64_t query, int64_t passage, int64_t position) const;
+  // Scores of the tile (rows, strip), or what rises with them.
+  void estimates(int64_t strip, int64_t first, int64_t rows, float* out);
+  double score_of(int64_t, float estimate) const { return static_cast<double>(estimate); }
+
+  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting, RankHit* hits);
+  void bound(int64_t query, double score, float& low, float& high) const;
+
+ private:
+  void multiply(int64_t strip, int64_t first, int64_t rows, float* tile);
+
+  const Call& call_;
+  int64_t width_, count_;
+  double underflow_;
+  bool packed_;  // rows are converted, or scaled, before they are multiplied
+  FloatBuffer strips_;
+  std::vector<StripBounds> bounds_;
+  std::vector<float> tile_, rows_, norms_;
+  int64_t packed_first_ = -1, packed_rows_ = 0;
+};
+
+// Query blocks, even in strips, and slices of the corpus where there are fewer blocks than threads.
+struct Division {
+  int64_t queries, strips, blocks, slices, slice_passages;
+
+  int64_t start(int64_t block) const;  // the first query of a block
+};
+Division divide(const Call& call, int64_t num_queries);
 
 }  // namespace pyhbt::cpu

@@ -37,46 +37,143 @@ inline double dot_of(const Real* a, const float* b, int64_t dim) {
 }
 
 double dot(const double* a, const float* b, int64_t dim) { return dot_of(a, b, dim); }
+
+// The same for kDots pairs at once: one alone waits for its own additions.
+void dots(const double* const* a, const float* const* b, int64_t dim, double* out) {
+  constexpr int kLanes = 8, kVectors = kLanes / kDoubles;
+  DoubleVector sums[kDots][kVectors] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    PYHBT_UNROLL for (int r = 0; r < kDots; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] +=
+        load_widened(a[r] + i + v * kDoubles) * load_widened(b[r] + i + v * kDoubles);
+  }
+  for (int r = 0; r < kDots; ++r) {
+    double lanes[kLanes];
+    memcpy(lanes, sums[r], sizeof lanes);
+    for (int64_t j = i; j < dim; ++j) lanes[j - i] += a[r][j] * static_cast<double>(b[r][j]);
+    out[r] =
+        ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  }
+}
 double dot_floats(const float* a, const float* b, int64_t dim) { return dot_of(a, b, dim); }
 
-inline int64_t append_hits(IntVector mask, int64_t position, int64_t count, int32_t* hits) {
-  for (int lane = 0; lane < kFloats; ++lane)
-    if (mask[lane] != 0) hits[count++] = static_cast<int32_t>(position + lane);
+// Bit i: not a[i] < b[i], which is also true for a NaN.
+inline unsigned not_less(Vector a, Vector b) {
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_NLT_UQ);
+#elif defined(__AVX__) && PYHBT_VECTOR_FLOATS == 8
+  return static_cast<unsigned>(_mm256_movemask_ps(
+      _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_NLT_UQ)));
+#else
+  const IntVector mask = ~(a < b);
+  unsigned bits = 0;
+  for (int lane = 0; lane < kFloats; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
+  return bits;
+#endif
+}
+
+// Bit i: not a[i] > b[i], which is also true for a NaN.
+inline unsigned not_greater(Vector a, Vector b) {
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_NGT_UQ);
+#elif defined(__AVX__) && PYHBT_VECTOR_FLOATS == 8
+  return static_cast<unsigned>(_mm256_movemask_ps(
+      _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_NGT_UQ)));
+#else
+  const IntVector mask = ~(a > b);
+  unsigned bits = 0;
+  for (int lane = 0; lane < kFloats; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
+  return bits;
+#endif
+}
+
+inline IntVector splat_int(int32_t x) { return x - IntVector{}; }
+inline IntVector load_ints(const int32_t* x) {
+  IntVector v;
+  memcpy(&v, x, sizeof v);
+  return v;
+}
+
+inline int64_t append_bits(unsigned bits, int64_t position, int64_t count, int32_t* hits) {
+  for (; bits != 0; bits &= bits - 1) hits[count++] = static_cast<int32_t>(position + __builtin_ctz(bits));
   return count;
 }
 
-// Comparisons are written so that a NaN, from an overflow in float32, counts as undecided.
+// tile (rows, kStrip) of float32 scores. Comparisons are written so that a NaN, from an overflow in float32,
+// counts as undecided.
 int64_t screen(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,
                int32_t* hits) {
   int64_t count = 0;
   for (int part = 0; part < kStrip; part += kFloats) {
     const Vector error = load(bounds.error + part), low = load(bounds.low + part);
     for (int64_t r = 0; r < rows; ++r) {
-      const Vector upper = load(tile + r * kStrip + part) + error * norms[r];
-      const IntVector open = ~(upper < low);
-      if (any(open)) count = append_hits(open, r * kStrip + part, count, hits);
+      const unsigned open = not_less(load(tile + r * kStrip + part) + error * norms[r], low);
+      if (__builtin_expect(open != 0, 0)) count = append_bits(open, r * kStrip + part, count, hits);
     }
   }
   return count;
 }
 
-int64_t screen_and_count(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,
-                         int64_t* counts, int32_t* hits) {
-  int64_t count = 0;
+// out[lane] = a number that at least rank + 1 of the rows reach, and few more: bisection in all lanes at
+// once.
+void upper_quantiles(const float* tile, int64_t rows, int64_t rank, float* out) {
+  constexpr int kSteps = 13;
   for (int part = 0; part < kStrip; part += kFloats) {
-    const Vector error = load(bounds.error + part), low = load(bounds.low + part),
-                 high = load(bounds.high + part);
-    IntVector over{};
+    Vector low = load(tile + part), high = low;
+    for (int64_t r = 1; r < rows; ++r) {
+      const Vector x = load(tile + r * kStrip + part);
+      low = x < low ? x : low;
+      high = larger(high, x);
+    }
+    for (int step = 0; step < kSteps; ++step) {
+      const Vector middle = low + (high - low) * 0.5f;
+      IntVector below_count{};  // minus the rows that reach the middle
+      for (int64_t r = 0; r < rows; ++r) below_count += load(tile + r * kStrip + part) >= middle;
+      const IntVector enough = below_count < splat_int(static_cast<int32_t>(-rank));
+      low = enough ? middle : low;
+      high = enough ? high : middle;
+    }
+    store(out + part, low);
+  }
+}
+
+// Places one vector of scores, each in lower..upper, against every target: what is certainly above one is
+// counted, what is undecided becomes a hit. Returns the number of hits.
+inline int64_t count_against(Vector lower, Vector upper, float scale, int64_t row, int part,
+                             const RankCounting& counting, RankHit* hits, int64_t found) {
+  if (counting.penalties != nullptr && counting.penalties[row] != nullptr) {
+    const Vector penalty = load(counting.penalties[row] + part);
+    lower += penalty;
+    upper += penalty;
+  }
+  for (int64_t t = 0; t < counting.targets; ++t) {
+    const RankBounds& bounds = counting.bounds[t];
+    const unsigned reached = not_less(upper, load(bounds.low + part) * scale);
+    if (reached == 0) return found;  // targets rise: it is below all others too
+    const IntVector above = lower > load(bounds.high + part) * scale;
+    const unsigned open = reached & not_greater(lower, load(bounds.high + part) * scale);
+    int32_t* counts = counting.counts + t * kMaxStrip + part;
+    IntVector sums = load_ints(counts);
+    sums -= above;  // a true lane is -1
+    memcpy(counts, &sums, sizeof sums);
+    for (unsigned bits = open; bits != 0; bits &= bits - 1)
+      hits[found++] = {static_cast<int32_t>(row), static_cast<int16_t>(part + __builtin_ctz(bits)),
+                       static_cast<int16_t>(t)};
+  }
+  return found;
+}
+
+int64_t screen_and_count(const float* tile, int64_t rows, const float* norms, const float* errors,
+                         const RankCounting& counting, RankHit* hits) {
+  int64_t found = 0;
+  for (int part = 0; part < kStrip; part += kFloats) {
+    const Vector error = load(errors + part);
     for (int64_t r = 0; r < rows; ++r) {
       const Vector score = load(tile + r * kStrip + part), slack = error * norms[r];
-      const IntVector above = (score - slack) > high;
-      const IntVector open = ~((score + slack) < low) & ~above;
-      over -= above;  // a true lane is -1
-      if (any(open)) count = append_hits(open, r * kStrip + part, count, hits);
+      found = count_against(score - slack, score + slack, 1.0f, r, part, counting, hits, found);
     }
-    for (int lane = 0; lane < kFloats; ++lane) counts[part + lane] += over[lane];
   }
-  return count;
+  return found;
 }
 
 }  // namespace

@@ -1,99 +1,229 @@
-// Exact top-k: screened tiles feed one bounded buffer a query; what is left in the buffers is scored exactly.
+// Exact top-k: what screening leaves open feeds one bounded buffer a query; what is left in the buffers is
+// scored exactly.
 #include "../search.h"
 
-#include <limits>
+#include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
+#include "../interrupt.h"
 #include "../parallel.h"
+#include "coded_queries.h"
+#include "filter.h"
+#include "sample.h"
 #include "screen.h"
 #include "topk_buffer.h"
 
 namespace pyhbt::cpu {
 namespace {
 
-constexpr int64_t kFewQueries = 4;  // up to here one exact scan costs less than norms and screening
+constexpr double kMostOpen = 0.15;  // from this share of passages open on, float32 screening costs less
+constexpr int64_t kTrialQueries = 32;
 
-// The exact score of one query with any passage.
-struct ExactScore {
-  const SearchArguments& a;
-  const double* query;
+constexpr double kDense = 0.25;  // wanted pairs for each passage
 
-  double operator()(int64_t passage) const { return kernels().dot(query, a.corpus + passage * a.dim, a.dim); }
-  void prefetch(int64_t passage) const {
-    constexpr int64_t kLine = 64 / sizeof(float);
-    for (int64_t k = 0; k < a.dim; k += kLine) __builtin_prefetch(a.corpus + passage * a.dim + k);
-  }
+struct Waiting {
+  int64_t query, passage;
 };
 
-// One block of queries walked over one slice of the corpus.
-struct BlockScan {
-  const SearchArguments& a;
-  const std::vector<float>& norms;
-  std::vector<float> errors;              // (queries of the block,)
-  std::vector<std::vector<double>> wide;  // the queries in float64
-  std::vector<TopkBuffer> buffers;
+struct Results {
+  int64_t k;
+  float* scores;
+  int64_t* indices;
+};
 
-  ExactScore exact(int64_t query) const { return {a, wide[static_cast<size_t>(query)].data()}; }
-
-  void take(int64_t query, int64_t passage, float screened, StripBounds& bounds, int64_t lane) {
-    const size_t q = static_cast<size_t>(query);
-    const double norm = static_cast<double>(norms[static_cast<size_t>(passage)]);
-    const double slack = static_cast<double>(errors[q]) * norm + underflow_error(a.dim);
-    const double middle = static_cast<double>(screened);
-    TopkBuffer::Entry entry{middle - slack, middle + slack, passage};
-    if (!std::isfinite(entry.lower) || !std::isfinite(entry.upper))
-      entry.lower = entry.upper = exact(query)(passage);
-    if (buffers[q].push(entry, exact(query)))
-      bounds.low[lane] = float_down(buffers[q].floor() - underflow_error(a.dim));
-  }
-
-  void scan(const PackedQueries& packed, int64_t first, int64_t last) {
-    const CpuKernels& kernel = kernels();
-    const int64_t width = kernel.strip, count = static_cast<int64_t>(errors.size());
-    std::vector<StripBounds> bounds(static_cast<size_t>(ceil_div(count, width)));
-    for (int64_t query = 0; query < round_up(count, width); ++query) {
-      StripBounds& strip = bounds[static_cast<size_t>(query / width)];
-      strip.error[query % width] = query < count ? errors[static_cast<size_t>(query)] : 0.0f;
-      strip.low[query % width] = query < count ? -kInfinity : kInfinity;  // lanes beyond the block never hit
-      strip.high[query % width] = kInfinity;
+// A block of queries and what was found for each.
+struct Block {
+  Block(const Call& call, std::vector<int64_t> chosen, int64_t k) : queries(std::move(chosen)) {
+    for (const int64_t query : queries) {
+      exact.emplace_back(call, query);
+      buffers.emplace_back(k);
     }
-    std::vector<int32_t> hits(static_cast<size_t>(kTileRows * width));
-    walk_tiles(a, packed, count, first, last,
-               [&](int64_t query, int64_t passage, int64_t rows, const float* tile) {
-                 StripBounds& strip = bounds[static_cast<size_t>(query / width)];
-                 const int64_t found = kernel.screen(tile, rows, norms.data() + passage, strip, hits.data());
-                 for (int64_t h = 0; h < found; ++h) {
-                   const int64_t position = hits[static_cast<size_t>(h)], lane = position % width;
-                   if (query + lane >= count)
-                     continue;  // an infinite norm opens the lanes beyond the block too
-                   take(query + lane, passage + position / width, tile[position], strip, lane);
-                 }
-               });
+    guesses.assign(queries.size(), kNoThreshold);
+    const double wanted = static_cast<double>(k) * static_cast<double>(queries.size());
+    at_once = wanted > kDense * static_cast<double>(call.a.corpus.rows);
   }
 
-  // The same without screening: every passage is scored exactly.
-  void scan_exactly(int64_t first, int64_t last) {
-    for (int64_t passage = first; passage < last; ++passage) {
-      for (size_t q = 0; q < buffers.size(); ++q) {
-        const double score = exact(static_cast<int64_t>(q))(passage);
-        // Finite float32 values cannot overflow here, so a passage is not finite: the norms name the first
-        // such row.
-        if (!std::isfinite(score)) upper_norms(a.corpus, a.num_passages, a.dim, "corpus", 1);
-        buffers[q].push({score, score, passage}, exact(static_cast<int64_t>(q)));
+  double least_wanted(size_t q) const { return std::max(buffers[q].floor(), guesses[q]); }
+
+  std::vector<int64_t> queries;
+  std::vector<ExactScore> exact;
+  std::vector<TopkBuffer> buffers;
+  std::vector<double> guesses;  // passages that certainly score less were left out
+  bool at_once;                 // so many are wanted that survivors are scored where the walk finds them
+  std::vector<Waiting> waiting;
+};
+
+struct Search {
+  const Call& call;
+  const Filter filter;
+  const int64_t kept;  // of k, those that the corpus can give
+  const Results out;
+  Interrupt interrupt{};
+
+  // Walks one block over a slice of the corpus, tile by tile in ascending order of passages.
+  template <typename Screen>
+  void scan(Block& block, Screen& screen, int64_t first, int64_t last) {
+    const int64_t width = kernels().strip, count = static_cast<int64_t>(block.queries.size());
+    std::vector<int32_t> hits(static_cast<size_t>(kTileRows * width));
+    const std::vector<uint8_t> pool = filter.union_of_pools(block.queries);
+    for (int64_t passage = first; passage < last; passage += kTileRows) {
+      interrupt.poll();
+      const int64_t rows = std::min(kTileRows, last - passage);
+      if (!filter.any_in(pool, passage, rows)) continue;
+      for (int64_t strip = 0; strip < screen.strips(); ++strip) {
+        const int64_t found = screen.open(strip, passage, rows, hits.data());
+        for (int64_t h = 0; h < found; ++h) {
+          const int64_t position = hits[static_cast<size_t>(h)], query = strip * width + position % width;
+          if (query >= count) continue;  // an infinite bound opens the lanes beyond the block too
+          take(block, screen, query, passage + position / width, position);
+        }
+        score_waiting(block, screen);
       }
     }
   }
 
-  void write(int64_t query, int64_t k, float* scores, int64_t* indices) {
-    const std::vector<Candidate> best = buffers[static_cast<size_t>(query)].finish(exact(query));
-    for (int64_t r = 0; r < k; ++r) {
-      const bool real = r < static_cast<int64_t>(best.size());
-      scores[r] = real ? static_cast<float>(best[static_cast<size_t>(r)].score) : -kInfinity;
-      indices[r] = real ? best[static_cast<size_t>(r)].index : -1;
+  template <typename Screen>
+  void take(Block& block, Screen& screen, int64_t query, int64_t passage, int64_t position) {
+    const size_t q = static_cast<size_t>(query);
+    if (filter.active() && !filter.accepts(block.queries[q], passage)) return;
+    const Interval score = screen.interval(query, passage, position);
+    if (score.upper < block.least_wanted(q)) return;
+    if (block.at_once || !std::isfinite(score.lower) || !std::isfinite(score.upper)) {
+      block.exact[q].prefetch(passage);
+      block.waiting.push_back({query, passage});
+    } else {
+      push(block, screen, query, {score.lower, score.upper, passage});
     }
   }
+
+  // Scores what waits, in the order of the corpus and thus of memory.
+  template <typename Screen>
+  void score_waiting(Block& block, Screen& screen) {
+    const auto& waiting = block.waiting;
+    for (size_t start = 0; start < waiting.size(); start += kDots) {
+      ExactScore* queries[kDots];
+      int64_t passages[kDots];
+      double scores[kDots];
+      for (size_t i = 0; i < kDots; ++i) {  // beyond the last it is repeated
+        const Waiting& pair = waiting[std::min(start + i, waiting.size() - 1)];
+        queries[i] = &block.exact[static_cast<size_t>(pair.query)];
+        passages[i] = pair.passage;
+      }
+      ExactScore::pairs(queries, passages, scores);
+      for (size_t i = 0; i < std::min<size_t>(kDots, waiting.size() - start); ++i)
+        push(block, screen, waiting[start + i].query, {scores[i], scores[i], passages[i]});
+    }
+    block.waiting.clear();
+  }
+
+  template <typename Screen>
+  void push(Block& block, Screen& screen, int64_t query, const TopkBuffer::Entry& entry) {
+    const size_t q = static_cast<size_t>(query);
+    if (block.buffers[q].push(entry, block.exact[q])) screen.set_threshold(query, block.least_wanted(q));
+  }
+
+  // The same without screening: every passage is scored exactly.
+  void scan_exactly(Block& block, int64_t first, int64_t last) {
+    for (int64_t passage = first; passage < last; ++passage) {
+      if (passage % 1024 == 0) interrupt.poll();
+      for (size_t q = 0; q < block.queries.size(); ++q) {
+        if (filter.active() && !filter.accepts(block.queries[q], passage)) continue;
+        const double score = block.exact[q](passage);
+        // Finite float32 values cannot overflow here, so a passage is not finite: the norms name the first.
+        if (!std::isfinite(score)) exact_norms(call.a.corpus, "corpus", 1);
+        block.buffers[q].push({score, score, passage}, block.exact[q]);
+      }
+    }
+  }
+
+  // False where the guess was too high: some passages that belong here were left out.
+  bool write(Block& block, size_t q) const {
+    const std::vector<Candidate> best = block.buffers[q].finish(block.exact[q]);
+    const bool full = static_cast<int64_t>(best.size()) == kept;
+    if (block.guesses[q] > kNoThreshold && !(full && best.back().score >= block.guesses[q])) return false;
+    const int64_t query = block.queries[q];
+    const double norm = call.a.cosine ? call.query_norms[static_cast<size_t>(query)] : 1.0;
+    for (int64_t r = 0; r < out.k; ++r) {
+      const bool real = r < static_cast<int64_t>(best.size());
+      const double score = real ? best[static_cast<size_t>(r)].score : 0;
+      out.scores[query * out.k + r] = !real ? -kInfinity : norm > 0 ? static_cast<float>(score / norm) : 0.0f;
+      out.indices[query * out.k + r] = real ? best[static_cast<size_t>(r)].index : -1;
+    }
+    return true;
+  }
+
+  void scan_block(Block& block, const Sample* sample, int64_t first, int64_t last) {
+    if (call.by_codes()) {
+      CodeScreen screen(call, block.queries);
+      if (sample != nullptr) {
+        block.guesses = sample->guesses(screen, block.queries, filter);
+        for (size_t q = 0; q < block.queries.size(); ++q)
+          screen.set_threshold(static_cast<int64_t>(q), block.guesses[q]);
+      }
+      scan(block, screen, first, last);
+    } else if (call.passage_norms != nullptr) {
+      FloatScreen screen(call, block.queries);
+      scan(block, screen, first, last);
+    } else {
+      scan_exactly(block, first, last);
+    }
+  }
+
+  // Searches for these queries; returns those whose guess was too high. The guess may be absent.
+  std::vector<int64_t> run(const std::vector<int64_t>& queries, const Sample* sample) {
+    const Division cut = divide(call, static_cast<int64_t>(queries.size()));
+    std::vector<uint8_t> failed(queries.size());
+    const auto make_block = [&](int64_t number) {
+      const auto from = queries.begin();
+      return Block(call, std::vector<int64_t>(from + cut.start(number), from + cut.start(number + 1)), kept);
+    };
+    std::vector<Block> parts;  // (blocks, slices), where there are slices
+    for (int64_t task = 0; task < cut.blocks * cut.slices && cut.slices > 1; ++task)
+      parts.push_back(make_block(task / cut.slices));
+    parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
+      const KeepSubnormals guard;
+      const int64_t number = task / cut.slices;
+      const int64_t first = std::min(call.a.corpus.rows, task % cut.slices * cut.slice_passages);
+      const int64_t last = std::min(call.a.corpus.rows, first + cut.slice_passages);
+      if (cut.slices > 1) {
+        scan_block(parts[static_cast<size_t>(task)], sample, first, last);
+        return;
+      }
+      Block block = make_block(number);
+      scan_block(block, sample, first, last);
+      for (size_t q = 0; q < block.queries.size(); ++q)
+        failed[static_cast<size_t>(cut.start(number)) + q] = !write(block, q);
+    });
+    for (int64_t number = 0; number < cut.blocks && cut.slices > 1; ++number) {
+      const int64_t start = cut.start(number);
+      parallel_for(call.a.threads, cut.start(number + 1) - start, [&](int64_t q) {
+        const KeepSubnormals guard;
+        const auto slices = parts.begin() + number * cut.slices;
+        const size_t at = static_cast<size_t>(q);
+        for (auto slice = slices + 1; slice < slices + cut.slices; ++slice)
+          slices->buffers[at].append(slice->buffers[at]);
+        failed[static_cast<size_t>(start + q)] = !write(*slices, at);
+      });
+    }
+    std::vector<int64_t> again;
+    for (size_t at = 0; at < queries.size(); ++at)
+      if (failed[at] != 0) again.push_back(queries[at]);
+    return again;
+  }
 };
+
+// Whether int8 codes would leave too much open for some of the queries, spread over all of them.
+bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& filter) {
+  std::vector<int64_t> trial;
+  const int64_t step = ceil_div(call.a.queries.rows, kTrialQueries);
+  for (int64_t query = 0; query < call.a.queries.rows; query += step) trial.push_back(query);
+  CodeScreen screen(call, trial);
+  const std::vector<double> guesses = sample.guesses(screen, trial, filter);
+  for (size_t q = 0; q < trial.size(); ++q) screen.set_threshold(static_cast<int64_t>(q), guesses[q]);
+  return sample.open_share(screen, static_cast<int64_t>(trial.size())) > kMostOpen;
+}
 
 }  // namespace
 }  // namespace pyhbt::cpu
@@ -102,73 +232,36 @@ namespace pyhbt {
 
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices) {
   using namespace cpu;
-  const SearchArguments a = checked(arguments);
   const KeepSubnormals guard;  // every task has its own
   if (k < 1) throw std::invalid_argument("k: found " + std::to_string(k) + ", expected at least 1");
-  const std::vector<float> query_norms = upper_norms(a.queries, a.num_queries, a.dim, "queries", a.threads);
-  const bool screened = a.num_queries > kFewQueries;
-  std::vector<float> norms;
-  if (screened) norms = upper_norms(a.corpus, a.num_passages, a.dim, "corpus", a.threads);
-  if (a.num_passages == 0 || a.num_queries == 0) {
-    std::fill_n(scores, a.num_queries * k, -kInfinity);
-    std::fill_n(indices, a.num_queries * k, int64_t{-1});
+  Call call(arguments);
+  const int64_t num_queries = call.a.queries.rows, num_passages = call.a.corpus.rows;
+  const Filter filter(call.a.filter);
+  if (num_passages == 0 || num_queries == 0) {
+    std::fill_n(scores, num_queries * k, -kInfinity);
+    std::fill_n(indices, num_queries * k, int64_t{-1});
     return;
   }
-  const float max_norm = screened ? *std::max_element(norms.begin(), norms.end()) : 0.0f;
-  const int64_t kept = std::min(k, a.num_passages);
-  const Division cut = divide(a);
+  const bool automatic = call.a.screening == Screening::kAuto;
+  std::vector<int64_t> queries(static_cast<size_t>(num_queries));
+  std::iota(queries.begin(), queries.end(), int64_t{0});
+  filter.order_by_pool(queries);
 
-  const auto make_scan = [&](int64_t start, int64_t count) {
-    BlockScan scan{a, norms, {}, {}, {}};
-    for (int64_t query = start; query < start + count; ++query) {
-      scan.errors.push_back(screening_error(query_norms[static_cast<size_t>(query)], max_norm, a.dim));
-      scan.wide.emplace_back();
-      widen(a.queries + query * a.dim, a.dim, scan.wide.back());
-      scan.buffers.emplace_back(kept);
-    }
-    return scan;
-  };
-  std::vector<std::vector<BlockScan>> slices(static_cast<size_t>(cut.blocks));  // kept only where slices > 1
-  if (cut.slices > 1) {
-    for (int64_t block = 0; block < cut.blocks; ++block) {
-      const int64_t start = block * cut.block_queries,
-                    count = std::min(cut.block_queries, a.num_queries - start);
-      for (int64_t slice = 0; slice < cut.slices; ++slice)
-        slices[static_cast<size_t>(block)].push_back(make_scan(start, count));
-    }
+  const Sample* sample = nullptr;
+  std::optional<Sample> drawn;
+  if (call.by_codes()) {
+    drawn.emplace(call, std::min(k, num_passages));
+    if (drawn->size() > 0) sample = &*drawn;
+    const bool many = num_queries > kFewQueries;
+    if (automatic && many && sample != nullptr && codes_leave_too_much(call, *sample, filter))
+      call.screen_in_floats();
   }
-  parallel_for(a.threads, cut.blocks * cut.slices, [&](int64_t task) {
-    const KeepSubnormals task_guard;
-    const int64_t block = task / cut.slices, slice = task % cut.slices;
-    const int64_t start = block * cut.block_queries,
-                  count = std::min(cut.block_queries, a.num_queries - start);
-    const int64_t first = std::min(a.num_passages, slice * cut.slice_passages);
-    const int64_t last = std::min(a.num_passages, first + cut.slice_passages);
-    const auto run = [&](BlockScan& scan) {
-      if (screened) {
-        scan.scan(PackedQueries(a.queries + start * a.dim, count, a.dim), first, last);
-      } else {
-        scan.scan_exactly(first, last);
-      }
-    };
-    if (cut.slices > 1) {
-      run(slices[static_cast<size_t>(block)][static_cast<size_t>(slice)]);
-      return;
-    }
-    BlockScan scan = make_scan(start, count);
-    run(scan);
-    for (int64_t query = 0; query < count; ++query)
-      scan.write(query, k, scores + (start + query) * k, indices + (start + query) * k);
-  });
-  if (cut.slices == 1) return;
-  parallel_for(a.threads, a.num_queries, [&](int64_t row) {
-    const KeepSubnormals task_guard;
-    std::vector<BlockScan>& parts = slices[static_cast<size_t>(row / cut.block_queries)];
-    const int64_t query = row % cut.block_queries;
-    for (size_t slice = 1; slice < parts.size(); ++slice)
-      parts[0].buffers[static_cast<size_t>(query)].append(parts[slice].buffers[static_cast<size_t>(query)]);
-    parts[0].write(query, k, scores + row * k, indices + row * k);
-  });
+  // Up to four queries without codes, one exact scan costs less than norms and screening.
+  if (!call.by_codes() && (num_queries > kFewQueries || call.a.cosine || !automatic)) call.measure_passages();
+
+  Search search{call, filter, std::min(k, num_passages), {k, scores, indices}};
+  const std::vector<int64_t> again = search.run(queries, sample);
+  if (!again.empty()) search.run(again, nullptr);
 }
 
 }  // namespace pyhbt

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "../tile_math.h"
+#include "screen.h"
+#include "sort_candidates.h"
 
 namespace pyhbt::cpu {
 
@@ -27,10 +29,8 @@ class TopkBuffer {
   // The k best so far score at least this.
   double floor() const { return floor_; }
 
-  // Returns true where the floor may have risen. score(index) gives the exact score, score.prefetch(index)
-  // asks for the passage ahead of time: survivors lie anywhere in the corpus.
-  template <typename Score>
-  bool push(const Entry& entry, const Score& score) {
+  // Returns true where the floor may have risen.
+  bool push(const Entry& entry, ExactScore& score) {
     if (entry.upper < floor_) return false;
     entries_.push_back(entry);
     if (entries_.size() < capacity_) return false;
@@ -44,14 +44,14 @@ class TopkBuffer {
   }
 
   // The k best, in order.
-  template <typename Score>
-  std::vector<Candidate> finish(const Score& score) {
-    prune();
+  std::vector<Candidate> finish(ExactScore& score) {
+    if (std::any_of(entries_.begin(), entries_.end(), [](const Entry& e) { return e.lower != e.upper; }))
+      prune();
     score_all(score);
     std::vector<Candidate> best;
     best.reserve(entries_.size());
     for (const Entry& entry : entries_) best.push_back({entry.lower, entry.index});
-    std::sort(best.begin(), best.end(), ranks_before);
+    sort_candidates(best);
     if (best.size() > k_) best.resize(k_);
     return best;
   }
@@ -69,17 +69,24 @@ class TopkBuffer {
     entries_.erase(std::remove_if(entries_.begin(), entries_.end(), gone), entries_.end());
   }
 
-  template <typename Score>
-  void score_all(const Score& score) {
-    for (size_t i = 0; i < entries_.size(); ++i) {
-      Entry& entry = entries_[i];
-      if (i + 1 < entries_.size()) score.prefetch(entries_[i + 1].index);
-      if (entry.lower != entry.upper) entry.lower = entry.upper = score(entry.index);
+  void score_all(ExactScore& score) {
+    const auto known = [](const Entry& entry) { return entry.lower == entry.upper; };
+    auto entry = std::partition(entries_.begin(), entries_.end(), known);
+    ExactScore* queries[kDots];
+    std::fill_n(queries, kDots, &score);
+    const auto left = [&] { return entries_.end() - entry; };
+    for (; left() >= kDots; entry += kDots) {
+      int64_t passages[kDots];
+      double scores[kDots];
+      for (int64_t i = 0; i < kDots; ++i) passages[i] = entry[i].index;
+      for (int64_t i = kDots; i < std::min<int64_t>(left(), 2 * kDots); ++i) score.prefetch(entry[i].index);
+      ExactScore::pairs(queries, passages, scores);
+      for (int64_t i = 0; i < kDots; ++i) entry[i].lower = entry[i].upper = scores[i];
     }
+    for (; entry != entries_.end(); ++entry) entry->lower = entry->upper = score(entry->index);
   }
 
-  template <typename Score>
-  void compact(const Score& score) {
+  void compact(ExactScore& score) {
     prune();
     if (entries_.size() <= k_ + (capacity_ - k_) / 2) return;
     score_all(score);

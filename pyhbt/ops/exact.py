@@ -1,12 +1,13 @@
 """Exact top-k search and exact ranks: boundary checks and torch operators.
 
-The score of a pair is its float64 dot product in one fixed summation order, and the order of passages is higher
-score first, then lower index. Nothing else decides: results are equal for every thread count and instruction set.
+The score of a pair is its float64 dot product in one fixed summation order (cosine: divided by the norms), and the
+order of passages is higher score first, then lower index. Nothing else decides: results are equal for every thread
+count and instruction set.
 """
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,110 +16,235 @@ import torch
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
+from pyhbt.ops.codes import DTYPES, Codes, encode, matrix
+from pyhbt.ops.filters import CheckedFilter, SearchFilter
+
+Similarity: TypeAlias = Literal["dot", "cosine"]
+Screening: TypeAlias = Literal["auto", "int8", "float32"]
+Found: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+
+_SIMILARITIES = ("dot", "cosine")
+_SCREENINGS = ("auto", "int8", "float32")  # as csrc/search.h numbers them
 
 torch.library.define(
-    "pyhbt::search", "(Tensor queries, Tensor corpus, int k) -> (Tensor scores, Tensor indices)"
+    "pyhbt::search", "(Tensor queries, Tensor corpus, int k, bool cosine=False) -> (Tensor scores, Tensor indices)"
 )
-torch.library.define("pyhbt::ranks", "(Tensor queries, Tensor corpus, Tensor targets) -> Tensor")
+torch.library.define(
+    "pyhbt::ranks", "(Tensor queries, Tensor corpus, Tensor targets, bool cosine=False) -> Tensor"
+)
 
 
-@torch.library.impl("pyhbt::search", "cpu")
-def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    _check_embeddings(queries, corpus)
-    queries, corpus = queries.contiguous(), corpus.contiguous()
-    if k < 1:
-        raise ValueError(f"k: found {k}, expected at least 1")
-    scores, indices = _search_fake(queries, corpus, k)
+def encoding_pays(num_queries: int, num_passages: int) -> bool:
+    """Whether a search that happens once is faster with int8 codes, their making included (docs/performance.md)."""
+    return num_queries >= 16 and num_passages >= 2048
+
+
+def native_search(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    codes: Codes | None,
+    k: int,
+    *,
+    cosine: bool,
+    filter: SearchFilter | None = None,
+    screening: Screening = "auto",
+) -> Found:
+    """Search past the border: checked tensors in, scores (nq, k) and positions (nq, k) out."""
+    queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
+    checked = CheckedFilter(filter, len(queries), len(corpus))
+    scores = torch.empty(len(queries), k)
+    indices = torch.empty(len(queries), k, dtype=torch.int64)
     core.search(
-        queries.data_ptr(),
-        corpus.data_ptr(),
-        *(queries.shape[0], corpus.shape[0], queries.shape[1], k),
-        scores.data_ptr(),
-        indices.data_ptr(),
+        matrix(queries),
+        matrix(corpus),
+        None if codes is None else codes.addresses(),
+        cosine,
+        checked.native(),
+        _SCREENINGS.index(screening),
         threads(),
+        *(k, scores.data_ptr(), indices.data_ptr()),
     )
     return scores, indices
 
 
+def native_ranks(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    codes: Codes | None,
+    targets: torch.Tensor,
+    *,
+    cosine: bool,
+    filter: SearchFilter | None = None,
+    screening: Screening = "auto",
+) -> torch.Tensor:
+    """Ranks past the border."""
+    queries, corpus, targets = with_dense_rows(queries), with_dense_rows(corpus), targets.contiguous()
+    checked = CheckedFilter(filter, len(queries), len(corpus))
+    result = torch.empty_like(targets)
+    core.ranks(
+        matrix(queries),
+        matrix(corpus),
+        None if codes is None else codes.addresses(),
+        cosine,
+        checked.native(),
+        _SCREENINGS.index(screening),
+        threads(),
+        *(targets.data_ptr(), 1 if targets.ndim == 1 else targets.shape[1], result.data_ptr()),
+    )
+    return result
+
+
+def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The matrix itself where the numbers of a row are side by side, else a copy."""
+    return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
+
+
+def _codes_for(
+    queries: torch.Tensor, corpus: torch.Tensor, cosine: bool, screening: Screening
+) -> Codes | None:
+    wanted = screening == "int8" or (screening == "auto" and encoding_pays(len(queries), len(corpus)))
+    return encode(with_dense_rows(corpus), cosine=cosine) if wanted else None
+
+
+@torch.library.impl("pyhbt::search", "cpu")
+def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
+    check_embeddings(queries, corpus)
+    check_k(k)
+    return native_search(queries, corpus, _codes_for(queries, corpus, cosine, "auto"), k, cosine=cosine)
+
+
 @torch.library.register_fake("pyhbt::search")  # type: ignore[untyped-decorator]
-def _search_fake(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _search_fake(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     shape = (queries.shape[0], k)
     return queries.new_empty(shape, dtype=torch.float32), queries.new_empty(shape, dtype=torch.int64)
 
 
 @torch.library.impl("pyhbt::ranks", "cpu")
-def _ranks_cpu(queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    _check_embeddings(queries, corpus)
-    _check_targets(targets, queries, corpus)
-    queries, corpus, targets = queries.contiguous(), corpus.contiguous(), targets.contiguous()
-    result = torch.empty_like(targets)
-    core.ranks(
-        queries.data_ptr(),
-        corpus.data_ptr(),
-        *(queries.shape[0], corpus.shape[0], queries.shape[1]),
-        targets.data_ptr(),
-        1 if targets.ndim == 1 else targets.shape[1],
-        result.data_ptr(),
-        threads(),
-    )
-    return result
+def _ranks_cpu(
+    queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, cosine: bool = False
+) -> torch.Tensor:
+    check_embeddings(queries, corpus)
+    check_targets(targets, len(queries))
+    return native_ranks(queries, corpus, _codes_for(queries, corpus, cosine, "auto"), targets, cosine=cosine)
 
 
 @torch.library.register_fake("pyhbt::ranks")  # type: ignore[untyped-decorator]
-def _ranks_fake(queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _ranks_fake(
+    queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, cosine: bool = False
+) -> torch.Tensor:
     return torch.empty_like(targets, memory_format=torch.contiguous_format)
 
 
-def _check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
-    for name, tensor in (("queries", queries), ("corpus", corpus)):
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name}: found device {tensor.device}, expected cpu; move it there with .cpu()")
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{name}: found dtype {tensor.dtype}, expected {torch.float32}")
-        checks.check_matrix(tensor, name)
+def check_vectors(tensor: torch.Tensor, name: str) -> None:
+    """:raises ValueError, TypeError: not a matrix on the CPU of float32, float16 or bfloat16."""
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name}: found device {tensor.device}, expected cpu; move it there with .cpu()")
+    if tensor.dtype not in DTYPES:
+        expected = ", ".join(map(str, DTYPES))
+        raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {expected}")
+    checks.check_matrix(tensor, name)
+
+
+def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
+    """:raises ValueError, TypeError: what :func:`search` refuses about its two matrices."""
+    check_vectors(queries, "queries")
+    check_vectors(corpus, "corpus")
     checks.check_same_dim(corpus, "corpus", queries, "queries")
 
 
-def _check_targets(targets: torch.Tensor, queries: torch.Tensor, corpus: torch.Tensor) -> None:
+def check_k(k: int) -> None:
+    """:raises ValueError: k is below 1."""
+    if k < 1:
+        raise ValueError(f"k: found {k}, expected at least 1")
+
+
+def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """:raises ValueError: the value is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(choices)}")
+
+
+def check_targets(targets: torch.Tensor, rows: int) -> None:
+    """:raises ValueError, TypeError: not one row of int64 targets for each query."""
     checks.check_integers(targets, "targets")
-    if targets.ndim not in (1, 2) or targets.shape[0] != queries.shape[0]:
-        rows = queries.shape[0]
+    if targets.ndim not in (1, 2) or targets.shape[0] != rows:
         raise ValueError(f"targets: found shape {tuple(targets.shape)}, expected ({rows},) or ({rows}, t)")
     if targets.device.type != "cpu":
         raise ValueError(f"targets: found device {targets.device}, expected cpu; move it there with .cpu()")
 
 
+def check_options(similarity: str, screening: str) -> None:
+    """:raises ValueError: an unknown similarity or screening."""
+    check_choice(similarity, "similarity", _SIMILARITIES)
+    check_choice(screening, "screening", _SCREENINGS)
+
+
 @overload
 def search(
-    queries: npt.NDArray[np.float32], corpus: npt.NDArray[np.float32], k: int
+    queries: npt.NDArray[np.float32],
+    corpus: npt.NDArray[np.float32],
+    k: int,
+    *,
+    similarity: Similarity = ...,
+    filter: SearchFilter | None = ...,
+    screening: Screening = ...,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 @overload
-def search(queries: torch.Tensor, corpus: Array, k: int) -> tuple[torch.Tensor, torch.Tensor]: ...
+def search(
+    queries: torch.Tensor,
+    corpus: Array,
+    k: int,
+    *,
+    similarity: Similarity = ...,
+    filter: SearchFilter | None = ...,
+    screening: Screening = ...,
+) -> Found: ...
 @overload
 def search(
-    queries: npt.NDArray[np.float32], corpus: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]: ...
+    queries: npt.NDArray[np.float32],
+    corpus: torch.Tensor,
+    k: int,
+    *,
+    similarity: Similarity = ...,
+    filter: SearchFilter | None = ...,
+    screening: Screening = ...,
+) -> Found: ...
 def search(
-    queries: Array, corpus: Array, k: int
-) -> tuple[torch.Tensor, torch.Tensor] | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The k passages of the corpus with the largest dot product for each query, exactly.
+    queries: Array,
+    corpus: Array,
+    k: int,
+    *,
+    similarity: Similarity = "dot",
+    filter: SearchFilter | None = None,
+    screening: Screening = "auto",
+) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The k passages of the corpus with the highest score for each query, exactly.
 
-    :param queries: (nq, dim) float32 on the CPU, finite.
-    :param corpus: (n, dim) float32 on the CPU, finite.
-    :param k: at least 1; where k > n the rows end in score -inf and index -1.
+    :param queries: (nq, dim) float32, float16 or bfloat16 on the CPU, finite.
+    :param corpus: (n, dim) likewise; for one that is searched again and again see :class:`pyhbt.ExactIndex`.
+    :param k: at least 1; where fewer passages are to be had, rows end in score -inf and index -1.
+    :param similarity: "dot", or "cosine" (0 for a row of zeros).
+    :param filter: which passages each query may find.
+    :param screening: "auto", or "int8" or "float32" by force; speed only, for measurements.
     :returns: scores (nq, k) float32 and indices (nq, k) int64, higher score first, then lower index: the float64
         scores decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
     :raises ValueError: a shape, k, device or a non-finite value (named with its row).
-    :raises TypeError: a dtype other than float32.
+    :raises TypeError: another dtype.
 
-    Passages are screened by float32 dot products with a proved error bound and the survivors scored in float64:
-    2 nq n dim flops, and memory O(n + nq k).
+    Passages are screened by products of int8 codes, or of float32 where making codes does not pay, with a proved
+    error bound (docs/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and memory O(n + nq k),
+    with codes n dim bytes more.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
-    _check_embeddings(q, c)
-    if k < 1:
-        raise ValueError(f"k: found {k}, expected at least 1")
-    scores, indices = torch.ops.pyhbt.search(q.detach(), c.detach(), k)
+    check_embeddings(q, c)
+    check_k(k)
+    check_options(similarity, screening)
+    q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
+    if filter is None and screening == "auto":
+        scores, indices = torch.ops.pyhbt.search(q, c, k, cosine)
+    else:
+        codes = _codes_for(q, c, cosine, screening)
+        scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
     if isinstance(queries, np.ndarray) and isinstance(corpus, np.ndarray):
         return scores.numpy(), indices.numpy()
     return scores, indices
@@ -126,33 +252,58 @@ def search(
 
 @overload
 def ranks(
-    queries: npt.NDArray[np.float32], corpus: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.float32],
+    corpus: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.int64],
+    *,
+    similarity: Similarity = ...,
+    filter: SearchFilter | None = ...,
+    screening: Screening = ...,
 ) -> npt.NDArray[np.int64]: ...
 @overload
-def ranks(queries: torch.Tensor, corpus: Array, targets: Array) -> torch.Tensor: ...
-@overload
-def ranks(queries: npt.NDArray[np.float32], corpus: torch.Tensor, targets: Array) -> torch.Tensor: ...
-@overload
 def ranks(
-    queries: npt.NDArray[np.float32], corpus: npt.NDArray[np.float32], targets: torch.Tensor
+    queries: Array,
+    corpus: Array,
+    targets: Array,
+    *,
+    similarity: Similarity = ...,
+    filter: SearchFilter | None = ...,
+    screening: Screening = ...,
 ) -> torch.Tensor: ...
-def ranks(queries: Array, corpus: Array, targets: Array) -> torch.Tensor | npt.NDArray[np.int64]:
-    """The 1-based rank of each target passage in the full exact order of the corpus for its query.
+def ranks(
+    queries: Array,
+    corpus: Array,
+    targets: Array,
+    *,
+    similarity: Similarity = "dot",
+    filter: SearchFilter | None = None,
+    screening: Screening = "auto",
+) -> torch.Tensor | npt.NDArray[np.int64]:
+    """The 1-based rank of each target passage in the full exact order of what its query may find.
 
-    :param queries: (nq, dim) float32 on the CPU, finite.
-    :param corpus: (n, dim) float32 on the CPU, finite.
+    :param queries: (nq, dim) float32, float16 or bfloat16 on the CPU, finite.
+    :param corpus: (n, dim) likewise.
     :param targets: (nq,) or (nq, t) int64, passages of the corpus; -1: absent.
+    :param similarity: "dot" or "cosine".
+    :param filter: which passages count; a target outside gets the rank that it would have.
+    :param screening: as for :func:`search`.
     :returns: int64 of the targets' shape; 0 where the target is -1. A tensor, or an array where all inputs are.
     :raises ValueError: a shape, target, device or a non-finite value (named with its row).
-    :raises TypeError: a dtype other than float32, or int64 for targets.
+    :raises TypeError: another dtype, or other than int64 for targets.
 
-    One pass over the corpus serves all targets of a query: 2 nq n dim flops, and O(nq n t) comparisons.
+    One pass over the corpus serves all targets of a query: 2 nq n dim operations, and up to O(nq n t) comparisons.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     wanted = checks.as_tensor(targets, "targets")
-    _check_embeddings(q, c)
-    _check_targets(wanted, q, c)
-    result: torch.Tensor = torch.ops.pyhbt.ranks(q.detach(), c.detach(), wanted)
+    check_embeddings(q, c)
+    check_targets(wanted, len(q))
+    check_options(similarity, screening)
+    q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
+    if filter is None and screening == "auto":
+        result: torch.Tensor = torch.ops.pyhbt.ranks(q, c, wanted, cosine)
+    else:
+        codes = _codes_for(q, c, cosine, screening)
+        result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)
     if all(isinstance(value, np.ndarray) for value in (queries, corpus, targets)):
         return result.numpy()
     return result

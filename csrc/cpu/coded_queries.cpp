@@ -1,0 +1,153 @@
+// Encoding of queries, and what their codes say about scores: coded_queries.h, docs/numerics.md.
+#include "coded_queries.h"
+
+namespace pyhbt::cpu {
+namespace {
+
+constexpr double kLeastServed = 0x1p-60, kMostServed = 0x1p60;
+
+double norm_of(const float* x, int64_t dim) { return std::sqrt(kernels().dot_floats(x, x, dim)); }
+
+}  // namespace
+
+CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
+    : call_(call),
+      width_(kernels().strip),
+      dim_(call.a.queries.dim),
+      stride_(code_stride(dim_)),
+      count_(static_cast<int64_t>(queries.size())) {
+  const int64_t num_strips = ceil_div(count_, width_), quads = ceil_div(dim_, 4);
+  const bool few = count_ <= kFewQueries;
+  bytes_.assign(static_cast<size_t>(num_strips * quads * 4 * width_), 0);
+  if (few) rows_.assign(static_cast<size_t>(count_ * stride_), 0);
+  fine_.assign(static_cast<size_t>(count_ * stride_), 0);
+  queries_.resize(queries.size());
+  strips_.resize(static_cast<size_t>(num_strips));
+  for (int64_t s = 0; s < num_strips; ++s) {
+    CodedStrip& strip = strips_[static_cast<size_t>(s)];
+    strip = {};
+    strip.lanes = std::min(width_, count_ - s * width_);
+    strip.bytes = bytes_.data() + s * quads * 4 * width_;
+    strip.rows = few ? rows_.data() : nullptr;
+    std::fill_n(strip.threshold, kMaxStrip, kInfinity);  // lanes beyond the block never hit
+  }
+  std::vector<float> scratch;
+  std::vector<double> rest(static_cast<size_t>(dim_));
+  for (int64_t at = 0; at < count_; ++at) encode_query(at, queries[static_cast<size_t>(at)], scratch, rest);
+}
+
+void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scratch,
+                              std::vector<double>& rest) {
+  const CorpusCodes& codes = *call_.a.codes;
+  const float* row = float_row(call_.a.queries, query, scratch);
+  Query& q = queries_[static_cast<size_t>(at)];
+  CodedStrip& strip = strips_[static_cast<size_t>(at / width_)];
+  const int64_t lane = at % width_;
+  const double direction_norm = norm_of(codes.direction, dim_);
+  const double square = direction_norm * direction_norm;
+  const double alpha =
+      square > 0
+          ? static_cast<double>(static_cast<float>(kernels().dot_floats(row, codes.direction, dim_) / square))
+          : 0.0;
+  double largest = 0, rest_square = 0;
+  for (int64_t k = 0; k < dim_; ++k) {
+    const double x = static_cast<double>(row[k]) - alpha * static_cast<double>(codes.direction[k]);
+    rest[static_cast<size_t>(k)] = x;
+    largest = std::max(largest, std::abs(x));
+    rest_square += x * x;
+  }
+  const double query_norm = call_.query_norms[static_cast<size_t>(query)];
+  const double rest_norm = std::sqrt(rest_square) * (1 + 0x1p-30);
+  q.served = (largest == 0 || largest >= kLeastServed) && query_norm <= kMostServed && std::isfinite(alpha);
+  q.shift = kernels().dot_floats(row, codes.centre, dim_);
+  const double passage_norm = call_.a.cosine ? 1.0 : call_.largest_norm;
+  q.slack =
+      static_cast<double>(dim_ + 64) * 0x1p-52 * query_norm * (norm_of(codes.centre, dim_) + passage_norm);
+
+  const double limit = kernels().query_limit;
+  const double fine_limit = std::min(8191.0, std::floor(2147483647.0 / (127.0 * static_cast<double>(dim_))));
+  q.scale = largest > 0 && q.served ? limit / largest : 1.0;
+  q.fine_scale = largest > 0 && q.served ? fine_limit / largest : 1.0;
+  double error = 0, fine_error = 0, code_square = 0;
+  const int64_t quads = ceil_div(dim_, 4);
+  const int offset = kernels().query_limit + 1;
+  for (int64_t k = 0; k < dim_ && q.served; ++k) {
+    const double x = rest[static_cast<size_t>(k)];
+    const double code = std::nearbyint(q.scale * x), fine = std::nearbyint(q.fine_scale * x);
+    error += (q.scale * x - code) * (q.scale * x - code);
+    fine_error += (q.fine_scale * x - fine) * (q.fine_scale * x - fine);
+    code_square += code * code;
+    const uint8_t byte = static_cast<uint8_t>(static_cast<int>(code) + offset);
+    if (strip.rows != nullptr) rows_[static_cast<size_t>(at * stride_ + k)] = byte;
+    bytes_[static_cast<size_t>(((at / width_) * quads + k / 4) * 4 * width_ + lane * 4 + k % 4)] = byte;
+    fine_[static_cast<size_t>(at * stride_ + k)] = static_cast<int16_t>(fine);
+  }
+  // Rounding of the direction's part of a passage, a float32 sum.
+  const double gamma = static_cast<double>(dim_ / 4 + 16) * 0x1p-24;
+  const double part = std::abs(alpha) * direction_norm;
+  const double rounding =
+      0x1p-18 * (q.scale * query_norm + std::sqrt(code_square)) + (0x1p-18 + gamma) * q.scale * part;
+  const double fine_rounding = 0x1p-40 * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
+  constexpr double kTiny = 1e-30;  // keeps an infinite code_norm infinite for a query of zeros
+  strip.threshold[lane] = -kInfinity;
+  strip.along[lane] = q.served ? static_cast<float>(q.scale * alpha) : 0.0f;
+  strip.code_factor[lane] =
+      q.served ? float_up(std::sqrt(error) * (1 + 0x1p-30) + rounding + kTiny) : kInfinity;
+  strip.residual_factor[lane] = q.served ? float_up(q.scale * rest_norm + rounding + kTiny) : kInfinity;
+  q.fine_along = q.fine_scale * alpha;
+  q.fine_code_factor = std::sqrt(fine_error) * (1 + 0x1p-30) + fine_rounding;
+  q.fine_residual_factor = q.fine_scale * rest_norm + fine_rounding;
+}
+
+void CodeScreen::set_threshold(int64_t query, double least) {
+  const Query& q = queries_[static_cast<size_t>(query)];
+  float& threshold = strips_[static_cast<size_t>(query / width_)].threshold[query % width_];
+  threshold = q.served ? float_down(q.scale * (least - q.shift - q.slack)) : -kInfinity;
+}
+
+int64_t CodeScreen::open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,
+                            int32_t* hits) const {
+  const CodedStrip& queries = strips_[static_cast<size_t>(strip)];
+  const auto screen = queries.rows != nullptr ? kernels().scan_codes : kernels().screen_codes;
+  return screen(codes, dim_, first, rows, queries, hits);
+}
+
+Interval CodeScreen::interval(int64_t query, int64_t passage, int64_t) const {
+  const Query& q = queries_[static_cast<size_t>(query)];
+  const CorpusCodes& codes = *call_.a.codes;
+  const double code_norm = static_cast<double>(codes.code_norm[passage]);
+  if (!q.served || std::isinf(code_norm)) return {kNoThreshold, -kNoThreshold};
+  const double product =
+      kernels().dot_codes(fine_.data() + query * stride_, codes.codes + passage * stride_, stride_);
+  const double unit = 1 / (q.fine_scale * static_cast<double>(codes.inverse_scale[passage]));
+  const double middle = q.shift + (product + q.fine_along * static_cast<double>(codes.along[passage])) * unit;
+  const double half = (q.fine_code_factor * code_norm +
+                       q.fine_residual_factor * static_cast<double>(codes.residual_norm[passage])) *
+                          unit * (1 + 0x1p-40) +
+                      q.slack;
+  return {middle - half, middle + half};
+}
+
+void CodeScreen::estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,
+                              float* out) const {
+  kernels().estimate_codes(codes, dim_, first, rows, strips_[static_cast<size_t>(strip)], out);
+}
+
+double CodeScreen::score_of(int64_t query, float estimate) const {
+  const Query& q = queries_[static_cast<size_t>(query)];
+  return q.served ? q.shift + static_cast<double>(estimate) / q.scale : kNoThreshold;
+}
+
+int64_t CodeScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
+                          RankHit* hits) const {
+  return kernels().count_codes(*call_.a.codes, dim_, first, rows, strips_[static_cast<size_t>(strip)],
+                               counting, hits);
+}
+
+void CodeScreen::bound(int64_t query, double score, float& low, float& high) const {
+  const Query& q = queries_[static_cast<size_t>(query)];
+  low = float_down(q.scale * (score - q.shift - q.slack));
+  high = float_up(q.scale * (score - q.shift + q.slack));
+}
+
+}  // namespace pyhbt::cpu

@@ -1,0 +1,53 @@
+// A block of queries against int8 codes: the counterpart of FloatScreen.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "screen.h"
+
+namespace pyhbt::cpu {
+
+class CodeScreen {
+ public:
+  CodeScreen(const Call& call, const std::vector<int64_t>& queries);
+
+  CodeScreen(const CodeScreen&) = delete;  // strips point into the object
+  CodeScreen& operator=(const CodeScreen&) = delete;
+
+  int64_t strips() const { return static_cast<int64_t>(strips_.size()); }
+  void set_threshold(int64_t query, double least);
+  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) const {
+    return open_in(*call_.a.codes, strip, first, rows, hits);
+  }
+  int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits) const;
+  // From the same codes and a finer form of the query: half as wide as what open() goes by.
+  Interval interval(int64_t query, int64_t passage, int64_t position) const;
+  void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out) const;
+  double score_of(int64_t query, float estimate) const;
+
+  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
+                RankHit* hits) const;
+  void bound(int64_t query, double score, float& low, float& high) const;
+
+ private:
+  struct Query {
+    double scale;       // J: codes are J q' rounded
+    double fine_scale;  // of the int16 codes
+    double fine_along;  // fine scale times the part along the direction
+    double fine_code_factor, fine_residual_factor;
+    double shift;  // q . m
+    double slack;  // float64 rounding of shift and score
+    bool served;
+  };
+  void encode_query(int64_t at, int64_t query, std::vector<float>& scratch, std::vector<double>& rest);
+
+  const Call& call_;
+  int64_t width_, dim_, stride_, count_;
+  std::vector<uint8_t> bytes_, rows_;
+  std::vector<int16_t> fine_;  // (count, stride)
+  std::vector<Query> queries_;
+  std::vector<CodedStrip> strips_;
+};
+
+}  // namespace pyhbt::cpu

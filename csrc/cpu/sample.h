@@ -1,0 +1,39 @@
+// Passages drawn evenly from a coded corpus, copied side by side: how the scores of a query are spread is
+// known from them before the walk over all passages. What is concluded is a guess, verified or taken back
+// afterwards.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "coded_queries.h"
+#include "filter.h"
+#include "screen.h"
+
+namespace pyhbt::cpu {
+
+class Sample {
+ public:
+  // Empty where the corpus is too small, or k too large, for a sample to pay.
+  Sample(const Call& call, int64_t k);
+
+  int64_t size() const { return static_cast<int64_t>(passages_.size()); }
+
+  // A score that few more than k passages reach, for each query of the block; kNoThreshold where none is
+  // known.
+  std::vector<double> guesses(const CodeScreen& screen, const std::vector<int64_t>& queries,
+                              const Filter& filter) const;
+
+  // The share of the sample that int8 codes leave open above the thresholds set in the screen.
+  double open_share(const CodeScreen& screen, int64_t num_queries) const;
+
+ private:
+  std::vector<int64_t> passages_;  // ascending
+  int64_t rank_ = 0;               // the score of this rank in the sample is the guess
+  CorpusCodes codes_{};
+  std::vector<int8_t> code_rows_;
+  std::vector<float> inverse_scale_, along_, code_norm_, residual_norm_;
+  std::vector<int32_t> code_sum_;
+};
+
+}  // namespace pyhbt::cpu

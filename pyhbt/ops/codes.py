@@ -1,0 +1,107 @@
+"""The int8 form of a corpus that exact search screens by: one byte a number, five numbers and the norm a passage.
+
+Passage c is x = c - m (cosine: c / |c| - m) with the mean m, I x = k + r with codes k. Every choice of m and of the
+direction taken out of both sides is right; a good one makes narrow bounds (docs/numerics.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from pyhbt.ops._native import core, threads
+
+CENTRE_SAMPLE = 4096
+"""Passages that the mean is taken of."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of ``n`` passages. Tensors on the CPU, contiguous; docs in csrc/codes.h."""
+
+    codes: torch.Tensor
+    """(n, code_stride(dim)) int8"""
+    inverse_scale: torch.Tensor
+    """(n,) float32"""
+    along: torch.Tensor
+    """(n,) float32"""
+    code_norm: torch.Tensor
+    """(n,) float32"""
+    residual_norm: torch.Tensor
+    """(n,) float32"""
+    code_sum: torch.Tensor
+    """(n,) int32"""
+    norm: torch.Tensor
+    """(n,) float64, of the passages themselves"""
+    centre: torch.Tensor
+    """(dim,) float32"""
+    direction: torch.Tensor
+    """(dim,) float32, of length 1 or 0"""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def addresses(self) -> tuple[int, ...]:
+        """As the native module takes them."""
+        return tuple(getattr(self, field.name).data_ptr() for field in fields(self))
+
+    def rows(self, start: int, stop: int) -> Codes:
+        """A view of some passages."""
+        parts = {name: getattr(self, name)[start:stop] for name in PER_PASSAGE}
+        return replace(self, **parts)
+
+
+PER_PASSAGE = tuple(field.name for field in fields(Codes))[:-2]
+
+
+def allocate(n: int, centre: torch.Tensor) -> Codes:
+    """Room for the codes of ``n`` passages around ``centre``, not initialised."""
+    dim = len(centre)
+    length = centre.double().norm()
+    direction = (centre.double() / length).float() if 0 < length < float("inf") else torch.zeros(dim)
+    return Codes(
+        codes=torch.empty(n, core.code_stride(dim), dtype=torch.int8),
+        inverse_scale=torch.empty(n),
+        along=torch.empty(n),
+        code_norm=torch.empty(n),
+        residual_norm=torch.empty(n),
+        code_sum=torch.empty(n, dtype=torch.int32),
+        norm=torch.empty(n, dtype=torch.float64),
+        centre=centre,
+        direction=direction,
+    )
+
+
+def mean_of_sample(corpus: torch.Tensor, *, cosine: bool) -> torch.Tensor:
+    """The mean (dim,) float32 of passages drawn evenly; zeros where a sum overflows or a passage is not finite."""
+    step = max(1, len(corpus) // CENTRE_SAMPLE)
+    sample = corpus[::step].double()
+    if cosine:
+        sample = torch.nn.functional.normalize(sample, eps=1e-300)
+    mean = sample.sum(dim=0).div(max(1, len(sample))).float()
+    return mean if bool(mean.isfinite().all()) else torch.zeros_like(mean)
+
+
+def encode_into(out: Codes, corpus: torch.Tensor, *, cosine: bool, first_row: int = 0) -> None:
+    """Codes of ``corpus`` (n, dim), float32, float16 or bfloat16.
+
+    :raises ValueError: a passage that is not finite; its row is counted from ``first_row``.
+    """
+    core.encode(matrix(corpus), cosine, out.addresses(), first_row, threads())
+
+
+def encode(corpus: torch.Tensor, *, cosine: bool) -> Codes:
+    """Codes of a whole corpus around its mean."""
+    out = allocate(len(corpus), mean_of_sample(corpus, cosine=cosine))
+    encode_into(out, corpus, cosine=cosine)
+    return out
+
+
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+
+def matrix(tensor: torch.Tensor) -> tuple[int, int, int, int, int]:
+    """(address, dtype, rows, dim, elements from row to row) of a matrix with contiguous rows."""
+    rows, dim = tensor.shape
+    return tensor.data_ptr(), DTYPES[tensor.dtype], rows, dim, tensor.stride(0) if rows > 1 else dim

@@ -1,0 +1,110 @@
+"""Which passages a query may find, checked and handed to the native module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFilter:
+    """Which passages each of ``nq`` queries may find among ``n``; parts combine, and each may be left out.
+
+    One index thus serves every setting without copies: the language of each passage as ``passage_groups``, and the
+    languages that each query searches as ``query_groups``. Where passages of a language lie side by side, whole
+    stretches are skipped.
+    """
+
+    allowed: Array | None = None
+    """Passages that may be found: (n,) bool, or int64 positions."""
+    passage_groups: Array | None = None
+    """(n,) int64 group of each passage."""
+    query_groups: Array | None = None
+    """(nq,) or (nq, g) int64 groups that each query searches, -1: none."""
+    exclude: Array | None = None
+    """(nq,) or (nq, e) int64 passages that a query must not find, its own document say; -1: none."""
+
+
+NativeFilter = tuple[int, int, int, int, int, int]
+
+
+class CheckedFilter:
+    """A filter as tensors in native layout, which live as long as this object."""
+
+    def __init__(self, filter: SearchFilter | None, num_queries: int, num_passages: int) -> None:
+        self._allowed = self._passage_groups = self._pools = self._excluded = None
+        if filter is None:
+            return
+        if filter.allowed is not None:
+            self._allowed = _allowed(checks.as_tensor(filter.allowed, "filter.allowed"), num_passages)
+        if (filter.passage_groups is None) != (filter.query_groups is None):
+            missing = "passage_groups" if filter.passage_groups is None else "query_groups"
+            raise ValueError(f"filter.{missing}: found None, expected groups, since the other side has them")
+        if filter.passage_groups is not None and filter.query_groups is not None:
+            groups = checks.as_tensor(filter.passage_groups, "filter.passage_groups")
+            checks.check_integers(groups, "filter.passage_groups")
+            checks.check_length(groups, "filter.passage_groups", num_passages, "passage")
+            wanted = _per_query(filter.query_groups, "filter.query_groups", num_queries)
+            self._passage_groups, self._pools = _pools(groups, wanted)
+        if filter.exclude is not None:
+            self._excluded = _per_query(filter.exclude, "filter.exclude", num_queries)
+            checks.check_indices(self._excluded, "filter.exclude", num_passages, "passages")
+
+    def native(self) -> NativeFilter:
+        """As the native module takes it."""
+        pools, excluded = self._pools, self._excluded
+        return (
+            _address(self._allowed),
+            _address(self._passage_groups),
+            _address(pools),
+            0 if pools is None else pools.shape[1],
+            _address(excluded),
+            0 if excluded is None else excluded.shape[1],
+        )
+
+
+def _address(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _allowed(allowed: torch.Tensor, num_passages: int) -> torch.Tensor:
+    if allowed.dtype == torch.bool:
+        checks.check_length(allowed, "filter.allowed", num_passages, "passage")
+        return allowed.to(torch.uint8).contiguous()
+    checks.check_integers(allowed, "filter.allowed")
+    if allowed.ndim != 1:
+        raise ValueError(f"filter.allowed: found {allowed.ndim} dimensions, expected 1")
+    if len(allowed) and not 0 <= int(allowed.min()) <= int(allowed.max()) < num_passages:
+        raise ValueError(
+            f"filter.allowed: found positions {int(allowed.min())} to {int(allowed.max())}, expected 0 to "
+            f"{num_passages - 1}"
+        )
+    mask = torch.zeros(num_passages, dtype=torch.uint8)
+    mask[allowed] = 1
+    return mask
+
+
+def _per_query(value: Array, name: str, num_queries: int) -> torch.Tensor:
+    tensor = checks.as_tensor(value, name)
+    checks.check_integers(tensor, name)
+    if tensor.ndim not in (1, 2) or len(tensor) != num_queries:
+        raise ValueError(
+            f"{name}: found shape {tuple(tensor.shape)}, expected ({num_queries},) or ({num_queries}, x)"
+        )
+    return tensor.reshape(num_queries, tensor.shape[1] if tensor.ndim == 2 else 1).contiguous()
+
+
+def _pools(groups: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Groups numbered from 0, and the pools (nq, num_groups) in these numbers."""
+    names, numbers = torch.unique(groups, return_inverse=True)
+    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8)
+    if len(names):
+        place = torch.searchsorted(names, wanted).clamp(max=len(names) - 1)
+        known = (names[place] == wanted) & (wanted >= 0)
+        rows, columns = known.nonzero(as_tuple=True)
+        pools[rows, place[rows, columns]] = 1
+    return numbers.to(torch.int32).contiguous(), pools
