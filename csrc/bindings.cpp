@@ -99,11 +99,11 @@ void run_search(const Matrix& queries, const Matrix& corpus, const std::optional
 }
 
 void bind_search(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
-                 const Filter& filter, int screening, int threads, int64_t k, Address scores,
-                 Address indices) {
+                 const Filter& filter, int screening, int threads, int64_t k, Address scores, Address indices,
+                 Address exact_scores) {
   run_search(queries, corpus, codes, cosine, filter, screening, threads,
              [&](const pyhbt::SearchArguments& arguments) {
-               pyhbt::search(arguments, k, at<float>(scores), at<int64_t>(indices));
+               pyhbt::search(arguments, k, at<float>(scores), at<int64_t>(indices), at<double>(exact_scores));
              });
 }
 

@@ -37,11 +37,12 @@ struct SearchArguments {
   int threads;
 };
 
-// Rows short of k are padded with score -infinity and index -1.
-// Throws std::invalid_argument on k < 1 and on non-finite input, naming the argument and its row (a corpus
-// with codes was checked when they were made), Interrupted when the interrupt check (interrupt.h) asks for
-// it.
-void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices);
+// Rows short of k are padded with score -infinity and index -1. exact_scores (nq,k), if given, gets the
+// numbers that decided the order. Throws std::invalid_argument on k < 1 and on non-finite input, naming the
+// argument and its row (a corpus with codes was checked when they were made), Interrupted when the interrupt
+// check (interrupt.h) asks for it.
+void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
+            double* exact_scores = nullptr);
 
 // 1-based rank of each target among the passages that its query may find; a target of -1 has rank 0. A target
 // outside the filter gets the rank that it would have.

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from pyhbt.data import Pair, PairSet, ParallelItem, RetrievalSet, StudyData
     from pyhbt.encoders import Encoder, NgramEncoder, TransformerEncoder, load_encoder
     from pyhbt.evaluation import evaluate
-    from pyhbt.ops import contrastive_loss, ranks, search
+    from pyhbt.index import ExactIndex
+    from pyhbt.ops import SearchFilter, contrastive_loss, ranks, search
     from pyhbt.sampling import HybridBatchSampler
     from pyhbt.schedules import RatioSchedule
+    from pyhbt.sharded import sharded_search
+    from pyhbt.similar import knn, semantic_search
     from pyhbt.study import StudyConfig, run_study
     from pyhbt.trainer import HybridTrainer
 
@@ -25,6 +28,11 @@ _HOME = {
     "contrastive_loss": "ops",
     "ranks": "ops",
     "search": "ops",
+    "SearchFilter": "ops",
+    "ExactIndex": "index",
+    "sharded_search": "sharded",
+    "semantic_search": "similar",
+    "knn": "similar",
     "Pair": "data",
     "PairSet": "data",
     "ParallelItem": "data",
@@ -44,6 +52,7 @@ _HOME = {
 
 __all__ = [
     "Encoder",
+    "ExactIndex",
     "HybridBatchSampler",
     "HybridTrainer",
     "NgramEncoder",
@@ -52,16 +61,20 @@ __all__ = [
     "ParallelItem",
     "RatioSchedule",
     "RetrievalSet",
+    "SearchFilter",
     "StudyConfig",
     "StudyData",
     "TransformerEncoder",
     "__version__",
     "contrastive_loss",
     "evaluate",
+    "knn",
     "load_encoder",
     "ranks",
     "run_study",
     "search",
+    "semantic_search",
+    "sharded_search",
 ]
 
 

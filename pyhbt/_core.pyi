@@ -34,6 +34,7 @@ def contrastive_loss(
     threads: int,
     /,
 ) -> None: ...
+
 Codes: TypeAlias = tuple[int, ...]  # nine addresses, in the order of csrc/codes.h
 Filter: TypeAlias = tuple[int, int, int, int, int, int]  # as csrc/bindings.cpp says
 
@@ -50,6 +51,7 @@ def search(
     k: int,
     scores: int,
     indices: int,
+    exact_scores: int,
     /,
 ) -> None: ...
 def ranks(

@@ -1,4 +1,4 @@
-"""The ``pyhbt`` command: study, train, evaluate, encode, report, doctor.
+"""The ``pyhbt`` command: study, train, evaluate, encode, search, report, doctor.
 
 A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
 """
@@ -307,6 +307,59 @@ def encode(
     )
     shape = encode_file(model, texts, out, kind=kind, field=field, batch_size=batch_size)
     console.print(f"{out}: float32 {shape}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def search(
+    queries: Annotated[Path, typer.Argument(help=".npy vectors (memory-mapped), or texts with --encoder.")],
+    corpus: Annotated[Path, typer.Argument(help="The same, or the folder of a saved ExactIndex.")],
+    out: Annotated[Path, typer.Option(help="TREC run file; an interrupted search goes on.")],
+    k: Annotated[int, typer.Option(help="Passages a query.", min=1)] = 100,
+    similarity: Annotated[Literal["dot", "cosine"], typer.Option(help="Of vectors.")] = "dot",
+    encoder: Annotated[str | None, typer.Option(help="For texts: " + _ENCODER_HELP)] = None,
+    query_ids: Annotated[Path | None, typer.Option(help="One id a line; default: _id, id or row.")] = None,
+    corpus_ids: Annotated[Path | None, typer.Option(help="The same for passages.")] = None,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="A query does not find the passage of its own id.")
+    ] = False,
+    field: Annotated[str, typer.Option(help="Field of a .jsonl line that holds the text.")] = "text",
+    block: Annotated[int, typer.Option(help="Queries between two savings.", min=1)] = 1024,
+    tag: Annotated[str, typer.Option(help="Last column of the run.")] = "pyhbt",
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Find the k best passages of each query, exactly, and write them as a TREC run."""
+    _set_up(threads)
+    from pyhbt.encoders import load_encoder
+    from pyhbt.searching import SearchJob, search_to_run
+    from pyhbt.terminal import console
+
+    job = SearchJob(
+        queries=queries,
+        corpus=corpus,
+        k=k,
+        similarity=similarity,
+        query_ids=query_ids,
+        corpus_ids=corpus_ids,
+        exclude_self=exclude_self,
+        encoder=None if encoder is None else repr((encoder, max_length, query_prefix, passage_prefix)),
+        field=field,
+        block=block,
+        tag=tag,
+    )
+
+    def load() -> Encoder:
+        return load_encoder(
+            str(encoder), max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
+        )
+
+    done = search_to_run(job, out, load_encoder=load if encoder else None, progress=True)
+    resumed = f", {done.resumed} blocks from an earlier run" if done.resumed else ""
+    console.print(
+        f"{out}: {done.queries} queries, {done.passages} passages{resumed}", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()

@@ -15,10 +15,11 @@ PACKAGE = ROOT / "pyhbt"
 LAYERS = (
     {"cli"},
     {"terminal", "doctor"},
+    {"searching"},
     {"study", "report", "scoring", "plots", "findings"},
     {"training", "evaluation", "results", "statistics"},
-    {"trainer", "centring"},
-    {"collate"},
+    {"trainer", "centring", "sharded"},
+    {"collate", "index", "similar"},
     {"encoders", "sampling", "ops"},
     {"vocabulary"},
     {"schedules", "metrics", "data"},

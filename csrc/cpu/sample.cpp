@@ -7,7 +7,9 @@ namespace pyhbt::cpu {
 
 Sample::Sample(const Call& call, int64_t k) {
   const int64_t n = call.a.corpus.rows, stride = code_stride(call.a.corpus.dim);
-  const int64_t size = std::clamp<int64_t>(n / 12, 256, n < 65536 ? 1024 : 4096);
+  // Large enough to know the k-th best within some 10 %, small beside the corpus.
+  const int64_t most = std::clamp<int64_t>(n / 8, 256, 4096);
+  const int64_t size = std::clamp<int64_t>(150 * n / k, std::min<int64_t>(most, 1024), most);
   // The k-th best of all lies near this rank of the sample; three standard deviations are added.
   const double expected = static_cast<double>(k) * static_cast<double>(size) / static_cast<double>(n);
   rank_ = static_cast<int64_t>(expected + 3 * std::sqrt(expected) + 3);

@@ -6,14 +6,22 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 namespace {
 
-constexpr int kDoubles = kFloats < 8 ? 2 : 4;  // GCC 12 splits wider conversions badly
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+constexpr int kDoubles = 8;
+#elif defined(__AVX__)
+constexpr int kDoubles = 4;
+#else
+constexpr int kDoubles = 2;
+#endif
 
 typedef double DoubleVector __attribute__((vector_size(8 * kDoubles)));
 typedef double LooseDoubles __attribute__((vector_size(8 * kDoubles), aligned(8), may_alias));
 
 inline DoubleVector load_widened(const double* x) { return *reinterpret_cast<const LooseDoubles*>(x); }
 inline DoubleVector load_widened(const float* x) {
-#if defined(__AVX__)
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+  return _mm512_cvtps_pd(_mm256_loadu_ps(x));
+#elif defined(__AVX__)
   return _mm256_cvtps_pd(_mm_loadu_ps(x));  // GCC 12 makes four instructions of the generic form
 #else
   return DoubleVector{static_cast<double>(x[0]), static_cast<double>(x[1])};

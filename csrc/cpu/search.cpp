@@ -31,6 +31,7 @@ struct Results {
   int64_t k;
   float* scores;
   int64_t* indices;
+  double* exact;  // or null
 };
 
 // A block of queries and what was found for each.
@@ -53,6 +54,7 @@ struct Block {
   std::vector<double> guesses;  // passages that certainly score less were left out
   bool at_once;                 // so many are wanted that survivors are scored where the walk finds them
   std::vector<Waiting> waiting;
+  uint64_t asked[2];  // passages of the tile, modulo 128, that are on their way to the cache
 };
 
 struct Search {
@@ -72,6 +74,7 @@ struct Search {
       interrupt.poll();
       const int64_t rows = std::min(kTileRows, last - passage);
       if (!filter.any_in(pool, passage, rows)) continue;
+      block.asked[0] = block.asked[1] = 0;
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
         const int64_t found = screen.open(strip, passage, rows, hits.data());
         for (int64_t h = 0; h < found; ++h) {
@@ -91,7 +94,9 @@ struct Search {
     const Interval score = screen.interval(query, passage, position);
     if (score.upper < block.least_wanted(q)) return;
     if (block.at_once || !std::isfinite(score.lower) || !std::isfinite(score.upper)) {
-      block.exact[q].prefetch(passage);
+      uint64_t& asked = block.asked[passage % 128 / 64];
+      if ((asked >> (passage % 64) & 1) == 0) block.exact[q].prefetch(passage);
+      asked |= uint64_t{1} << (passage % 64);
       block.waiting.push_back({query, passage});
     } else {
       push(block, screen, query, {score.lower, score.upper, passage});
@@ -149,6 +154,7 @@ struct Search {
       const bool real = r < static_cast<int64_t>(best.size());
       const double score = real ? best[static_cast<size_t>(r)].score : 0;
       out.scores[query * out.k + r] = !real ? -kInfinity : norm > 0 ? static_cast<float>(score / norm) : 0.0f;
+      if (out.exact != nullptr) out.exact[query * out.k + r] = real ? score : kNoThreshold;
       out.indices[query * out.k + r] = real ? best[static_cast<size_t>(r)].index : -1;
     }
     return true;
@@ -230,7 +236,8 @@ bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& 
 
 namespace pyhbt {
 
-void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices) {
+void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
+            double* exact_scores) {
   using namespace cpu;
   const KeepSubnormals guard;  // every task has its own
   if (k < 1) throw std::invalid_argument("k: found " + std::to_string(k) + ", expected at least 1");
@@ -240,6 +247,7 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
   if (num_passages == 0 || num_queries == 0) {
     std::fill_n(scores, num_queries * k, -kInfinity);
     std::fill_n(indices, num_queries * k, int64_t{-1});
+    if (exact_scores != nullptr) std::fill_n(exact_scores, num_queries * k, kNoThreshold);
     return;
   }
   const bool automatic = call.a.screening == Screening::kAuto;
@@ -259,7 +267,7 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
   // Up to four queries without codes, one exact scan costs less than norms and screening.
   if (!call.by_codes() && (num_queries > kFewQueries || call.a.cosine || !automatic)) call.measure_passages();
 
-  Search search{call, filter, std::min(k, num_passages), {k, scores, indices}};
+  Search search{call, filter, std::min(k, num_passages), {k, scores, indices, exact_scores}};
   const std::vector<int64_t> again = search.run(queries, sample);
   if (!again.empty()) search.run(again, nullptr);
 }

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from pyhbt.ops.contrastive import contrastive_loss
 from pyhbt.ops.exact import ranks, search
+from pyhbt.ops.filters import SearchFilter
 
-__all__ = ["contrastive_loss", "ranks", "search"]
+__all__ = ["SearchFilter", "contrastive_loss", "ranks", "search"]

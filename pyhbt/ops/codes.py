@@ -6,6 +6,10 @@ direction taken out of both sides is right; a good one makes narrow bounds (docs
 
 from __future__ import annotations
 
+import mmap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -55,13 +59,15 @@ class Codes:
 PER_PASSAGE = tuple(field.name for field in fields(Codes))[:-2]
 
 
-def allocate(n: int, centre: torch.Tensor) -> Codes:
-    """Room for the codes of ``n`` passages around ``centre``, not initialised."""
+def allocate(n: int, centre: torch.Tensor, memory: torch.Tensor | None = None) -> Codes:
+    """Room for the codes of ``n`` passages around ``centre``, not initialised; in ``memory``, if given."""
     dim = len(centre)
+    size = n * core.code_stride(dim)
+    memory = _bytes(size) if memory is None else memory[:size]
     length = centre.double().norm()
     direction = (centre.double() / length).float() if 0 < length < float("inf") else torch.zeros(dim)
     return Codes(
-        codes=torch.empty(n, core.code_stride(dim), dtype=torch.int8),
+        codes=memory.view(n, core.code_stride(dim)),
         inverse_scale=torch.empty(n),
         along=torch.empty(n),
         code_norm=torch.empty(n),
@@ -71,6 +77,15 @@ def allocate(n: int, centre: torch.Tensor) -> Codes:
         centre=centre,
         direction=direction,
     )
+
+
+def _bytes(size: int) -> torch.Tensor:
+    """(size,) int8, not initialised; large ones in huge pages, since page faults cost as much as encoding does."""
+    if size < 4 << 20 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size, dtype=torch.int8)
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.int8)
 
 
 def mean_of_sample(corpus: torch.Tensor, *, cosine: bool) -> torch.Tensor:
@@ -96,6 +111,28 @@ def encode(corpus: torch.Tensor, *, cosine: bool) -> Codes:
     out = allocate(len(corpus), mean_of_sample(corpus, cosine=cosine))
     encode_into(out, corpus, cosine=cosine)
     return out
+
+
+_MOST_KEPT = 64 << 20
+_kept_lock = threading.Lock()
+_kept = torch.empty(0, dtype=torch.int8)
+
+
+@contextmanager
+def encoded(corpus: torch.Tensor, *, cosine: bool) -> Iterator[Codes]:
+    """Codes for one search. Their memory, up to 64 MiB, is kept for the next: fresh pages cost more than encoding."""
+    global _kept
+    size = len(corpus) * core.code_stride(corpus.shape[1])
+    with _kept_lock:
+        memory, _kept = _kept, _kept.new_empty(0)
+    if len(memory) < size:
+        memory = _bytes(size)
+    codes = allocate(len(corpus), mean_of_sample(corpus, cosine=cosine), memory)
+    encode_into(codes, corpus, cosine=cosine)
+    yield codes
+    if len(memory) <= _MOST_KEPT:
+        with _kept_lock:
+            _kept = max(_kept, memory, key=len)
 
 
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}

@@ -7,6 +7,7 @@ count and instruction set.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
-from pyhbt.ops.codes import DTYPES, Codes, encode, matrix
+from pyhbt.ops.codes import DTYPES, Codes, encoded, matrix
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 Similarity: TypeAlias = Literal["dot", "cosine"]
@@ -27,7 +28,8 @@ _SIMILARITIES = ("dot", "cosine")
 _SCREENINGS = ("auto", "int8", "float32")  # as csrc/search.h numbers them
 
 torch.library.define(
-    "pyhbt::search", "(Tensor queries, Tensor corpus, int k, bool cosine=False) -> (Tensor scores, Tensor indices)"
+    "pyhbt::search",
+    "(Tensor queries, Tensor corpus, int k, bool cosine=False) -> (Tensor scores, Tensor indices)",
 )
 torch.library.define(
     "pyhbt::ranks", "(Tensor queries, Tensor corpus, Tensor targets, bool cosine=False) -> Tensor"
@@ -36,7 +38,7 @@ torch.library.define(
 
 def encoding_pays(num_queries: int, num_passages: int) -> bool:
     """Whether a search that happens once is faster with int8 codes, their making included (docs/performance.md)."""
-    return num_queries >= 16 and num_passages >= 2048
+    return num_queries >= 64 and num_passages >= 1024
 
 
 def native_search(
@@ -48,8 +50,12 @@ def native_search(
     cosine: bool,
     filter: SearchFilter | None = None,
     screening: Screening = "auto",
+    exact_scores: torch.Tensor | None = None,
 ) -> Found:
-    """Search past the border: checked tensors in, scores (nq, k) and positions (nq, k) out."""
+    """Search past the border: checked tensors in, scores (nq, k) and positions (nq, k) out.
+
+    ``exact_scores`` (nq, k) float64, if given, gets the numbers that decided the order.
+    """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
     checked = CheckedFilter(filter, len(queries), len(corpus))
     scores = torch.empty(len(queries), k)
@@ -63,6 +69,7 @@ def native_search(
         _SCREENINGS.index(screening),
         threads(),
         *(k, scores.data_ptr(), indices.data_ptr()),
+        0 if exact_scores is None else exact_scores.data_ptr(),
     )
     return scores, indices
 
@@ -100,17 +107,18 @@ def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _codes_for(
-    queries: torch.Tensor, corpus: torch.Tensor, cosine: bool, screening: Screening
-) -> Codes | None:
+    queries: torch.Tensor, corpus: torch.Tensor, cosine: bool, screening: Screening = "auto"
+) -> AbstractContextManager[Codes | None]:
     wanted = screening == "int8" or (screening == "auto" and encoding_pays(len(queries), len(corpus)))
-    return encode(with_dense_rows(corpus), cosine=cosine) if wanted else None
+    return encoded(with_dense_rows(corpus), cosine=cosine) if wanted else nullcontext()
 
 
 @torch.library.impl("pyhbt::search", "cpu")
 def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     check_embeddings(queries, corpus)
     check_k(k)
-    return native_search(queries, corpus, _codes_for(queries, corpus, cosine, "auto"), k, cosine=cosine)
+    with _codes_for(queries, corpus, cosine) as codes:
+        return native_search(queries, corpus, codes, k, cosine=cosine)
 
 
 @torch.library.register_fake("pyhbt::search")  # type: ignore[untyped-decorator]
@@ -125,7 +133,8 @@ def _ranks_cpu(
 ) -> torch.Tensor:
     check_embeddings(queries, corpus)
     check_targets(targets, len(queries))
-    return native_ranks(queries, corpus, _codes_for(queries, corpus, cosine, "auto"), targets, cosine=cosine)
+    with _codes_for(queries, corpus, cosine) as codes:
+        return native_ranks(queries, corpus, codes, targets, cosine=cosine)
 
 
 @torch.library.register_fake("pyhbt::ranks")  # type: ignore[untyped-decorator]
@@ -243,8 +252,8 @@ def search(
     if filter is None and screening == "auto":
         scores, indices = torch.ops.pyhbt.search(q, c, k, cosine)
     else:
-        codes = _codes_for(q, c, cosine, screening)
-        scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
+        with _codes_for(q, c, cosine, screening) as codes:
+            scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
     if isinstance(queries, np.ndarray) and isinstance(corpus, np.ndarray):
         return scores.numpy(), indices.numpy()
     return scores, indices
@@ -302,8 +311,8 @@ def ranks(
     if filter is None and screening == "auto":
         result: torch.Tensor = torch.ops.pyhbt.ranks(q, c, wanted, cosine)
     else:
-        codes = _codes_for(q, c, cosine, screening)
-        result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)
+        with _codes_for(q, c, cosine, screening) as codes:
+            result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)
     if all(isinstance(value, np.ndarray) for value in (queries, corpus, targets)):
         return result.numpy()
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,6 +27,12 @@ class SearchFilter:
     """(nq,) or (nq, g) int64 groups that each query searches, -1: none."""
     exclude: Array | None = None
     """(nq,) or (nq, e) int64 passages that a query must not find, its own document say; -1: none."""
+
+    def rows(self, start: int, stop: int) -> SearchFilter:
+        """The filter of some of the queries."""
+        groups = None if self.query_groups is None else self.query_groups[start:stop]
+        exclude = None if self.exclude is None else self.exclude[start:stop]
+        return replace(self, query_groups=groups, exclude=exclude)
 
 
 NativeFilter = tuple[int, int, int, int, int, int]

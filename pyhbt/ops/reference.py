@@ -79,45 +79,86 @@ def _reduce(
     return rows.sum() if reduction == "sum" else rows.sum() / torch.where(total == 0, 1.0, total)
 
 
-def exact_scores(queries: npt.NDArray[Any], corpus: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(nq, n) scores: lane l sums the products l, l + 8, l + 16, ...; then ((0+1)+(2+3)) + ((4+5)+(6+7))."""
-    dim = queries.shape[1]
-    padded = -dim % _LANES
-    left = np.pad(queries.astype(np.float64), ((0, 0), (0, padded)))
-    right = np.pad(corpus.astype(np.float64), ((0, 0), (0, padded)))
-    lanes = np.zeros((left.shape[0], right.shape[0], _LANES))
+def exact_scores(
+    queries: npt.NDArray[Any], corpus: npt.NDArray[Any], *, similarity: str = "dot"
+) -> npt.NDArray[np.float64]:
+    """(nq, n) scores: lane l sums the products l, l + 8, l + 16, ...; then ((0+1)+(2+3)) + ((4+5)+(6+7)).
+
+    Cosine: divided by the norm of the passage, a sum in the same order; 0 where that is 0. The norm of the query does
+    not change the order, and comes last (:func:`search`).
+    """
+    dots = _in_order(queries.astype(np.float64)[:, None], corpus.astype(np.float64)[None])
+    return _quotients(dots, exact_norms(corpus)) if similarity == "cosine" else dots
+
+
+def exact_norms(rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """(n,) norms, each the root of the row's dot product with itself in the order of scores."""
+    wide = rows.astype(np.float64)
+    norms: npt.NDArray[np.float64] = np.sqrt(_in_order(wide, wide))
+    return norms
+
+
+def _in_order(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums of products along the last axis."""
+    dim = left.shape[-1]
+    lanes = np.zeros((*np.broadcast_shapes(left.shape[:-1], right.shape[:-1]), _LANES))
     for start in range(0, dim, _LANES):
-        lanes += left[:, None, start : start + _LANES] * right[None, :, start : start + _LANES]
-    pairs = lanes[:, :, 0::2] + lanes[:, :, 1::2]
-    fours = pairs[:, :, 0::2] + pairs[:, :, 1::2]
-    total: npt.NDArray[np.float64] = fours[:, :, 0] + fours[:, :, 1]
+        here = min(_LANES, dim - start)
+        lanes[..., :here] += left[..., start : start + here] * right[..., start : start + here]
+    pairs = lanes[..., 0::2] + lanes[..., 1::2]
+    fours = pairs[..., 0::2] + pairs[..., 1::2]
+    total: npt.NDArray[np.float64] = fours[..., 0] + fours[..., 1]
     return total
 
 
+def _quotients(values: npt.NDArray[np.float64], norms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.divide(values, norms, out=np.zeros_like(values), where=np.broadcast_to(norms > 0, values.shape))
+
+
 def search(
-    queries: npt.NDArray[Any], corpus: npt.NDArray[Any], k: int
+    queries: npt.NDArray[Any],
+    corpus: npt.NDArray[Any],
+    k: int,
+    *,
+    similarity: str = "dot",
+    accepts: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The k best passages of each query: higher score first, then lower index; padded with (-inf, -1)."""
-    exact = exact_scores(queries, corpus)
+    """The k best of the passages that ``accepts`` (nq, n) lets each query find: higher score first, then lower index.
+
+    Padded with (-inf, -1). Cosine: divided by the norm of the query at the very end.
+    """
+    exact = exact_scores(queries, corpus, similarity=similarity)
+    if accepts is not None:
+        exact = np.where(accepts, exact, -np.inf)
     order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(exact, order, axis=1)
+    found = best > -np.inf
+    if similarity == "cosine":
+        best = _quotients(best, exact_norms(queries)[:, None])
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     indices = np.full((len(queries), k), -1, dtype=np.int64)
-    indices[:, : order.shape[1]] = order
-    with np.errstate(over="ignore"):
-        scores[:, : order.shape[1]] = np.take_along_axis(exact, order, axis=1)
+    with np.errstate(over="ignore", under="ignore"):
+        scores[:, : order.shape[1]] = np.where(found, best, -np.inf)
+    indices[:, : order.shape[1]] = np.where(found, order, -1)
     return scores, indices
 
 
 def ranks(
-    queries: npt.NDArray[Any], corpus: npt.NDArray[Any], targets: npt.NDArray[np.int64]
+    queries: npt.NDArray[Any],
+    corpus: npt.NDArray[Any],
+    targets: npt.NDArray[np.int64],
+    *,
+    similarity: str = "dot",
+    accepts: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """1 + the number of passages that come before each target; 0 where the target is -1."""
-    exact = exact_scores(queries, corpus)
+    """1 + the number of accepted passages that come before each target; 0 where the target is -1."""
+    exact = exact_scores(queries, corpus, similarity=similarity)
+    counted = np.ones(exact.shape, dtype=np.bool_) if accepts is None else accepts
     columns = targets[:, None] if targets.ndim == 1 else targets
     result = np.zeros_like(columns)
     for row, column in zip(*np.nonzero(columns >= 0), strict=True):
         target = columns[row, column]
         ahead = exact[row] > exact[row, target]
-        ties = exact[row, :target] == exact[row, target]
-        result[row, column] = 1 + int(ahead.sum()) + int(ties.sum())
+        ahead[:target] |= exact[row, :target] == exact[row, target]
+        result[row, column] = 1 + int((ahead & counted[row]).sum())
     return result.reshape(targets.shape)

@@ -1,0 +1,367 @@
+"""The reusable form of exact search: a corpus with its int8 codes, in memory or memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from pyhbt.index import files
+from pyhbt.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix
+from pyhbt.index.storage import ArrayFiles, InMemory, Parts, encode_block, first_parts
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.exact import (
+    Found,
+    Screening,
+    Similarity,
+    check_embeddings,
+    check_k,
+    check_options,
+    check_targets,
+    native_ranks,
+    native_search,
+)
+from pyhbt.ops.filters import SearchFilter
+
+Ids = Sequence[str] | Sequence[int] | npt.NDArray[Any]
+
+_QUERIES_A_STEP = 2048  # of the progress bar
+
+
+class ExactIndex:
+    """Exact top-k search and ranks over a corpus that is searched more than once.
+
+    Beside the vectors it keeps codes of 1 byte a number and 28 bytes a passage. An array or tensor is referred to, not
+    copied (a memory map stays one), so it must not change; other sources are read block by block.
+
+    :param corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
+        blocks (rows, dim).
+    :param ids: a name for each passage, strings or integers, for :meth:`ids_of` and :meth:`positions`.
+    :param similarity: "dot", or "cosine" (0 for a row of zeros).
+    :param path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
+    :param progress: show a bar.
+    :raises ValueError: shapes that do not fit, a passage with a NaN or an infinity (named with its row).
+    :raises TypeError: another dtype or kind of source.
+    """
+
+    def __init__(
+        self,
+        corpus: Source,
+        *,
+        ids: Ids | None = None,
+        similarity: Similarity = "dot",
+        path: str | Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        check_options(similarity, "auto")
+        self._similarity: str = similarity
+        self._cosine = similarity == "cosine"
+        self._ids: list[str | int] | None = None
+        self._places: dict[str | int, int] | None = None
+        if path is not None:
+            self._parts = self._build_files(corpus, _names(ids), Path(path), progress)
+        elif is_matrix(corpus):
+            self._parts = self._refer_to(as_matrix(corpus, "corpus"), progress)
+        else:
+            self._parts = self._read(corpus, progress)
+        self._memory: InMemory | None = None
+        self._set_ids(_names(ids), len(self))
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> ExactIndex:
+        """A saved index, memory-mapped: only what a search touches is read.
+
+        :param verify: read everything once and compare checksums; sizes and small files are always checked.
+        :raises FileNotFoundError: no such folder.
+        :raises ValueError: not an index, another version, truncated or damaged.
+        """
+        saved = files.read(Path(path), verify=verify)
+        index = cls.__new__(cls)
+        index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
+        index._parts, index._memory, index._ids, index._places = saved.parts, None, None, None
+        index._set_ids(saved.ids, len(index))
+        return index
+
+    def save(self, path: str | Path) -> None:
+        """Writes the index to a folder, which gets its name when it is whole; an index there is replaced.
+
+        :raises FileExistsError: something else has the name.
+        """
+        with files.new_folder(Path(path)) as folder, ArrayFiles(folder) as arrays:
+            for start in range(0, len(self), BLOCK_ROWS):
+                stop = min(len(self), start + BLOCK_ROWS)
+                vectors, codes = self._parts.vectors, self._parts.codes
+                arrays.append_parts(Parts(vectors[start:stop], codes.rows(start, stop)))
+            self._write_rest(arrays, folder, self._parts, len(self), self._ids)
+
+    def add(self, corpus: Source, *, ids: Ids | None = None) -> None:
+        """Appends passages, whose positions go on from ``len(index)``. A memory-mapped index moves into memory.
+
+        O(passages added), amortised. Blocks before a refused one stay added.
+
+        :raises ValueError: another dim or dtype, ids where the index has none or the reverse, a passage that is not
+            finite.
+        """
+        names = _names(ids)
+        if (names is None) != (self._ids is None) and len(self) > 0:
+            raise ValueError(f"ids: found {'none' if names is None else 'some'}, expected as for the index")
+        for block in blocks(corpus):
+            self._check_block(block)
+            count = len(block)
+            block_names = None if names is None else names[:count]
+            if names is not None:
+                if len(names) < count:
+                    raise ValueError(
+                        f"ids: found {len(names)} for a block of {count}, expected one for each passage"
+                    )
+                names = names[count:]
+            if self._memory is None:
+                self._memory = InMemory(self._parts, cosine=self._cosine)
+            self._memory.append(block)
+            self._parts = self._memory.parts()
+            if block_names is not None:
+                self._ids = self._ids or []
+                self._ids.extend(block_names)
+                self._places = None
+        if names:
+            raise ValueError(f"ids: found {len(names)} more than passages")
+
+    def __len__(self) -> int:
+        return len(self._parts.vectors)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return int(self._parts.vectors.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors."""
+        return self._parts.vectors.dtype
+
+    @property
+    def similarity(self) -> str:
+        """ "dot" or "cosine"."""
+        return self._similarity
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """(n, dim), as given."""
+        return self._parts.vectors
+
+    @property
+    def codes(self) -> Codes:
+        """What screening reads."""
+        return self._parts.codes
+
+    @property
+    def ids(self) -> Sequence[str | int] | None:
+        """The passages' names, if they have any."""
+        return self._ids
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes beside the vectors."""
+        return sum(tensor.nbytes for tensor in vars(self._parts.codes).values())
+
+    def ids_of(self, indices: Array) -> list[list[str | int]]:
+        """The names of found passages, a list for each query; absent ones (-1) are left out.
+
+        :raises ValueError: the index has no ids.
+        """
+        if self._ids is None:
+            raise ValueError("ids: the index was built without ids")
+        names = self._ids
+        rows = checks.as_tensor(indices, "indices").tolist()
+        return [[names[place] for place in row if place >= 0] for row in rows]
+
+    def positions(self, ids: Iterable[str | int]) -> torch.Tensor:
+        """The positions (len(ids),) int64 of passages by name, as filters and targets take them.
+
+        :raises KeyError: a name that no passage has.
+        """
+        if self._ids is None:
+            raise ValueError("ids: the index was built without ids")
+        if self._places is None:
+            self._places = {name: place for place, name in enumerate(self._ids)}
+        return torch.tensor([self._places[name] for name in ids], dtype=torch.int64)
+
+    @overload
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        filter: SearchFilter | None = ...,
+        screening: Screening = ...,
+        progress: bool = ...,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+    @overload
+    def search(
+        self,
+        queries: torch.Tensor,
+        k: int,
+        *,
+        filter: SearchFilter | None = ...,
+        screening: Screening = ...,
+        progress: bool = ...,
+    ) -> Found: ...
+    def search(
+        self,
+        queries: Array,
+        k: int,
+        *,
+        filter: SearchFilter | None = None,
+        screening: Screening = "auto",
+        progress: bool = False,
+    ) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """As :func:`pyhbt.search` over the index's passages; results are arrays where ``queries`` is one."""
+        check_k(k)
+        q = self._checked(queries, screening)
+        steps = range(0, max(1, len(q)), _QUERIES_A_STEP if progress else max(1, len(q)))
+        found = []
+        for start in tqdm(steps, desc="searching", unit_scale=_QUERIES_A_STEP, disable=not progress):
+            stop = start + steps.step
+            part = None if filter is None else filter.rows(start, stop)
+            found.append(
+                native_search(
+                    q[start:stop],
+                    self._parts.vectors,
+                    self._parts.codes,
+                    k,
+                    cosine=self._cosine,
+                    filter=part,
+                    screening=screening,
+                )
+            )
+        scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+        return (scores, indices) if isinstance(queries, torch.Tensor) else (scores.numpy(), indices.numpy())
+
+    def ranks(
+        self,
+        queries: Array,
+        targets: Array,
+        *,
+        filter: SearchFilter | None = None,
+        screening: Screening = "auto",
+    ) -> torch.Tensor | npt.NDArray[np.int64]:
+        """As :func:`pyhbt.ranks` over the index's passages; an array where ``queries`` is one."""
+        q = self._checked(queries, screening)
+        wanted = checks.as_tensor(targets, "targets")
+        check_targets(wanted, len(q))
+        result = native_ranks(
+            q,
+            self._parts.vectors,
+            self._parts.codes,
+            wanted,
+            cosine=self._cosine,
+            filter=filter,
+            screening=screening,
+        )
+        return result if isinstance(queries, torch.Tensor) else result.numpy()
+
+    def _checked(self, queries: Array, screening: Screening) -> torch.Tensor:
+        tensor = checks.as_tensor(queries, "queries").detach()
+        check_embeddings(tensor, self._parts.vectors)
+        check_options(self._similarity, screening)
+        return tensor
+
+    def _check_block(self, block: torch.Tensor) -> None:
+        if block.shape[1] != self.dim:
+            raise ValueError(
+                f"corpus: found dim {block.shape[1]}, expected {self.dim} (the dim of the index)"
+            )
+        if block.dtype != self.dtype:
+            raise TypeError(
+                f"corpus: found dtype {block.dtype}, expected {self.dtype} (the dtype of the index)"
+            )
+
+    def _refer_to(self, vectors: torch.Tensor, progress: bool) -> Parts:
+        codes = allocate(len(vectors), mean_of_sample(vectors, cosine=self._cosine))
+        with tqdm(total=len(vectors), desc="indexing", unit="passages", disable=not progress) as bar:
+            step = BLOCK_ROWS if progress else max(1, len(vectors))
+            for start in range(0, len(vectors), step):
+                stop = min(len(vectors), start + step)
+                encode_into(
+                    codes.rows(start, stop), vectors[start:stop], cosine=self._cosine, first_row=start
+                )
+                bar.update(stop - start)
+        return Parts(vectors, codes)
+
+    def _read(self, corpus: Source, progress: bool) -> Parts:
+        memory = None
+        with tqdm(desc="indexing", unit="passages", disable=not progress) as bar:
+            for block in blocks(corpus):
+                if memory is None:
+                    self._parts = first_parts(block.clone(), cosine=self._cosine)
+                    memory = InMemory(self._parts, cosine=self._cosine)
+                else:
+                    self._check_block(block)
+                    memory.append(block)
+                bar.update(len(block))
+        if memory is None:
+            raise ValueError("corpus: found no block, expected at least one")
+        return memory.parts()
+
+    def _build_files(self, corpus: Source, ids: list[str | int] | None, path: Path, progress: bool) -> Parts:
+        first, count = None, 0
+        with (
+            files.new_folder(path) as folder,
+            ArrayFiles(folder) as arrays,
+            tqdm(desc="indexing", unit="passages", disable=not progress) as bar,
+        ):
+            for block in blocks(corpus):
+                if first is None:
+                    self._parts = first = parts = first_parts(block, cosine=self._cosine)
+                else:
+                    self._check_block(block)
+                    centre = first.codes.centre
+                    parts = Parts(block, encode_block(block, centre, cosine=self._cosine, first_row=count))
+                arrays.append_parts(parts)
+                count += len(block)
+                bar.update(len(block))
+            if first is None:
+                raise ValueError("corpus: found no block, expected at least one")
+            _check_count(ids, count)
+            self._write_rest(arrays, folder, first, count, ids)
+        return files.read(path, verify=False).parts
+
+    def _write_rest(
+        self, arrays: ArrayFiles, folder: Path, parts: Parts, count: int, ids: list[str | int] | None
+    ) -> None:
+        files.write_rest(
+            arrays,
+            folder,
+            passages=count,
+            dtype=parts.vectors.dtype,
+            similarity=self._similarity,
+            codes=parts.codes,
+            ids=ids,
+        )
+
+    def _set_ids(self, ids: list[str | int] | None, count: int) -> None:
+        _check_count(ids, count)
+        self._ids, self._places = ids, None
+
+
+def _names(ids: Ids | None) -> list[str | int] | None:
+    if ids is None:
+        return None
+    names: list[str | int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    kinds = {type(name) for name in names}
+    if not (kinds <= {str} or kinds <= {int}):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(f"ids: found {found}, expected strings or integers")
+    return names
+
+
+def _check_count(ids: list[str | int] | None, count: int) -> None:
+    if ids is not None and len(ids) != count:
+        raise ValueError(f"ids: found {len(ids)}, expected {count} (one for each passage)")

@@ -1,0 +1,62 @@
+"""What an index can be built from, as blocks of rows: arrays, columns of ``datasets``, iterators of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+from pyhbt.ops.exact import check_vectors, with_dense_rows
+
+Source: TypeAlias = "Array | Sequence[Any] | Iterable[Array]"
+
+BLOCK_ROWS = 16384
+
+
+def as_matrix(value: Any, name: str) -> torch.Tensor:
+    """``value`` as a checked matrix; an array or tensor is viewed, a list of rows becomes float32.
+
+    :raises TypeError, ValueError: as for the corpus of :func:`pyhbt.search`.
+    """
+    if not isinstance(value, (torch.Tensor, np.ndarray)):
+        try:
+            value = np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: found {type(value).__name__}, expected rows of numbers") from None
+    tensor = checks.as_tensor(value, name).detach()
+    check_vectors(tensor, name)
+    return with_dense_rows(tensor)
+
+
+def is_matrix(source: Source) -> bool:
+    """Whether the source is one array or tensor, which an index refers to instead of copying it."""
+    return isinstance(source, (torch.Tensor, np.ndarray))
+
+
+def blocks(source: Source) -> Iterator[torch.Tensor]:
+    """The rows of any source in blocks.
+
+    :raises TypeError: a source of another kind; and as :func:`as_matrix` does, by the number of the block.
+    """
+    if isinstance(source, (torch.Tensor, np.ndarray)):
+        matrix = as_matrix(source, "corpus")
+        yield from (matrix[start : start + BLOCK_ROWS] for start in range(0, len(matrix), BLOCK_ROWS))
+    elif isinstance(source, Sequence) and not isinstance(source, (str, bytes)) and not _holds_blocks(source):
+        for start in range(0, len(source), BLOCK_ROWS):  # a column of datasets, or a list of rows
+            yield as_matrix(source[start : start + BLOCK_ROWS], f"corpus: rows from {start}")
+    elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
+        for number, block in enumerate(source):
+            yield as_matrix(block, f"corpus: block {number}")
+    else:
+        raise TypeError(
+            f"corpus: found {type(source).__name__}, expected an array, a tensor, a column of a dataset or an "
+            "iterable of blocks (rows, dim)"
+        )
+
+
+def _holds_blocks(source: Sequence[Any]) -> bool:
+    return len(source) > 0 and getattr(source[0], "ndim", 0) == 2

@@ -1,0 +1,130 @@
+"""Where the vectors and codes of an index lie: in memory that grows, or in files that are written as they come."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import torch
+
+from pyhbt.ops.codes import PER_PASSAGE, Codes, allocate, encode_into, mean_of_sample
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An index's arrays: vectors (n, dim) and their codes."""
+
+    vectors: torch.Tensor
+    codes: Codes
+
+
+class Growing:
+    """Rows in memory with room to spare, so that appending costs O(rows appended)."""
+
+    def __init__(self, first: torch.Tensor) -> None:
+        self._memory, self._used = first, len(first)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """What has been appended; a view."""
+        return self._memory[: self._used]
+
+    def append(self, rows: torch.Tensor) -> None:
+        """Copies the rows to the end."""
+        used = self._used + len(rows)
+        if used > len(self._memory):
+            room = self._memory.new_empty(max(used, self._used + self._used // 2), *self._memory.shape[1:])
+            room[: self._used] = self.rows
+            self._memory = room
+        self._memory[self._used : used] = rows
+        self._used = used
+
+
+class InMemory:
+    """Vectors and codes in memory; the first block of vectors is referred to, not copied, until more come."""
+
+    def __init__(self, parts: Parts, *, cosine: bool) -> None:
+        self._cosine = cosine
+        self._vectors = Growing(parts.vectors)
+        self._codes = {name: Growing(getattr(parts.codes, name)) for name in PER_PASSAGE}
+        self._centre, self._direction = parts.codes.centre, parts.codes.direction
+
+    def append(self, vectors: torch.Tensor) -> None:
+        """Encodes and keeps a block; nothing is kept of a block that is refused."""
+        block = encode_block(vectors, self._centre, cosine=self._cosine, first_row=len(self._vectors.rows))
+        self._vectors.append(vectors)
+        for name, rows in self._codes.items():
+            rows.append(getattr(block, name))
+
+    def parts(self) -> Parts:
+        """All that was kept; views."""
+        rows = {name: growing.rows for name, growing in self._codes.items()}
+        return Parts(self._vectors.rows, Codes(**rows, centre=self._centre, direction=self._direction))
+
+
+def encode_block(vectors: torch.Tensor, centre: torch.Tensor, *, cosine: bool, first_row: int) -> Codes:
+    """Codes of one block around a given centre."""
+    codes = allocate(len(vectors), centre)
+    encode_into(codes, vectors, cosine=cosine, first_row=first_row)
+    return codes
+
+
+def first_parts(vectors: torch.Tensor, *, cosine: bool) -> Parts:
+    """The first block of an index, whose mean becomes the centre."""
+    centre = mean_of_sample(vectors, cosine=cosine)
+    return Parts(vectors, encode_block(vectors, centre, cosine=cosine, first_row=0))
+
+
+@dataclass
+class _File:
+    stream: IO[bytes]
+    size: int = 0
+    checksum: int = 0
+
+
+class ArrayFiles:
+    """Raw arrays in a folder, appended block by block; knows the size and checksum (CRC-32) of each file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, _File] = {}
+
+    def __enter__(self) -> ArrayFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.stream.close()
+
+    def append(self, name: str, tensor: torch.Tensor) -> None:
+        """Writes the bytes of a tensor to the end of a file."""
+        flat = tensor.contiguous().reshape(-1)
+        self.append_bytes(name, flat.view(torch.uint8).numpy().data if len(flat) else b"")
+
+    def append_bytes(self, name: str, data: bytes | memoryview) -> None:
+        """Writes bytes to the end of a file."""
+        if name not in self._files:
+            self._files[name] = _File((self._folder / name).open("wb"))
+        file = self._files[name]
+        file.stream.write(data)
+        file.size += len(data)
+        file.checksum = zlib.crc32(data, file.checksum)
+
+    def append_parts(self, parts: Parts) -> None:
+        """A block of vectors and codes."""
+        self.append("vectors", parts.vectors)
+        for name in PER_PASSAGE:
+            self.append(name, getattr(parts.codes, name))
+
+    def finish(self) -> dict[str, dict[str, int]]:
+        """Brings everything to the disk; {file: {"bytes", "crc32"}}."""
+        for file in self._files.values():
+            file.stream.flush()
+            os.fsync(file.stream.fileno())
+        return {name: {"bytes": file.size, "crc32": file.checksum} for name, file in self._files.items()}
