@@ -12,7 +12,8 @@ namespace pyhbt {
 
 constexpr int64_t kCodeAlignment = 64;  // rows of codes are padded with zeros to a multiple of this
 
-inline int64_t code_stride(int64_t dim) {
+// static: compiled once per instruction set, so no copy may be shared.
+static inline int64_t code_stride(int64_t dim) {
   return (dim + kCodeAlignment - 1) / kCodeAlignment * kCodeAlignment;
 }
 

@@ -8,6 +8,11 @@
 #include "../parallel.h"
 
 namespace pyhbt::cpu {
+namespace {
+
+constexpr int64_t kMostCodedDim = 32768;  // products of codes are sums in an int32
+
+}  // namespace
 
 std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads) {
   std::vector<double> norms(static_cast<size_t>(x.rows));
@@ -46,7 +51,7 @@ Call::Call(const SearchArguments& arguments)
         return fitted;
       }()),
       query_norms(exact_norms(a.queries, "queries", a.threads)),
-      by_codes_(a.codes != nullptr && a.screening != Screening::kFloats &&
+      by_codes_(a.codes != nullptr && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
                 (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
   if (a.codes == nullptr) return;
   passage_norms = a.codes->norm;
