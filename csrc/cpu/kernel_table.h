@@ -1,6 +1,7 @@
 // The table of inner loops of one instruction set; include after the definitions that simd.h and
 // tile_kernels.h ask for.
 #include "code_kernels.h"
+#include "half_kernels.h"
 #include "screen_kernels.h"
 #include "softmax_kernels.h"
 #include "tile_kernels.h"
@@ -19,6 +20,8 @@ CpuKernels table(const char* name) {
           query_statistics,
           passage_statistics,
           softmax_gradient,
+          widen_float16,
+          widen_bfloat16,
           dot,
           dot_floats,
           dots,

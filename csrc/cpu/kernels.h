@@ -79,6 +79,10 @@ struct CpuKernels {
   void (*softmax_gradient)(float* x, int64_t rows, const float* query_max, const float* query_weight,
                            const float* passage_max, const float* passage_weight);
 
+  // half_kernels.h: float16 and bfloat16 numbers, exactly.
+  void (*widen_float16)(const uint16_t* bits, int64_t count, float* out);
+  void (*widen_bfloat16)(const uint16_t* bits, int64_t count, float* out);
+
   // screen_kernels.h.
   // Sum over i of a[i] * b[i]: eight interleaved lanes, then ((0+1)+(2+3))+((4+5)+(6+7)). The products are
   // exact.

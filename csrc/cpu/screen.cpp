@@ -115,12 +115,12 @@ void FloatScreen::multiply(int64_t strip, int64_t first, int64_t rows, float* ti
   if (packed_first_ != first || packed_rows_ != rows) {
     packed_first_ = first;
     packed_rows_ = rows;
+    std::vector<float> scratch;
     for (int64_t r = 0; r < rows; ++r) {
       const double norm = call_.passage_norms[first + r];
       norms_[static_cast<size_t>(r)] = float_up(call_.a.cosine ? 1 : norm * (1 + 0x1p-30));
       if (!packed_) continue;
       float* out = rows_.data() + r * dim;
-      std::vector<float> scratch;
       const float* row = float_row(corpus, first + r, scratch);
       // A norm that float32 cannot divide by: everything about the row stays undecided.
       const bool scaled = call_.a.cosine && norm > 0;

@@ -88,15 +88,16 @@ class ExactScore {
   // The scores of kDots pairs, faster than one by one.
   static void pairs(ExactScore* const* queries, const int64_t* passages, double* scores) {
     const Embeddings& corpus = queries[0]->call_->a.corpus;
-    if (corpus.dtype != DType::kFloat32) {
-      for (int64_t i = 0; i < kDots; ++i) scores[i] = (*queries[i])(passages[i]);
-      return;
-    }
     const double* left[kDots];
     const float* right[kDots];
+    std::vector<float>& wide = queries[0]->scratch_;
+    const bool widened = corpus.dtype != DType::kFloat32;
+    if (widened) wide.resize(static_cast<size_t>(kDots * corpus.dim));
     for (int64_t i = 0; i < kDots; ++i) {
       left[i] = queries[i]->wide_.data();
-      right[i] = static_cast<const float*>(corpus.data) + passages[i] * corpus.stride;
+      if (widened) widen_row(corpus, passages[i], wide.data() + i * corpus.dim);
+      right[i] = widened ? wide.data() + i * corpus.dim
+                         : static_cast<const float*>(corpus.data) + passages[i] * corpus.stride;
     }
     kernels().dots(left, right, corpus.dim, scores);
     for (int64_t i = 0; i < kDots && queries[0]->call_->a.cosine; ++i)
