@@ -6,7 +6,7 @@ namespace {
 
 constexpr double kLeastServed = 0x1p-60, kMostServed = 0x1p60;
 
-double norm_of(const float* x, int64_t dim) { return std::sqrt(kernels().dot_floats(x, x, dim)); }
+double norm_of(const float* x, int64_t dim) { return std::sqrt(kernels().dot(x, x, dim)); }
 
 }  // namespace
 
@@ -46,9 +46,8 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   const double direction_norm = norm_of(codes.direction, dim_);
   const double square = direction_norm * direction_norm;
   const double alpha =
-      square > 0
-          ? static_cast<double>(static_cast<float>(kernels().dot_floats(row, codes.direction, dim_) / square))
-          : 0.0;
+      square > 0 ? static_cast<double>(static_cast<float>(kernels().dot(row, codes.direction, dim_) / square))
+                 : 0.0;
   double largest = 0, rest_square = 0;
   for (int64_t k = 0; k < dim_; ++k) {
     const double x = static_cast<double>(row[k]) - alpha * static_cast<double>(codes.direction[k]);
@@ -59,7 +58,7 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   const double query_norm = call_.query_norms[static_cast<size_t>(query)];
   const double rest_norm = std::sqrt(rest_square) * (1 + 0x1p-30);
   q.served = (largest == 0 || largest >= kLeastServed) && query_norm <= kMostServed && std::isfinite(alpha);
-  q.shift = kernels().dot_floats(row, codes.centre, dim_);
+  q.shift = kernels().dot(row, codes.centre, dim_);
   const double passage_norm = call_.a.cosine ? 1.0 : call_.largest_norm;
   q.slack =
       static_cast<double>(dim_ + 64) * 0x1p-52 * query_norm * (norm_of(codes.centre, dim_) + passage_norm);

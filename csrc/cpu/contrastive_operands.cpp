@@ -48,7 +48,7 @@ ContrastiveOperands::ContrastiveOperands(const ContrastiveArguments& arguments,
 
 ContrastiveOperands::Scale ContrastiveOperands::scale_of(const float* row) const {
   if (!a_.cosine) return {};
-  const double norm = std::sqrt(kernel_.dot_floats(row, row, dim_));
+  const double norm = std::sqrt(kernel_.dot(row, row, dim_));
   return {static_cast<float>(1.0 / std::max(norm, kSmallestNorm)), !(norm < kSmallestNorm)};
 }
 
@@ -86,8 +86,7 @@ void ContrastiveOperands::pack_queries(int64_t first, int64_t strips, std::vecto
         scale = scale_of(query);
         const double both = static_cast<double>(scale.factor) *
                             static_cast<double>(passage_scales_[static_cast<size_t>(a_.positives[i])].factor);
-        positive_scores[static_cast<size_t>(i)] =
-            kernel_.dot_floats(query, positive, dim_) * both / a_.temperature;
+        positive_scores[static_cast<size_t>(i)] = kernel_.dot(query, positive, dim_) * both / a_.temperature;
         for (int64_t k = 0; k < dim_; ++k) row[k] = scale.factor * query[k];
       } else {
         std::fill_n(row, dim_, 0.0f);
@@ -103,7 +102,7 @@ void ContrastiveOperands::pack_queries(int64_t first, int64_t strips, std::vecto
 
 double ContrastiveOperands::query_moment(int64_t row, const float* gradient) const {
   std::vector<float> scratch;
-  return kernel_.dot_floats(float_row(a_.queries, row, scratch), gradient, dim_) *
+  return kernel_.dot(float_row(a_.queries, row, scratch), gradient, dim_) *
          static_cast<double>(query_scales_[static_cast<size_t>(row)].factor);
 }
 
@@ -121,7 +120,7 @@ void ContrastiveOperands::propagate(const Embeddings& x, int64_t row, const Scal
   std::vector<float> scratch;
   const float* source = float_row(x, row, scratch);
   const double factor = static_cast<double>(scale.factor);
-  const double along = scale.projects ? kernel_.dot_floats(source, gradient, dim_) * factor * factor : 0.0;
+  const double along = scale.projects ? kernel_.dot(source, gradient, dim_) * factor * factor : 0.0;
   const float part = static_cast<float>(along);
   for (int64_t k = 0; k < dim_; ++k) gradient[k] = scale.factor * (gradient[k] - part * source[k]);
 }

@@ -37,7 +37,7 @@ void encode(const Embeddings& rows, bool cosine, const float* centre, const floa
     for (int64_t i = task * kRowsOfTask; i < std::min(rows.rows, (task + 1) * kRowsOfTask); ++i) {
       const float* row = float_row(rows, i, scratch);
       int8_t* codes = out.codes + i * stride;
-      const double norm = std::sqrt(kernels().dot_floats(row, row, dim));
+      const double norm = std::sqrt(kernels().dot(row, row, dim));
       const bool divisible = norm == 0 || (norm >= kLeastNorm && norm <= kMostNorm);
       const float factor = cosine && norm > 0 ? static_cast<float>(1 / norm) : 1.0f;
       EncodedRow e{};

@@ -23,7 +23,6 @@ CpuKernels table(const char* name) {
           widen_float16,
           widen_bfloat16,
           dot,
-          dot_floats,
           dots,
           upper_quantiles,
           screen,

@@ -86,9 +86,8 @@ struct CpuKernels {
   // screen_kernels.h.
   // Sum over i of a[i] * b[i]: eight interleaved lanes, then ((0+1)+(2+3))+((4+5)+(6+7)). The products are
   // exact.
-  double (*dot)(const double* a, const float* b, int64_t dim);
-  double (*dot_floats)(const float* a, const float* b, int64_t dim);
-  void (*dots)(const double* const* a, const float* const* b, int64_t dim, double* out);
+  double (*dot)(const float* a, const float* b, int64_t dim);
+  void (*dots)(const float* const* a, const float* const* b, int64_t dim, double* out);
   void (*upper_quantiles)(const float* tile, int64_t rows, int64_t rank, float* out);
   // Positions r * strip + lane in tile (rows, strip) whose score is not certainly under low[lane]; written to
   // hits, the number of them is returned.

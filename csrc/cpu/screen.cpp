@@ -22,7 +22,7 @@ std::vector<double> exact_norms(const Embeddings& x, const char* name, int threa
     std::vector<float> scratch;
     for (int64_t i = task * kRows; i < std::min(x.rows, task * kRows + kRows); ++i) {
       const float* row = float_row(x, i, scratch);
-      norms[static_cast<size_t>(i)] = std::sqrt(kernels().dot_floats(row, row, x.dim));
+      norms[static_cast<size_t>(i)] = std::sqrt(kernels().dot(row, row, x.dim));
     }
   });
   const auto bad = std::find_if(norms.begin(), norms.end(), [](double norm) { return !std::isfinite(norm); });
@@ -67,10 +67,8 @@ void Call::measure_passages() {
 
 void Call::screen_in_floats() { by_codes_ = false; }
 
-ExactScore::ExactScore(const Call& call, int64_t query) : call_(&call) {
-  const float* row = float_row(call.a.queries, query, scratch_);
-  wide_.assign(row, row + call.a.queries.dim);
-}
+ExactScore::ExactScore(const Call& call, int64_t query)
+    : call_(&call), query_(float_row(call.a.queries, query, widened_query_)) {}
 
 FloatScreen::FloatScreen(const Call& call, const std::vector<int64_t>& queries)
     : call_(call),

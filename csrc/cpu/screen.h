@@ -77,24 +77,26 @@ struct Call {
 class ExactScore {
  public:
   ExactScore() = default;
+  ExactScore(ExactScore&&) = default;
+  ExactScore& operator=(ExactScore&&) = default;
   ExactScore(const Call& call, int64_t query);
 
   bool ready() const { return call_ != nullptr; }
   double operator()(int64_t passage) {
     const Embeddings& corpus = call_->a.corpus;
-    const double dot = kernels().dot(wide_.data(), float_row(corpus, passage, scratch_), corpus.dim);
+    const double dot = kernels().dot(query_, float_row(corpus, passage, scratch_), corpus.dim);
     return call_->a.cosine ? divided(dot, passage) : dot;
   }
   // The scores of kDots pairs, faster than one by one.
   static void pairs(ExactScore* const* queries, const int64_t* passages, double* scores) {
     const Embeddings& corpus = queries[0]->call_->a.corpus;
-    const double* left[kDots];
+    const float* left[kDots];
     const float* right[kDots];
     std::vector<float>& wide = queries[0]->scratch_;
     const bool widened = corpus.dtype != DType::kFloat32;
     if (widened) wide.resize(static_cast<size_t>(kDots * corpus.dim));
     for (int64_t i = 0; i < kDots; ++i) {
-      left[i] = queries[i]->wide_.data();
+      left[i] = queries[i]->query_;
       if (widened) widen_row(corpus, passages[i], wide.data() + i * corpus.dim);
       right[i] = widened ? wide.data() + i * corpus.dim
                          : static_cast<const float*>(corpus.data) + passages[i] * corpus.stride;
@@ -118,7 +120,8 @@ class ExactScore {
   }
 
   const Call* call_ = nullptr;
-  std::vector<double> wide_;
+  std::vector<float> widened_query_;  // where it is not float32
+  const float* query_ = nullptr;      // there, or in the arguments
   std::vector<float> scratch_;
 };
 

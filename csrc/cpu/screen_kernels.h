@@ -15,9 +15,7 @@ constexpr int kDoubles = 2;
 #endif
 
 typedef double DoubleVector __attribute__((vector_size(8 * kDoubles)));
-typedef double LooseDoubles __attribute__((vector_size(8 * kDoubles), aligned(8), may_alias));
 
-inline DoubleVector load_widened(const double* x) { return *reinterpret_cast<const LooseDoubles*>(x); }
 inline DoubleVector load_widened(const float* x) {
 #if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
   return _mm512_cvtps_pd(_mm256_loadu_ps(x));
@@ -28,8 +26,7 @@ inline DoubleVector load_widened(const float* x) {
 #endif
 }
 
-template <typename Real>
-inline double dot_of(const Real* a, const float* b, int64_t dim) {
+double dot(const float* a, const float* b, int64_t dim) {
   constexpr int kLanes = 8, kVectors = kLanes / kDoubles;
   DoubleVector sums[kVectors] = {};
   int64_t i = 0;
@@ -44,10 +41,8 @@ inline double dot_of(const Real* a, const float* b, int64_t dim) {
   return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
-double dot(const double* a, const float* b, int64_t dim) { return dot_of(a, b, dim); }
-
 // The same for kDots pairs at once: one alone waits for its own additions.
-void dots(const double* const* a, const float* const* b, int64_t dim, double* out) {
+void dots(const float* const* a, const float* const* b, int64_t dim, double* out) {
   constexpr int kLanes = 8, kVectors = kLanes / kDoubles;
   DoubleVector sums[kDots][kVectors] = {};
   int64_t i = 0;
@@ -58,12 +53,12 @@ void dots(const double* const* a, const float* const* b, int64_t dim, double* ou
   for (int r = 0; r < kDots; ++r) {
     double lanes[kLanes];
     memcpy(lanes, sums[r], sizeof lanes);
-    for (int64_t j = i; j < dim; ++j) lanes[j - i] += a[r][j] * static_cast<double>(b[r][j]);
+    for (int64_t j = i; j < dim; ++j)
+      lanes[j - i] += static_cast<double>(a[r][j]) * static_cast<double>(b[r][j]);
     out[r] =
         ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
   }
 }
-double dot_floats(const float* a, const float* b, int64_t dim) { return dot_of(a, b, dim); }
 
 // Bit i: not a[i] < b[i], which is also true for a NaN.
 inline unsigned not_less(Vector a, Vector b) {
