@@ -98,7 +98,8 @@ def encode_file(
 
 
 def _read_texts(path: Path, field: str) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    with path.open(encoding="utf-8") as stream:  # str.splitlines would split at U+2028 too
+        lines = [line.removesuffix("\n") for line in stream]
     if path.suffix != ".jsonl":
         return lines
     texts = []

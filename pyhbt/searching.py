@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from tqdm import tqdm
 from pyhbt.data.trec import write_run
 from pyhbt.files import write_atomically
 from pyhbt.index import ExactIndex
+from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
 from pyhbt.scoring import encode_file
@@ -42,6 +45,8 @@ class SearchJob:
     exclude_self: bool = False
     """A query does not find the passage of its own id."""
     encoder: str | None = None
+    """Name or folder."""
+    encoder_options: tuple[object, ...] = ()
     field: str = "text"
     block: int = 1024
     """Queries a block."""
@@ -70,11 +75,25 @@ def search_to_run(
     :raises ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
     :raises OSError: a file that cannot be read or written.
     """
+    if out.is_dir():
+        raise IsADirectoryError(f"{out}: is a folder, expected the name of a file")
     partial = out.with_name(f".{out.name}.partial")
     _claim(partial, job)
-    index = _index(job, partial, load_encoder, progress)
+    try:
+        return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
+    except BaseException:
+        if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
+            shutil.rmtree(partial)  # there is nothing to go on with
+        raise
+
+
+def _search(
+    job: SearchJob, out: Path, partial: Path, load_encoder: Callable[[], Encoder] | None, progress: bool
+) -> SearchSummary:
     queries = _vectors(job, job.queries, "query", partial, load_encoder)
+    checks.check_finite(checks.as_tensor(queries, "queries"), str(job.queries))
     query_ids = _ids(job.query_ids, job.queries, len(queries), "query_ids")
+    index = _index(job, partial, load_encoder, progress)
     passage_ids = [str(name) for name in index.ids or range(len(index))]
     own = _own_passages(query_ids, passage_ids) if job.exclude_self else None
     files = [
@@ -98,7 +117,9 @@ def search_to_run(
 def _claim(partial: Path, job: SearchJob) -> None:
     """Makes the folder of unfinished work; one that belongs to another job, or to files since changed, is emptied."""
     sources = [path for path in (job.queries, job.corpus, job.query_ids, job.corpus_ids) if path is not None]
-    seen = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in sources}
+    if job.encoder is not None and Path(job.encoder).is_dir():
+        sources.append(Path(job.encoder))
+    seen = {str(path): _stamp(path) for path in sources}
     state = json.dumps({"job": asdict(job), "files": seen}, default=str, sort_keys=True)
     file = partial / "job.json"
     if file.is_file() and file.read_text(encoding="utf-8") == state:
@@ -110,6 +131,12 @@ def _claim(partial: Path, job: SearchJob) -> None:
         temporary.write_text(state, encoding="utf-8")
 
 
+def _stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Size and time of a file, or of every file in a folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
 def _index(
     job: SearchJob, partial: Path, load_encoder: Callable[[], Encoder] | None, progress: bool
 ) -> ExactIndex:
@@ -119,6 +146,7 @@ def _index(
             raise ValueError(f"similarity: found {job.similarity!r}, but the index has {index.similarity!r}")
         if job.corpus_ids is not None:
             raise ValueError("corpus_ids: found a file, but a saved index has the ids it was built with")
+        _check_ids([str(name) for name in index.ids or ()], f"{job.corpus}: ids")
         return index
     vectors = _vectors(job, job.corpus, "passage", partial, load_encoder)
     ids = _ids(job.corpus_ids, job.corpus, len(vectors), "corpus_ids")
@@ -135,7 +163,10 @@ def _vectors(
         if not encoded.is_file():
             encode_file(load_encoder(), path, encoded, kind=kind, field=job.field)
         path = encoded
-    vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        vectors = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
         raise ValueError(
             f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32 or float16 (rows, dim)"
@@ -145,7 +176,7 @@ def _vectors(
 
 def _ids(ids: Path | None, source: Path, count: int, name: str) -> list[str]:
     if ids is not None:
-        found = ids.read_text(encoding="utf-8").split("\n")
+        found = ids.read_text(encoding="utf-8-sig").split("\n")
         found = found[:-1] if found[-1] == "" else found
     elif source.suffix == ".jsonl":
         with source.open(encoding="utf-8") as lines:
@@ -155,9 +186,18 @@ def _ids(ids: Path | None, source: Path, count: int, name: str) -> list[str]:
         found = [str(row) for row in range(count)]
     if len(found) != count:
         raise ValueError(f"{name}: found {len(found)}, expected {count} (one for each row)")
-    if len(set(found)) != count:
-        raise ValueError(f"{name}: found the same id twice, expected different ones")
+    _check_ids(found, name)
     return found
+
+
+def _check_ids(ids: Sequence[str], name: str) -> None:
+    """A run's lines are columns between white space."""
+    if len(set(ids)) < len(ids):
+        again = next(text for text, times in Counter(ids).items() if times > 1)
+        raise ValueError(f"{name}: found {again!r} twice, expected different ones")
+    for text in ids:
+        if text.split() != [text]:
+            raise ValueError(f"{name}: found {text!r}, expected an id without white space")
 
 
 def _own_passages(query_ids: Sequence[str], passage_ids: Sequence[str]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 _QUERIES_A_ROUND = 4096  # their candidates are exchanged at once: 20 world_size k bytes a query
+_NUM_FACTS = 6
 
 
 def sharded_search(
@@ -43,17 +45,18 @@ def sharded_search(
     """
     if not dist.is_initialized():
         raise RuntimeError("group: torch.distributed has no process group, call init_process_group first")
-    check_k(k)
     device = _device(group)
-    index, q, failure = None, checks.as_tensor(queries, "queries").detach(), None
     try:
+        check_k(k)
+        q = checks.as_tensor(queries, "queries").detach()
         index = corpus if isinstance(corpus, ExactIndex) else ExactIndex(corpus, similarity=similarity)
         check_embeddings(q, index.vectors)
-    except (ValueError, TypeError) as error:
-        failure = error
-    sizes = _agreed_sizes(q, k, index, device, group)  # the others must learn of a failure too
-    if index is None or failure is not None:
-        raise failure or ValueError("corpus: a rank has none")
+        checks.check_finite(q, "queries")
+        own = _facts(q, index, k).to(device)
+    except Exception:  # of whatever kind: the others wait
+        _told(torch.full((_NUM_FACTS,), -1, device=device), group)
+        raise
+    sizes = _agreed_sizes(_told(own, group))
     offset = sum(sizes[: dist.get_rank(group)])
     rounds = [
         _merged_round(q[start : start + _QUERIES_A_ROUND], index, k, offset, device, group)
@@ -95,27 +98,30 @@ def _gathered(tensor: torch.Tensor, device: torch.device, group: ProcessGroup | 
     return torch.cat(parts, dim=1).cpu()
 
 
-def _agreed_sizes(
-    queries: torch.Tensor, k: int, index: ExactIndex | None, device: torch.device, group: ProcessGroup | None
-) -> list[int]:
+def _facts(queries: torch.Tensor, index: ExactIndex, k: int) -> torch.Tensor:
+    """What ranks tell each other: the passages of a slice, and what all must agree on."""
+    checksum = zlib.crc32(queries.reshape(-1).view(torch.uint8).numpy().data)
+    cosine = index.similarity == "cosine"
+    return torch.tensor([len(index), len(queries), index.dim, k, cosine, checksum], dtype=torch.int64)
+
+
+def _told(own: torch.Tensor, group: ProcessGroup | None) -> list[list[int]]:
+    """The facts of every rank."""
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, own, group=group)
+    return [part.tolist() for part in parts]
+
+
+def _agreed_sizes(told: list[list[int]]) -> list[int]:
     """Passages of every rank, after a look at whether all are ready and ask the same."""
-    size, dim, cosine = (-1, 0, 0) if index is None else (len(index), index.dim, index.similarity == "cosine")
-    checksum = int(queries.contiguous().view(torch.uint8).sum()) if queries.numel() else 0
-    own = [size, len(queries), dim, k, int(cosine), checksum]
-    mine = torch.tensor(own, dtype=torch.int64, device=device)
-    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, mine, group=group)
-    told = [part.tolist() for part in parts]
-    failed = [rank for rank, values in enumerate(told) if values[0] < 0]
+    failed = [rank for rank, facts in enumerate(told) if facts[0] < 0]
     if failed:
-        if index is None:
-            return []
-        raise ValueError(f"corpus: refused on rank {failed[0]}, whose error says why")
-    for place, name in enumerate(("queries", "dim", "k", "similarity", "queries"), start=1):
-        values = [values[place] for values in told]
+        raise ValueError(f"corpus: rank {failed[0]} refused its arguments, its own error says why")
+    names = ("number of queries", "dim", "k", "similarity (1: cosine)", "checksum of queries")
+    for name, values in zip(names, list(zip(*told, strict=True))[1:], strict=True):
         if len(set(values)) > 1:
-            raise ValueError(f"{name}: ranks disagree, expected the same on every rank (by rank: {values})")
-    return [values[0] for values in told]
+            raise ValueError(f"{name}: found {list(values)} by rank, expected the same on every rank")
+    return [facts[0] for facts in told]
 
 
 def _device(group: ProcessGroup | None) -> torch.device:

@@ -41,7 +41,9 @@ def semantic_search(
     )
     if top_k < 1:
         raise ValueError(f"top_k: found {top_k}, expected at least 1")
-    k = min(top_k, max(1, len(corpus)))
+    if len(queries) == 0 or len(corpus) == 0:
+        return [[] for _ in range(len(queries))]
+    k = min(top_k, len(corpus))
     scores, indices = search(queries, corpus, k, similarity=similarity)
     return [
         [{"corpus_id": place, "score": score} for place, score in zip(*row, strict=True) if place >= 0]
@@ -69,10 +71,16 @@ def _similarity(score_function: Callable[..., Any] | str) -> Similarity:
 
 def _matrix(value: Array | Sequence[Array], name: str) -> torch.Tensor:
     if isinstance(value, Sequence):
-        rows = [
-            as_tensor(row, name) if isinstance(row, np.ndarray) else torch.as_tensor(row) for row in value
-        ]
-        value = torch.stack(rows) if rows else torch.empty(0, 1)
+        try:
+            rows = [
+                as_tensor(row, name) if isinstance(row, np.ndarray) else torch.as_tensor(row) for row in value
+            ]
+            value = torch.stack(rows) if rows else torch.empty(0, 1)
+        except (TypeError, ValueError, RuntimeError):
+            found = type(value).__name__
+            raise TypeError(
+                f"{name}: found {found}, expected vectors of numbers, all of one length"
+            ) from None
     tensor = as_tensor(value, name).detach().cpu()
     tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
     if tensor.is_sparse:

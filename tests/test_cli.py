@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyhbt import cli
-from pyhbt.data.trec import read_qrels, read_run
+from pyhbt import ExactIndex, cli, searching
+from pyhbt.data.trec import read_qrels, read_run, write_run
 
 from .toy import save_tiny_bert
 
@@ -32,7 +33,7 @@ def pyhbt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return lambda *arguments: run(monkeypatch, capsys, *arguments)
 
 
-@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "report", "doctor"])
+@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "report", "doctor"])
 def test_help(pyhbt: Any, command: str) -> None:
     code, out, _ = pyhbt(command, "--help")
     assert code == 0
@@ -53,6 +54,13 @@ def test_help(pyhbt: Any, command: str) -> None:
         (("evaluate",), "Missing option '--encoder'"),
         (("evaluate", "--encoder", "ngram", "--metrics", "P@5"), "metric: found 'P@5'"),
         (("encode", "./nowhere.txt", "--out", "x.npy"), "nowhere.txt"),
+        (("search", "./nowhere.npy", "./c.npy", "--out", "run"), "nowhere.npy"),
+        (("search", "q.npy", "c.npy"), "Missing option '--out'"),
+        (("search", "q.npy", "c.npy", "--out", "run", "--k", "0"), "Invalid value for '--k'"),
+        (
+            ("search", "q.npy", "c.npy", "--out", "run", "--similarity", "l2"),
+            "Invalid value for '--similarity'",
+        ),
         (("report", "./nowhere"), "nowhere"),
     ],
 )
@@ -151,3 +159,82 @@ def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
     assert code == 2
     assert "texts.jsonl:2: text" in err
     assert not (tmp_path / "w.npy").exists()
+
+
+def test_search(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["eins", "zwei", "drei", "vier"]
+    Path("texts.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    records = (json.dumps({"_id": f"d{row}", "text": word}) + "\n" for row, word in enumerate(words))
+    Path("texts.jsonl").write_text("".join(records), encoding="utf-8")
+    assert pyhbt("encode", "texts.txt", "--out", "v.npy")[0] == 0
+    options = ["--out", "run", "--k", "4", "--similarity", "cosine"]
+    code, shown, _ = pyhbt("search", "texts.txt", "v.npy", "--encoder", "ngram", *options)
+    assert code == 0
+    assert "run: 4 queries, 4 passages" in shown
+    found = read_run("run")
+    assert [next(iter(hits)) for hits in found.values()] == ["0", "1", "2", "3"]
+    assert (
+        pyhbt("search", "texts.jsonl", "texts.jsonl", "--encoder", "ngram", "--exclude-self", *options)[0]
+        == 0
+    )
+    names = [f"d{row}" for row in range(4)]
+    Path("ids").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    from_texts = Path("run").read_text()
+    ids = ["--query-ids", "ids", "--corpus-ids", "ids"]
+    assert pyhbt("search", "v.npy", "v.npy", "--exclude-self", *ids, *options)[0] == 0
+    assert Path("run").read_text() == from_texts
+    assert {query: {query, *hits} for query, hits in read_run("run").items()} == dict.fromkeys(
+        names, {*names}
+    )
+    ExactIndex(np.load("v.npy"), ids=names, similarity="cosine").save("index")
+    arguments = ["search", "v.npy", "index", "--query-ids", "ids", *options, "--block", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "write_run", interrupted_at(2))
+        code, _, err = pyhbt(*arguments, "--exclude-self")
+    assert (code, err.splitlines()[-1]) == (130, "pyhbt: interrupted")
+    assert Path("run").read_text() == from_texts
+    assert (
+        "run: 4 queries, 4 passages, 1 blocks from an earlier run" in pyhbt(*arguments, "--exclude-self")[1]
+    )
+    assert Path("run").read_text() == from_texts
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("ids", "index", "run", "texts.jsonl", "texts.txt", "v.npy")
+    ]
+
+
+def interrupted_at(call: int) -> Any:
+    calls = itertools.count(1)
+
+    def write(*arguments: Any, **options: Any) -> None:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        write_run(*arguments, **options)
+
+    return write
+
+
+def test_search_mistakes(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", np.eye(4, dtype=np.float32))
+    np.save("objects.npy", np.array([None, "a"], dtype=object))
+    Path("same").write_text("a\nb\na\nc\n", encoding="utf-8")
+    Path("few").write_text("a\nb\n", encoding="utf-8")
+    Path("texts.txt").write_text("eins\n", encoding="utf-8")
+    Path("folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for arguments, message in (
+        (("v.npy", "v.npy", "--corpus-ids", "same"), "corpus_ids: found 'a' twice"),
+        (("v.npy", "v.npy", "--query-ids", "few"), "query_ids: found 2, expected 4"),
+        (("texts.txt", "v.npy"), "encoder: found none, expected one for the texts of texts.txt"),
+        (("v.npy", "objects.npy"), "objects.npy: Array can't be memory-mapped"),
+        (("v.npy", "nowhere.npy"), "nowhere.npy"),
+        (("v.npy", "folder"), "folder: is no index of PyHBT"),
+        (("v.npy", "texts.txt", "--encoder", "./nowhere"), "encoder: ./nowhere is not a folder"),
+    ):
+        code, _, err = pyhbt("search", *arguments, "--out", "run")
+        assert code == 2
+        assert err.startswith("pyhbt: ")
+        assert len(err.splitlines()) == 1
+        assert message in err
+    assert sorted(tmp_path.iterdir()) == before

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
+from pyhbt.ops.exact import Screening, Similarity
+
+from .adversarial import BUILDERS, SCREENINGS, SIMILARITIES, Builder, Matrix, Positions, check_ranks, normal
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
-Matrix = npt.NDArray[np.float32]
 
 
 @pytest.fixture
@@ -25,68 +26,63 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> Matrix:
-    return rng.standard_normal(shape).astype(np.float32)
+def high_and_low(rng: np.random.Generator, queries: Matrix, corpus: Matrix) -> Positions:
+    """(nq, 6): anywhere, or absent; the best and the third best, the best of another query; one of them twice."""
+    _, best = reference.search(queries, corpus, min(3, len(corpus)))
+    anywhere = rng.integers(-1, len(corpus), (len(queries), 2))
+    return np.concatenate([anywhere, best[:, -1:], best[:, :1], best[::-1, :1], anywhere[:, :1]], axis=1)
 
 
-def check(queries: Matrix, corpus: Matrix, targets: npt.NDArray[np.int64]) -> None:
-    found = ranks(queries, corpus, targets)
-    assert found.dtype == np.int64
-    assert found.shape == targets.shape
-    np.testing.assert_array_equal(found, reference.ranks(queries, corpus, targets))
-
-
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("n", SIZES)
-def test_awkward_sizes(n: int) -> None:
+def test_awkward_sizes(n: int, similarity: Similarity) -> None:
     rng = np.random.default_rng(n)
-    for nq in (1, 7, 33, 129):
-        for dim in (1, 7, 33):
-            queries, corpus = normal(rng, nq, dim), normal(rng, n, dim)
-            check(queries, corpus, rng.integers(-1, n, nq))
-            check(queries, corpus, rng.integers(-1, n, (nq, 3)))
+    for dim in (1, 7, 33):
+        queries, corpus = normal(rng, 129, dim), normal(rng, n, dim)
+        for shape in ((129,), (129, 3)):
+            targets = rng.integers(-1, n, shape)
+            check_ranks(queries, corpus, targets, rows=(1, 7, 33, 129), similarity=similarity)
 
 
-def test_ranks_of_search_results_count_upwards() -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 63, 64, 65, 127, 129, 384, 1000, 4097])
+def test_awkward_dims(dim: int, similarity: Similarity) -> None:
+    rng = np.random.default_rng(dim)
+    queries, corpus = normal(rng, 5, dim), normal(rng, 500, dim)
+    check_ranks(queries, corpus, high_and_low(rng, queries, corpus), rows=(1, 5), similarity=similarity)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_numbers_of_queries(similarity: Similarity) -> None:
     rng = np.random.default_rng(0)
-    queries, corpus = normal(rng, 40, 33), normal(rng, 1500, 33).round(1)
-    _, indices = search(queries, corpus, 200)
-    np.testing.assert_array_equal(ranks(queries, corpus, indices), np.tile(np.arange(1, 201), (40, 1)))
+    queries, corpus = normal(rng, 300, 9), normal(rng, 3000, 9).round(1)
+    targets = high_and_low(rng, queries, corpus)
+    check_ranks(queries, corpus, targets, rows=(1, 2, 3, 4, 5, 33, 64, 300), similarity=similarity)
 
 
-def near_ties(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    base = normal(rng, 1, 64)
-    return normal(rng, 9, 64), (base * (1 + 1e-7 * rng.standard_normal((1500, 1)))).astype(np.float32)
+@pytest.mark.parametrize("screening", SCREENINGS)
+def test_ranks_of_search_results_count_upwards(screening: Screening) -> None:
+    rng = np.random.default_rng(0)
+    queries, corpus = normal(rng, 70, 33), normal(rng, 2500, 33).round(1)
+    for similarity in SIMILARITIES:
+        _, indices = search(queries, corpus, 200, similarity=similarity, screening=screening)
+        found = ranks(queries, corpus, indices, similarity=similarity, screening=screening)
+        np.testing.assert_array_equal(found, np.tile(np.arange(1, 201), (70, 1)))
 
 
-def duplicates(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33), np.repeat(normal(rng, 2, 33), (1500, 500), axis=0)
-
-
-def small_integers(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 33, 5).round(), normal(rng, 1500, 5).round()
-
-
-def wild_norms(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    factors = np.exp(rng.uniform(-9, 9, (1500, 1))).astype(np.float32)
-    return normal(rng, 9, 33) * factors[:9], normal(rng, 1500, 33) * factors
-
-
-def subnormal(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33) * np.float32(1e-39), normal(rng, 1500, 33)
-
-
-def overflowing(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    queries, corpus = normal(rng, 9, 33) * np.float32(1e30), normal(rng, 1500, 33)
-    corpus[::2] *= np.float32(1e30)
-    corpus[40:60] = np.float32(3e38)  # norms beyond float32
-    return queries, corpus
-
-
-@pytest.mark.parametrize("build", [near_ties, duplicates, small_integers, wild_norms, subnormal, overflowing])
-def test_adversarial_inputs(build: Callable[[np.random.Generator], tuple[Matrix, Matrix]]) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+def test_adversarial_inputs(build: Builder, similarity: Similarity) -> None:
     rng = np.random.default_rng(7)
     queries, corpus = build(rng)
-    check(queries, corpus, rng.integers(-1, len(corpus), (len(queries), 4)))
+    targets = high_and_low(rng, queries, corpus)
+    check_ranks(queries, corpus, targets, rows=(1, 4, 5, 66), similarity=similarity)
+
+
+def test_more_targets_than_int16_counts() -> None:
+    rng = np.random.default_rng(7)
+    queries, corpus = normal(rng, 1, 3), normal(rng, 90, 3)
+    check_ranks(queries, corpus, rng.integers(-1, 90, (1, 40_000)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,22 +99,57 @@ def test_any_small_shape(nq: int, n: int, dim: int, per_query: int, integers: bo
     queries, corpus = normal(rng, nq, dim), normal(rng, n, dim)
     if integers:
         queries, corpus = queries.round(), corpus.round()
-    check(
-        queries, corpus, rng.integers(-1, max(n, 0), (nq, per_query)) if n else np.full((nq, per_query), -1)
-    )
+    targets = rng.integers(-1, n, (nq, per_query)) if n else np.full((nq, per_query), -1)
+    for similarity in SIMILARITIES:
+        check_ranks(queries, corpus, targets, similarity=similarity)
 
 
-def test_threads_do_not_show(restore_threads: None) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("screening", SCREENINGS)
+def test_threads_do_not_show(screening: Screening, similarity: Similarity, restore_threads: None) -> None:
     rng = np.random.default_rng(1)
-    queries, corpus = normal(rng, 70, 33), normal(rng, 3000, 33).round(1)
-    targets = rng.integers(-1, 3000, (70, 2))
+    queries, corpus = normal(rng, 300, 33), normal(rng, 5000, 33).round(1)
+    targets = rng.integers(-1, 5000, (300, 2))
     results = []
     for threads in (1, 2, 3, 5):
         torch.set_num_threads(threads)
-        results.append([ranks(queries[:rows], corpus, targets[:rows]) for rows in (1, 5, 70)])
+        results.append(
+            [
+                ranks(queries[:rows], corpus, targets[:rows], similarity=similarity, screening=screening)
+                for rows in (1, 5, 70, 300)
+            ]
+        )
     for other in results[1:]:
         for first, second in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_the_same_numbers_widened(dtype: torch.dtype, similarity: Similarity) -> None:
+    generator = torch.Generator().manual_seed(3)
+    queries = torch.randn(66, 33, generator=generator)
+    corpus = torch.randn(2200, 33, generator=generator)
+    corpus[::50] *= 1e-6  # subnormal float16 numbers
+    targets = np.random.default_rng(3).integers(-1, 2200, (66, 3))
+    for left in (queries, queries.to(dtype)):
+        check_ranks(left, corpus.to(dtype), targets, rows=(1, 5, 66), similarity=similarity)
+
+
+@pytest.mark.parametrize("screening", SCREENINGS)
+@pytest.mark.parametrize("rows", [1, 9, 70])
+def test_first_non_finite_row_is_named(rows: int, screening: Screening) -> None:
+    corpus = np.ones((5000, 8), np.float32)
+    corpus[[4000, 300, 2500], [1, 7, 3]] = np.nan, np.inf, -np.inf
+    for similarity in SIMILARITIES:
+        with pytest.raises(ValueError, match="corpus: row 300 holds a NaN or an infinity"):
+            ranks(
+                np.zeros((rows, 8), np.float32),
+                corpus,
+                np.zeros(rows, np.int64),
+                similarity=similarity,
+                screening=screening,
+            )
 
 
 def test_torch_numpy_and_mixed() -> None:
@@ -147,7 +178,7 @@ Q, C, T = torch.zeros(3, 4), torch.zeros(5, 4), torch.zeros(3, dtype=torch.int64
         (ValueError, r"targets: found shape \(2,\), expected \(3,\) or \(3, t\)", (Q, C, T[:2])),
         (ValueError, r"targets: found shape \(3, 1, 1\)", (Q, C, T[:, None, None])),
         (TypeError, r"targets: found dtype torch.int32, expected torch.int64", (Q, C, T.int())),
-        (TypeError, r"corpus: found dtype torch.float64, expected torch.float32", (Q, C.double(), T)),
+        (TypeError, r"corpus: found dtype torch.float64, expected one of torch.float32", (Q, C.double(), T)),
         (
             ValueError,
             r"corpus: row 1 holds a NaN or an infinity",

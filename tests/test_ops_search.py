@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
 from pyhbt.ops._native import build_info
+from pyhbt.ops.exact import Screening, Similarity, native_search
 
+from . import adversarial
+from .adversarial import BUILDERS, SCREENINGS, SIMILARITIES, Builder, assert_same_bits, check_search, normal
 from .interpreter import run_python
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
-Matrix = npt.NDArray[np.float32]
 
 
 @pytest.fixture
@@ -28,137 +30,73 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> Matrix:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def check(queries: Matrix, corpus: Matrix, k: int) -> None:
-    scores, indices = search(queries, corpus, k)
-    expected_scores, expected_indices = reference.search(queries, corpus, k)
-    assert scores.dtype == np.float32
-    assert indices.dtype == np.int64
-    np.testing.assert_array_equal(indices, expected_indices)
-    np.testing.assert_array_equal(scores, expected_scores)
-
-
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("n", SIZES)
-def test_awkward_sizes(n: int) -> None:
+def test_awkward_sizes(n: int, similarity: Similarity) -> None:
     rng = np.random.default_rng(n)
-    for nq in (1, 7, 33, 129):
-        for dim in (1, 7, 33):
-            for k in (1, n, n + 3):
-                check(normal(rng, nq, dim), normal(rng, n, dim), k)
+    for dim in (1, 7, 33):
+        queries, corpus = normal(rng, 129, dim), normal(rng, n, dim)
+        check_search(queries, corpus, (1, n, n + 3), rows=(1, 7, 33, 129), similarity=similarity)
 
 
-@pytest.mark.parametrize("k", [1, 10, 1000])
-def test_larger_corpus(k: int) -> None:
-    rng = np.random.default_rng(k)
-    check(normal(rng, 140, 65), normal(rng, 3000, 65), k)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 63, 64, 65, 127, 129, 384, 1000, 4097])
+def test_awkward_dims(dim: int, similarity: Similarity) -> None:
+    rng = np.random.default_rng(dim)
+    check_search(normal(rng, 5, dim), normal(rng, 1100, dim), (1, 20), rows=(1, 5), similarity=similarity)
 
 
-@pytest.mark.parametrize("k", [1, 40, 400])
-def test_small_integers_tie_often(k: int) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_numbers_of_queries(similarity: Similarity) -> None:
     rng = np.random.default_rng(0)
-    queries = rng.integers(-2, 3, (33, 5)).astype(np.float32)
-    check(queries, rng.integers(-2, 3, (1500, 5)).astype(np.float32), k)
+    queries, corpus = normal(rng, 300, 9), normal(rng, 3000, 9).round(1)
+    check_search(queries, corpus, (1, 10, 1000), rows=(1, 2, 3, 4, 5, 33, 64, 300), similarity=similarity)
 
 
-def near_ties(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    base = normal(rng, 1, 64)
-    return normal(rng, 9, 64), (base * (1 + 1e-7 * rng.standard_normal((2000, 1)))).astype(np.float32)
-
-
-def duplicates(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33), np.repeat(normal(rng, 2, 33), (2000, 1000), axis=0)
-
-
-def wild_norms(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    factors = np.exp(rng.uniform(-9, 9, (1500, 1))).astype(np.float32)
-    return normal(rng, 9, 33) * factors[:9], normal(rng, 1500, 33) * factors
-
-
-def outlier_dimension(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    queries, corpus = normal(rng, 9, 33), normal(rng, 1500, 33)
-    corpus[:, 5] += 1000
-    return queries, corpus
-
-
-def zero_rows(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    queries, corpus = normal(rng, 9, 33), normal(rng, 1500, 33)
-    queries[3] = 0
-    corpus[::3] = 0
-    return queries, corpus
-
-
-def subnormal(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33) * np.float32(1e-39), normal(rng, 1500, 33) * np.float32(1e-3)
-
-
-def tiny_products(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33) * np.float32(1e-22), normal(rng, 1500, 33) * np.float32(1e-23)
-
-
-def all_negative(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return np.abs(normal(rng, 9, 33)), -np.abs(normal(rng, 1500, 33))
-
-
-def overflowing(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    return normal(rng, 9, 33) * np.float32(1e30), normal(rng, 1500, 33) * np.float32(1e30)
-
-
-def norms_beyond_float32(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    corpus = normal(rng, 1500, 33)
-    corpus[40:90] = np.float32(3e38) * np.sign(corpus[40:90])
-    return normal(rng, 9, 33) * np.float32(1e-3), corpus
-
-
-def cancelling(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    half = normal(rng, 1500, 16) * np.float32(1e6)
-    tail = normal(rng, 1500, 1)
-    return np.ones((9, 33), np.float32), np.concatenate([half, -half, tail], axis=1)
-
-
-def overflowing_in_part(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
-    queries, corpus = normal(rng, 9, 33), normal(rng, 1500, 33)
-    corpus[700:710] *= np.float32(3e37)
-    queries[4] *= np.float32(3e37)
-    return queries, corpus
-
-
-ADVERSARIAL = (
-    near_ties,
-    duplicates,
-    wild_norms,
-    outlier_dimension,
-    zero_rows,
-    subnormal,
-    tiny_products,
-    all_negative,
-    overflowing,
-    overflowing_in_part,
-    norms_beyond_float32,
-    cancelling,
-)
-
-
-@pytest.mark.parametrize("k", [1, 10, 700])
-@pytest.mark.parametrize("build", ADVERSARIAL)
-def test_adversarial_inputs(build: Callable[[np.random.Generator], tuple[Matrix, Matrix]], k: int) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+def test_adversarial_inputs(build: Builder, similarity: Similarity) -> None:
     queries, corpus = build(np.random.default_rng(7))
-    with np.errstate(over="ignore"):
-        check(queries, corpus, k)
+    check_search(queries, corpus, (1, 10, 700), rows=(1, 4, 5, 66), similarity=similarity)
+
+
+@pytest.mark.slow
+def test_dims_beyond_what_int32_holds(restore_threads: None) -> None:
+    torch.set_num_threads(1)
+    rows = np.repeat(np.arange(1, 201) / 256, 2)[:, None] * np.tile([[-1], [1]], (200, 1))
+    rows[-2:] = [[-1], [1]]  # the mean is 0
+    corpus = torch.from_numpy(rows).half().expand(400, 140_000).contiguous()
+    for screening in SCREENINGS:
+        scores, indices = search(torch.ones(1, 140_000), corpus, 1, screening=screening)
+        assert (scores.item(), indices.item()) == (140_000.0, 399)
 
 
 def test_flushed_subnormals_do_not_show() -> None:
-    queries, corpus = subnormal(np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    pairs = (
+        adversarial.scaled(1e-39, 1e-3)(rng),
+        adversarial.scaled(1, 1e-42)(rng),
+        adversarial.subnormal_integers(rng),
+    )
     assert torch.set_flush_denormal(True)
     try:
-        scores, indices = search(queries, corpus, 10)
+        found = [
+            search(*pair, 10, similarity=similarity, screening=screening)
+            for pair in pairs
+            for similarity in SIMILARITIES
+            for screening in SCREENINGS
+        ]
     finally:
         torch.set_flush_denormal(False)
-    expected_scores, expected_indices = reference.search(queries, corpus, 10)
-    np.testing.assert_array_equal(indices, expected_indices)
-    np.testing.assert_array_equal(scores, expected_scores)
+    expected = [
+        reference.search(*pair, 10, similarity=similarity)
+        for pair in pairs
+        for similarity in SIMILARITIES
+        for _ in SCREENINGS
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert_same_bits(one[1], other[1], "indices")
+        assert_same_bits(one[0], other[0], "scores")
 
 
 @settings(max_examples=60, deadline=None)
@@ -175,31 +113,70 @@ def test_any_small_shape(nq: int, n: int, dim: int, extra: int, integers: bool, 
     queries, corpus = normal(rng, nq, dim), normal(rng, n, dim)
     if integers:
         queries, corpus = queries.round(), corpus.round()
-    check(queries, corpus, max(1, n + extra))
+    for similarity in SIMILARITIES:
+        check_search(queries, corpus, (max(1, n + extra),), similarity=similarity)
 
 
-def test_threads_do_not_show(restore_threads: None) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("screening", SCREENINGS)
+def test_threads_do_not_show(screening: Screening, similarity: Similarity, restore_threads: None) -> None:
     rng = np.random.default_rng(1)
-    queries, corpus = normal(rng, 70, 33), normal(rng, 3000, 33).round(1)
+    queries, corpus = normal(rng, 300, 33), normal(rng, 5000, 33).round(1)
     results = []
     for threads in (1, 2, 3, 5):
         torch.set_num_threads(threads)
-        results.append([search(queries[:rows], corpus, 20) for rows in (1, 5, 70)])
+        results.append(
+            [
+                search(queries[:rows], corpus, 20, similarity=similarity, screening=screening)
+                for rows in (1, 5, 70, 300)
+            ]
+        )
     for other in results[1:]:
         for (scores, indices), (other_scores, other_indices) in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(indices, other_indices)
-            np.testing.assert_array_equal(scores, other_scores)
+            assert_same_bits(other_indices, indices, "indices")
+            assert_same_bits(other_scores, scores, "scores")
+
+
+def test_searches_side_by_side_do_not_disturb_each_other() -> None:
+    rng = np.random.default_rng(1)
+    queries = normal(rng, 70, 16)
+    corpora = [normal(rng, 2000 + 300 * i, 16) for i in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda corpus: search(queries, corpus, 9, screening="int8"), corpora * 4))
+    for corpus, (scores, indices) in zip(corpora * 4, found, strict=True):
+        expected_scores, expected_indices = reference.search(queries, corpus, 9)
+        assert_same_bits(indices, expected_indices, "indices")
+        assert_same_bits(scores, expected_scores, "scores")
 
 
 _LEVEL_PROGRAM = """
 import sys
 import numpy as np
+import torch
 from pyhbt.ops import ranks, search
+from pyhbt.ops.filters import SearchFilter
 rng = np.random.default_rng(5)
-queries = rng.standard_normal((40, 37)).astype(np.float32)
-corpus = rng.standard_normal((900, 37)).astype(np.float32)
-scores, indices = search(queries, corpus, 50)
-np.savez(sys.argv[1], scores=scores, indices=indices, ranks=ranks(queries, corpus, indices))
+queries = rng.standard_normal((70, 37)).astype(np.float32)
+corpus = rng.standard_normal((3000, 37)).astype(np.float32)
+corpus[:, 3] += 5
+corpus[1000:1300] = (corpus[:1] * (1 + 1e-7 * rng.standard_normal((300, 37)))).astype(np.float32)
+groups, exclude = rng.integers(0, 4, 3000), rng.integers(-1, 3000, (70, 3))
+results = {}
+for pool in (False, True):
+    for similarity in ("dot", "cosine"):
+        for screening in ("auto", "int8", "float32"):
+            for dtype in (torch.float32, torch.bfloat16):
+                for nq in (2, 70):
+                    q, c = torch.from_numpy(queries[:nq]), torch.from_numpy(corpus).to(dtype)
+                    only = SearchFilter(
+                        passage_groups=groups, query_groups=np.arange(nq) % 3, exclude=exclude[:nq]
+                    )
+                    options = {"similarity": similarity, "screening": screening, "filter": only if pool else None}
+                    scores, indices = search(q, c, 500, **options)
+                    name = f"{pool} {similarity} {screening} {dtype} {nq}"
+                    results[name + " scores"], results[name + " indices"] = scores.numpy(), indices.numpy()
+                    results[name + " ranks"] = ranks(q, c, indices[:, ::100].contiguous(), **options).numpy()
+np.savez(sys.argv[1], **results)
 """
 
 
@@ -208,10 +185,53 @@ def test_instruction_sets_agree_bit_for_bit(tmp_path: Any) -> None:
     for level in build_info()["simd_supported"]:
         path = tmp_path / f"level-{level}.npz"
         run_python(_LEVEL_PROGRAM, path, PYHBT_SIMD=level)
-        results.append(np.load(path))
+        results.append(dict(np.load(path)))
     for other in results[1:]:
-        for name in ("scores", "indices", "ranks"):
-            np.testing.assert_array_equal(results[0][name], other[name])
+        assert other.keys() == results[0].keys()
+        for name, values in results[0].items():
+            assert_same_bits(other[name], values, name)
+
+
+_INTERRUPT_PROGRAM = """
+import os, signal, threading, time
+import torch
+from pyhbt.ops import ranks, search
+queries = torch.randn(20_000, 64)
+corpus = torch.randn(1, 64).expand(400_000, 64)  # nothing but ties: minutes
+sent = 0.0
+def interrupt():
+    global sent
+    sent = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+for screening in ("auto", "int8", "float32"):
+    for call, last in ((search, 10), (ranks, torch.zeros(20_000, dtype=torch.int64))):
+        threading.Timer(0.5, interrupt).start()
+        try:
+            call(queries, corpus, last, screening=screening)
+        except KeyboardInterrupt:
+            print(time.monotonic() - sent)
+assert search(queries[:2], corpus[:5], 1)[1].tolist() == [[0], [0]]
+"""
+
+
+def test_ctrl_c_stops_a_long_call() -> None:
+    seconds = [float(line) for line in run_python(_INTERRUPT_PROGRAM).stdout.splitlines()]
+    assert len(seconds) == 6
+    assert max(seconds) < 1
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_the_same_numbers_widened(dtype: torch.dtype, similarity: Similarity) -> None:
+    generator = torch.Generator().manual_seed(3)
+    queries = torch.randn(66, 33, generator=generator)
+    corpus = torch.randn(2200, 33, generator=generator)
+    corpus[:, 3] *= 30
+    corpus[::50] *= 1e-6  # subnormal float16 numbers
+    corpus[7::50] *= 400
+    for left in (queries, queries.to(dtype)):
+        check_search(left, corpus.to(dtype), (1, 10, 700), rows=(1, 4, 5, 66), similarity=similarity)
+        check_search(left[:, 5:26], corpus.to(dtype)[::2, 5:26], (10,), rows=(1, 66), similarity=similarity)
 
 
 def test_torch_numpy_and_mixed() -> None:
@@ -234,34 +254,67 @@ def test_strided_and_read_only_arrays() -> None:
     rng = np.random.default_rng(2)
     queries, corpus = normal(rng, 14, 16)[::2, ::-2], normal(rng, 8, 31).T
     corpus.flags.writeable = False
-    check(queries, corpus, 5)
+    check_search(queries, corpus, (5,))
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 17])
-def test_few_queries_and_many_agree(rows: int) -> None:
-    rng = np.random.default_rng(rows)
-    for dim in (1, 8, 33):
-        check(normal(rng, rows, dim), normal(rng, 1500, dim).round(1), 40)
+def test_exact_scores_are_handed_out() -> None:
+    rng = np.random.default_rng(2)
+    queries, corpus = normal(rng, 7, 16), normal(rng, 20, 16)
+    for similarity in SIMILARITIES:
+        exact = torch.empty(7, 23, dtype=torch.float64)
+        _, indices = native_search(
+            torch.from_numpy(queries),
+            torch.from_numpy(corpus),
+            None,
+            23,
+            cosine=similarity == "cosine",
+            exact_scores=exact,
+        )
+        expected = np.take_along_axis(
+            reference.exact_scores(queries, corpus, similarity=similarity), indices[:, :20].numpy(), axis=1
+        )
+        assert_same_bits(exact[:, :20].numpy(), expected, similarity)
+        assert bool(exact[:, 20:].isneginf().all())
 
 
-@pytest.mark.parametrize("rows", [1, 9])
-def test_first_non_finite_row_is_named(rows: int) -> None:
-    corpus = np.ones((5000, 8), np.float32)
-    corpus[[4000, 300, 2500], [1, 7, 3]] = np.nan, np.inf, -np.inf
-    with pytest.raises(ValueError, match="corpus: row 300 holds a NaN or an infinity"):
-        search(np.zeros((rows, 8), np.float32), corpus, 3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("screening", SCREENINGS)
+@pytest.mark.parametrize("rows", [1, 9, 70])
+def test_first_non_finite_row_is_named(rows: int, screening: Screening, dtype: torch.dtype) -> None:
+    corpus = torch.ones(5000, 8, dtype=dtype)
+    corpus[[4000, 300, 2500], [1, 7, 3]] = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=dtype)
+    for similarity in SIMILARITIES:
+        with pytest.raises(ValueError, match="corpus: row 300 holds a NaN or an infinity"):
+            search(torch.zeros(rows, 8), corpus, 3, similarity=similarity, screening=screening)
 
 
-def test_empty_corpus_pads() -> None:
-    scores, indices = search(np.ones((2, 4), np.float32), np.ones((0, 4), np.float32), 3)
-    assert np.all(np.isneginf(scores))
-    assert np.all(indices == -1)
+@pytest.mark.parametrize("screening", SCREENINGS)
+def test_nothing_to_search_or_to_find(screening: Screening) -> None:
+    for similarity in SIMILARITIES:
+        scores, indices = search(
+            np.ones((2, 4), np.float32),
+            np.ones((0, 4), np.float32),
+            3,
+            similarity=similarity,
+            screening=screening,
+        )
+        assert np.all(np.isneginf(scores))
+        assert np.all(indices == -1)
+        scores, indices = search(
+            np.ones((0, 4), np.float32),
+            np.ones((9, 4), np.float32),
+            3,
+            similarity=similarity,
+            screening=screening,
+        )
+        assert scores.shape == indices.shape == (0, 3)
 
 
 def test_opcheck() -> None:
     queries, corpus = torch.randn(5, 8), torch.randn(20, 8)
-    torch.library.opcheck(torch.ops.pyhbt.search.default, (queries, corpus, 3))
-    torch.library.opcheck(torch.ops.pyhbt.ranks.default, (queries, corpus, torch.arange(5)))
+    for similarity in ((), (True,)):
+        torch.library.opcheck(torch.ops.pyhbt.search.default, (queries, corpus, 3, *similarity))
+        torch.library.opcheck(torch.ops.pyhbt.ranks.default, (queries, corpus, torch.arange(5), *similarity))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler stack itself
@@ -301,14 +354,27 @@ def with_value(matrix: torch.Tensor, row: int, value: float) -> torch.Tensor:
             r"queries: found device meta, expected cpu; move it there with .cpu\(\)",
             (Q.to("meta"), C, 1),
         ),
-        (TypeError, r"corpus: found dtype torch.float64, expected torch.float32", (Q, C.double(), 1)),
-        (TypeError, r"queries: found dtype torch.int64, expected torch.float32", (Q.long(), C, 1)),
+        (
+            TypeError,
+            r"corpus: found dtype torch.float64, expected one of torch.float32, torch.float16, torch.bfloat16",
+            (Q, C.double(), 1),
+        ),
+        (TypeError, r"queries: found dtype torch.int64, expected one of torch.float32", (Q.long(), C, 1)),
         (TypeError, r"queries: found list, expected a torch tensor or a NumPy array", ([[1.0]], C, 1)),
     ],
 )
 def test_errors_name_the_argument(error: type, match: str, args: tuple[Any, ...]) -> None:
     with pytest.raises(error, match=match):
         search(*args)
+
+
+@pytest.mark.parametrize("call", [search, ranks])
+def test_unknown_options_are_refused(call: Any) -> None:
+    last: Any = 1 if call is search else torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"similarity: found 'l2', expected one of dot, cosine"):
+        call(Q, C, last, similarity="l2")
+    with pytest.raises(ValueError, match=r"screening: found 'int4', expected one of auto, int8, float32"):
+        call(Q, C, last, screening="int4")
 
 
 def test_foreign_byte_order_is_refused() -> None:

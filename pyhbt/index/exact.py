@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from pyhbt.index import files
+from pyhbt.index.names import Ids, Name, Names, check_count, listed
 from pyhbt.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix
-from pyhbt.index.storage import ArrayFiles, InMemory, Parts, encode_block, first_parts
+from pyhbt.index.storage import ArrayFiles, InMemory, Parts, encode_block
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
@@ -28,9 +29,7 @@ from pyhbt.ops.exact import (
     native_ranks,
     native_search,
 )
-from pyhbt.ops.filters import SearchFilter
-
-Ids = Sequence[str] | Sequence[int] | npt.NDArray[Any]
+from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 _QUERIES_A_STEP = 2048  # of the progress bar
 
@@ -43,7 +42,7 @@ class ExactIndex:
 
     :param corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
         blocks (rows, dim).
-    :param ids: a name for each passage, strings or integers, for :meth:`ids_of` and :meth:`positions`.
+    :param ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
     :param similarity: "dot", or "cosine" (0 for a row of zeros).
     :param path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
     :param progress: show a bar.
@@ -63,16 +62,16 @@ class ExactIndex:
         check_options(similarity, "auto")
         self._similarity: str = similarity
         self._cosine = similarity == "cosine"
-        self._ids: list[str | int] | None = None
-        self._places: dict[str | int, int] | None = None
+        names = listed(ids)
+        self._names = None if names is None else Names(names)
         if path is not None:
-            self._parts = self._build_files(corpus, _names(ids), Path(path), progress)
+            self._parts = self._build_files(corpus, Path(path), progress)
         elif is_matrix(corpus):
             self._parts = self._refer_to(as_matrix(corpus, "corpus"), progress)
         else:
             self._parts = self._read(corpus, progress)
         self._memory: InMemory | None = None
-        self._set_ids(_names(ids), len(self))
+        check_count(names, len(self))
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> ExactIndex:
@@ -85,8 +84,8 @@ class ExactIndex:
         saved = files.read(Path(path), verify=verify)
         index = cls.__new__(cls)
         index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
-        index._parts, index._memory, index._ids, index._places = saved.parts, None, None, None
-        index._set_ids(saved.ids, len(index))
+        index._parts, index._memory = saved.parts, None
+        index._names = None if saved.ids is None else Names(saved.ids, checked=True)
         return index
 
     def save(self, path: str | Path) -> None:
@@ -99,39 +98,37 @@ class ExactIndex:
                 stop = min(len(self), start + BLOCK_ROWS)
                 vectors, codes = self._parts.vectors, self._parts.codes
                 arrays.append_parts(Parts(vectors[start:stop], codes.rows(start, stop)))
-            self._write_rest(arrays, folder, self._parts, len(self), self._ids)
+            self._write_rest(arrays, folder, self._parts, len(self))
 
     def add(self, corpus: Source, *, ids: Ids | None = None) -> None:
         """Appends passages, whose positions go on from ``len(index)``. A memory-mapped index moves into memory.
 
         O(passages added), amortised. Blocks before a refused one stay added.
 
-        :raises ValueError: another dim or dtype, ids where the index has none or the reverse, a passage that is not
-            finite.
+        :raises ValueError: another dim, ids where the index has none or the reverse or that it has already, a passage
+            that is not finite.
+        :raises TypeError: another dtype.
         """
-        names = _names(ids)
-        if (names is None) != (self._ids is None) and len(self) > 0:
+        names, taken = listed(ids), 0
+        if len(self) == 0:
+            self._names = None if names is None else Names([])
+        if (names is None) != (self._names is None):
             raise ValueError(f"ids: found {'none' if names is None else 'some'}, expected as for the index")
+        if names is not None and self._names is not None:
+            self._names.check(names)
         for block in blocks(corpus):
             self._check_block(block)
-            count = len(block)
-            block_names = None if names is None else names[:count]
-            if names is not None:
-                if len(names) < count:
-                    raise ValueError(
-                        f"ids: found {len(names)} for a block of {count}, expected one for each passage"
-                    )
-                names = names[count:]
+            if names is not None and len(names) < taken + len(block):
+                raise ValueError(f"ids: found {len(names)}, expected one for each passage")
             if self._memory is None:
                 self._memory = InMemory(self._parts, cosine=self._cosine)
             self._memory.append(block)
             self._parts = self._memory.parts()
-            if block_names is not None:
-                self._ids = self._ids or []
-                self._ids.extend(block_names)
-                self._places = None
-        if names:
-            raise ValueError(f"ids: found {len(names)} more than passages")
+            if names is not None and self._names is not None:
+                self._names.extend(names[taken : taken + len(block)])
+            taken += len(block)
+        if names is not None and len(names) > taken:
+            raise ValueError(f"ids: found {len(names)}, expected {taken} (one for each passage)")
 
     def __len__(self) -> int:
         return len(self._parts.vectors)
@@ -162,36 +159,33 @@ class ExactIndex:
         return self._parts.codes
 
     @property
-    def ids(self) -> Sequence[str | int] | None:
+    def ids(self) -> Sequence[Name] | None:
         """The passages' names, if they have any."""
-        return self._ids
+        return None if self._names is None else self._names.listed
 
     @property
     def nbytes(self) -> int:
         """Bytes beside the vectors."""
         return sum(tensor.nbytes for tensor in vars(self._parts.codes).values())
 
-    def ids_of(self, indices: Array) -> list[list[str | int]]:
-        """The names of found passages, a list for each query; absent ones (-1) are left out.
+    def ids_of(self, indices: Array) -> list[list[Name]]:
+        """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
 
-        :raises ValueError: the index has no ids.
+        :raises ValueError: the index has no ids, or indices of another shape.
         """
-        if self._ids is None:
-            raise ValueError("ids: the index was built without ids")
-        names = self._ids
-        rows = checks.as_tensor(indices, "indices").tolist()
-        return [[names[place] for place in row if place >= 0] for row in rows]
+        names = self._named().listed
+        found = checks.as_tensor(indices, "indices")
+        checks.check_matrix(found, "indices")
+        return [[names[place] for place in row if place >= 0] for row in found.tolist()]
 
-    def positions(self, ids: Iterable[str | int]) -> torch.Tensor:
+    def positions(self, ids: Iterable[Name]) -> torch.Tensor:
         """The positions (len(ids),) int64 of passages by name, as filters and targets take them.
 
         :raises KeyError: a name that no passage has.
+        :raises ValueError: the index has no ids.
         """
-        if self._ids is None:
-            raise ValueError("ids: the index was built without ids")
-        if self._places is None:
-            self._places = {name: place for place, name in enumerate(self._ids)}
-        return torch.tensor([self._places[name] for name in ids], dtype=torch.int64)
+        places = self._named().places
+        return torch.tensor([places[name] for name in ids], dtype=torch.int64)
 
     @overload
     def search(
@@ -225,22 +219,27 @@ class ExactIndex:
         """As :func:`pyhbt.search` over the index's passages; results are arrays where ``queries`` is one."""
         check_k(k)
         q = self._checked(queries, screening)
-        steps = range(0, max(1, len(q)), _QUERIES_A_STEP if progress else max(1, len(q)))
-        found = []
-        for start in tqdm(steps, desc="searching", unit_scale=_QUERIES_A_STEP, disable=not progress):
-            stop = start + steps.step
-            part = None if filter is None else filter.rows(start, stop)
-            found.append(
-                native_search(
-                    q[start:stop],
-                    self._parts.vectors,
-                    self._parts.codes,
-                    k,
-                    cosine=self._cosine,
-                    filter=part,
-                    screening=screening,
+        step, found = max(1, len(q)), []
+        if progress:
+            step = _QUERIES_A_STEP
+            checks.check_finite(q, "queries")  # here, where rows have their own numbers
+            CheckedFilter(filter, len(q), len(self))
+        with tqdm(total=len(q), desc="searching", unit="queries", disable=not progress) as bar:
+            for start in range(0, max(1, len(q)), step):
+                stop = min(len(q), start + step)
+                part = None if filter is None else filter.rows(start, stop)
+                found.append(
+                    native_search(
+                        q[start:stop],
+                        self._parts.vectors,
+                        self._parts.codes,
+                        k,
+                        cosine=self._cosine,
+                        filter=part,
+                        screening=screening,
+                    )
                 )
-            )
+                bar.update(stop - start)
         scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
         return (scores, indices) if isinstance(queries, torch.Tensor) else (scores.numpy(), indices.numpy())
 
@@ -266,6 +265,11 @@ class ExactIndex:
             screening=screening,
         )
         return result if isinstance(queries, torch.Tensor) else result.numpy()
+
+    def _named(self) -> Names:
+        if self._names is None:
+            raise ValueError("ids: the index was built without ids")
+        return self._names
 
     def _checked(self, queries: Array, screening: Screening) -> torch.Tensor:
         tensor = checks.as_tensor(queries, "queries").detach()
@@ -300,7 +304,8 @@ class ExactIndex:
         with tqdm(desc="indexing", unit="passages", disable=not progress) as bar:
             for block in blocks(corpus):
                 if memory is None:
-                    self._parts = first_parts(block.clone(), cosine=self._cosine)
+                    codes = encode_block(block, None, cosine=self._cosine, first_row=0)
+                    self._parts = Parts(block.clone(), codes)
                     memory = InMemory(self._parts, cosine=self._cosine)
                 else:
                     self._check_block(block)
@@ -310,32 +315,29 @@ class ExactIndex:
             raise ValueError("corpus: found no block, expected at least one")
         return memory.parts()
 
-    def _build_files(self, corpus: Source, ids: list[str | int] | None, path: Path, progress: bool) -> Parts:
-        first, count = None, 0
+    def _build_files(self, corpus: Source, path: Path, progress: bool) -> Parts:
+        parts, centre, count = None, None, 0
         with (
             files.new_folder(path) as folder,
             ArrayFiles(folder) as arrays,
             tqdm(desc="indexing", unit="passages", disable=not progress) as bar,
         ):
             for block in blocks(corpus):
-                if first is None:
-                    self._parts = first = parts = first_parts(block, cosine=self._cosine)
-                else:
+                if parts is not None:
                     self._check_block(block)
-                    centre = first.codes.centre
-                    parts = Parts(block, encode_block(block, centre, cosine=self._cosine, first_row=count))
+                codes = encode_block(block, centre, cosine=self._cosine, first_row=count)
+                self._parts = parts = Parts(block, codes)
+                centre = codes.centre if count + len(block) else None
                 arrays.append_parts(parts)
                 count += len(block)
                 bar.update(len(block))
-            if first is None:
+            if parts is None:
                 raise ValueError("corpus: found no block, expected at least one")
-            _check_count(ids, count)
-            self._write_rest(arrays, folder, first, count, ids)
+            check_count(self.ids, count)
+            self._write_rest(arrays, folder, parts, count)
         return files.read(path, verify=False).parts
 
-    def _write_rest(
-        self, arrays: ArrayFiles, folder: Path, parts: Parts, count: int, ids: list[str | int] | None
-    ) -> None:
+    def _write_rest(self, arrays: ArrayFiles, folder: Path, parts: Parts, count: int) -> None:
         files.write_rest(
             arrays,
             folder,
@@ -343,25 +345,5 @@ class ExactIndex:
             dtype=parts.vectors.dtype,
             similarity=self._similarity,
             codes=parts.codes,
-            ids=ids,
+            ids=self.ids,
         )
-
-    def _set_ids(self, ids: list[str | int] | None, count: int) -> None:
-        _check_count(ids, count)
-        self._ids, self._places = ids, None
-
-
-def _names(ids: Ids | None) -> list[str | int] | None:
-    if ids is None:
-        return None
-    names: list[str | int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    kinds = {type(name) for name in names}
-    if not (kinds <= {str} or kinds <= {int}):
-        found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise TypeError(f"ids: found {found}, expected strings or integers")
-    return names
-
-
-def _check_count(ids: list[str | int] | None, count: int) -> None:
-    if ids is not None and len(ids) != count:
-        raise ValueError(f"ids: found {len(ids)}, expected {count} (one for each passage)")

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from pyhbt.files import write_atomically
+from pyhbt.index.names import Name
 from pyhbt.index.storage import ArrayFiles, Parts
 from pyhbt.ops._native import core
 from pyhbt.ops.checks import as_tensor
@@ -48,7 +49,7 @@ class Saved:
 
     parts: Parts
     similarity: str
-    ids: list[str | int] | None
+    ids: list[Name] | None
 
 
 @contextmanager
@@ -57,19 +58,35 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     :raises FileExistsError: something else has the name.
     """
+    path = path.resolve()
     replaced = None
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        if not (path / MANIFEST).is_file():
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not _is_index(path):
             raise FileExistsError(f"{path}: exists and is no index, expected a new name")
         replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)  # what a kill left
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as temporary:
-        temporary.mkdir()
-        yield temporary
-        if replaced is not None:
-            path.rename(replaced)
+    try:
+        with write_atomically(path) as temporary:
+            temporary.mkdir()
+            yield temporary
+            if replaced is not None:
+                path.rename(replaced)
+    except BaseException:
+        if replaced is not None and replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
     if replaced is not None:
         shutil.rmtree(replaced)
+
+
+def _is_index(path: Path) -> bool:
+    """Whether a folder has the manifest of an index, of any version."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
 def write_rest(
@@ -80,7 +97,7 @@ def write_rest(
     dtype: torch.dtype,
     similarity: str,
     codes: Codes,
-    ids: list[str | int] | None,
+    ids: Sequence[Name] | None,
 ) -> None:
     """Centre, ids and manifest, after vectors and codes were written."""
     files.append("centre", codes.centre)
@@ -121,7 +138,7 @@ def read(path: Path, *, verify: bool) -> Saved:
     vectors = _mapped(path / "vectors", _DTYPES[manifest["dtype"]], (n, dim))
     ids = None
     if "ids.jsonl" in manifest["files"]:
-        ids = [json.loads(line) for line in (path / "ids.jsonl").read_text(encoding="utf-8").splitlines()]
+        ids = _ids(path / "ids.jsonl", n)
     return Saved(Parts(vectors, Codes(**codes)), manifest["similarity"], ids)
 
 
@@ -133,7 +150,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such index")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{file}: damaged, expected JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of PyHBT ({MANIFEST} has no format {FORMAT!r})")
@@ -162,6 +179,16 @@ def _check_file(file: Path, entry: dict[str, int], *, verify: bool) -> None:
             checksum = zlib.crc32(data, checksum)
     if checksum != entry["crc32"]:
         raise ValueError(f"{file}: damaged, its checksum does not match")
+
+
+def _ids(file: Path, count: int) -> list[Name]:
+    try:
+        ids: list[Name] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except ValueError:
+        ids = []
+    if len(ids) != count:
+        raise ValueError(f"{file}: damaged, expected a name on each of {count} lines")
+    return ids
 
 
 def _mapped(file: Path, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:

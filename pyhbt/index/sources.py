@@ -44,7 +44,8 @@ def blocks(source: Source) -> Iterator[torch.Tensor]:
     """
     if isinstance(source, (torch.Tensor, np.ndarray)):
         matrix = as_matrix(source, "corpus")
-        yield from (matrix[start : start + BLOCK_ROWS] for start in range(0, len(matrix), BLOCK_ROWS))
+        for start in range(0, max(1, len(matrix)), BLOCK_ROWS):  # a block even of none, for its dim
+            yield matrix[start : start + BLOCK_ROWS]
     elif isinstance(source, Sequence) and not isinstance(source, (str, bytes)) and not _holds_blocks(source):
         for start in range(0, len(source), BLOCK_ROWS):  # a column of datasets, or a list of rows
             yield as_matrix(source[start : start + BLOCK_ROWS], f"corpus: rows from {start}")

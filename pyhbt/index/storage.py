@@ -26,57 +26,55 @@ class Growing:
     """Rows in memory with room to spare, so that appending costs O(rows appended)."""
 
     def __init__(self, first: torch.Tensor) -> None:
-        self._memory, self._used = first, len(first)
+        self._memory = first
 
-    @property
-    def rows(self) -> torch.Tensor:
-        """What has been appended; a view."""
-        return self._memory[: self._used]
+    def first(self, count: int) -> torch.Tensor:
+        """A view."""
+        return self._memory[:count]
 
-    def append(self, rows: torch.Tensor) -> None:
-        """Copies the rows to the end."""
-        used = self._used + len(rows)
-        if used > len(self._memory):
-            room = self._memory.new_empty(max(used, self._used + self._used // 2), *self._memory.shape[1:])
-            room[: self._used] = self.rows
+    def write(self, rows: torch.Tensor, start: int) -> None:
+        """Copies the rows behind the first ``start``."""
+        stop = start + len(rows)
+        if stop > len(self._memory):
+            room = self._memory.new_empty(max(stop, start + start // 2), *self._memory.shape[1:])
+            room[:start] = self.first(start)
             self._memory = room
-        self._memory[self._used : used] = rows
-        self._used = used
+        self._memory[start:stop] = rows
 
 
 class InMemory:
     """Vectors and codes in memory; the first block of vectors is referred to, not copied, until more come."""
 
     def __init__(self, parts: Parts, *, cosine: bool) -> None:
-        self._cosine = cosine
+        self._cosine, self._count = cosine, len(parts.vectors)
         self._vectors = Growing(parts.vectors)
         self._codes = {name: Growing(getattr(parts.codes, name)) for name in PER_PASSAGE}
         self._centre, self._direction = parts.codes.centre, parts.codes.direction
 
     def append(self, vectors: torch.Tensor) -> None:
-        """Encodes and keeps a block; nothing is kept of a block that is refused."""
-        block = encode_block(vectors, self._centre, cosine=self._cosine, first_row=len(self._vectors.rows))
-        self._vectors.append(vectors)
+        """Encodes and keeps a block; nothing is kept of a block that is refused or interrupted."""
+        centre = self._centre if self._count else None
+        block = encode_block(vectors, centre, cosine=self._cosine, first_row=self._count)
+        self._vectors.write(vectors, self._count)
         for name, rows in self._codes.items():
-            rows.append(getattr(block, name))
+            rows.write(getattr(block, name), self._count)
+        self._centre, self._direction = block.centre, block.direction
+        self._count += len(vectors)
 
     def parts(self) -> Parts:
         """All that was kept; views."""
-        rows = {name: growing.rows for name, growing in self._codes.items()}
-        return Parts(self._vectors.rows, Codes(**rows, centre=self._centre, direction=self._direction))
+        rows = {name: growing.first(self._count) for name, growing in self._codes.items()}
+        vectors = self._vectors.first(self._count)
+        return Parts(vectors, Codes(**rows, centre=self._centre, direction=self._direction))
 
 
-def encode_block(vectors: torch.Tensor, centre: torch.Tensor, *, cosine: bool, first_row: int) -> Codes:
-    """Codes of one block around a given centre."""
-    codes = allocate(len(vectors), centre)
+def encode_block(
+    vectors: torch.Tensor, centre: torch.Tensor | None, *, cosine: bool, first_row: int
+) -> Codes:
+    """Codes of one block around the index's centre, which the mean of the first passages becomes."""
+    codes = allocate(len(vectors), mean_of_sample(vectors, cosine=cosine) if centre is None else centre)
     encode_into(codes, vectors, cosine=cosine, first_row=first_row)
     return codes
-
-
-def first_parts(vectors: torch.Tensor, *, cosine: bool) -> Parts:
-    """The first block of an index, whose mean becomes the centre."""
-    centre = mean_of_sample(vectors, cosine=cosine)
-    return Parts(vectors, encode_block(vectors, centre, cosine=cosine, first_row=0))
 
 
 @dataclass

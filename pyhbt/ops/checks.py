@@ -13,6 +13,8 @@ import torch
 
 Array: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
 
+_ROWS_AT_ONCE = 16384
+
 
 class _WritableView:
     """Makes torch accept a read-only array (a memory map, say) without a copy; the operations never write to it."""
@@ -81,6 +83,15 @@ def check_indices(tensor: torch.Tensor, name: str, count: int, what: str) -> Non
         raise ValueError(
             f"{name}: found {value} in row {row}, expected -1 or an index below {count} (the number of {what})"
         )
+
+
+def check_finite(tensor: torch.Tensor, name: str) -> None:
+    """:raises ValueError: names the first row of the matrix with a NaN or an infinity."""
+    for start in range(0, len(tensor), _ROWS_AT_ONCE):
+        finite = tensor[start : start + _ROWS_AT_ONCE].isfinite().all(dim=1)
+        if not bool(finite.all()):
+            row = start + int((~finite).nonzero()[0, 0])
+            raise ValueError(f"{name}: row {row} holds a NaN or an infinity, expected finite numbers")
 
 
 def check_finite_positive(value: float, name: str) -> None:

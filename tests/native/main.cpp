@@ -5,13 +5,16 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "codes.h"
 #include "contrastive.h"
 #include "cpu/dispatch.h"
+#include "interrupt.h"
 #include "search.h"
 #include "tile_math.h"
 
@@ -187,56 +190,344 @@ void check_half_precision() {
   expect(run_loss(a, 1) == half, "float16 rows");
 }
 
-void check_search(int64_t nq, int64_t n, int64_t dim, int64_t k, bool rounded, float factor = 1) {
-  std::vector<float> queries = normal(nq * dim, 7), corpus = normal(n * dim, 8);
-  if (rounded) {
-    for (float& x : queries) x = std::round(x);
-    for (float& x : corpus) x = std::round(x);
-  }
-  for (float& x : corpus) x = std::min(std::max(x * factor, -3e38f), 3e38f);
-  const std::string name = "search " + std::to_string(nq) + "x" + std::to_string(n) + "x" +
-                           std::to_string(dim) + " k=" + std::to_string(k);
-  const std::vector<int64_t> targets = integers(nq * 2, -1, n - 1, 9);
-  for (const int threads : {1, 3}) {
-    const pyhbt::SearchArguments a{queries.data(), corpus.data(), nq, n, dim, threads};
-    std::vector<float> scores(static_cast<size_t>(nq * k));
-    std::vector<int64_t> indices(static_cast<size_t>(nq * k)), found(static_cast<size_t>(nq * 2));
-    pyhbt::search(a, k, scores.data(), indices.data());
-    pyhbt::ranks(a, targets.data(), 2, found.data());
-    for (int64_t q = 0; q < nq; ++q) {
-      std::vector<Candidate> all;
-      for (int64_t j = 0; j < n; ++j)
-        all.push_back({exact_score(queries.data() + q * dim, corpus.data() + j * dim, dim), j});
-      for (int64_t t = 2 * q; t < 2 * q + 2; ++t) {
-        const int64_t target = targets[static_cast<size_t>(t)];
-        int64_t rank = target < 0 ? 0 : 1;
-        for (int64_t j = 0; j < n && target >= 0; ++j)
-          rank += pyhbt::ranks_before(all[static_cast<size_t>(j)], all[static_cast<size_t>(target)]) ? 1 : 0;
-        expect(found[static_cast<size_t>(t)] == rank, name + ": rank");
-      }
-      std::sort(all.begin(), all.end(), pyhbt::ranks_before);
-      for (int64_t r = 0; r < k; ++r) {
-        const size_t at = static_cast<size_t>(q * k + r);
-        const bool real = r < n;
-        expect(indices[at] == (real ? all[static_cast<size_t>(r)].index : -1), name + ": index");
-        expect(scores[at] == (real ? static_cast<float>(all[static_cast<size_t>(r)].score) : -INFINITY),
-               name + ": score");
+float plain_widened(uint16_t bits, pyhbt::DType dtype) {
+  const int digits = dtype == pyhbt::DType::kBFloat16 ? 7 : 10,
+            bias = dtype == pyhbt::DType::kBFloat16 ? 127 : 15;
+  const int exponent = (bits & 0x7fff) >> digits, fraction = bits & ((1 << digits) - 1);
+  const float sign = bits >> 15 ? -1.0f : 1.0f;
+  if (exponent == 2 * bias + 1) return sign * (fraction == 0 ? INFINITY : NAN);
+  const int whole = exponent == 0 ? fraction : fraction + (1 << digits);
+  return sign * std::ldexp(static_cast<float>(whole), std::max(1, exponent) - bias - digits);
+}
+
+void check_widening() {
+  std::vector<uint16_t> bits(1 << 16);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);
+  const pyhbt::cpu::CpuKernels& kernels = pyhbt::cpu::kernels();
+  for (const pyhbt::DType dtype : {pyhbt::DType::kFloat16, pyhbt::DType::kBFloat16}) {
+    const auto widen = dtype == pyhbt::DType::kFloat16 ? kernels.widen_float16 : kernels.widen_bfloat16;
+    for (const size_t start : {0, 1, 65531}) {  // whole vectors and the rest of one
+      std::vector<float> wide(bits.size() - start);
+      widen(bits.data() + start, static_cast<int64_t>(wide.size()), wide.data());
+      for (size_t i = 0; i < wide.size(); ++i) {
+        const float plain = plain_widened(bits[start + i], dtype);
+        expect(std::isnan(plain) ? std::isnan(wide[i])
+                                 : wide[i] == plain && std::signbit(wide[i]) == std::signbit(plain),
+               "half-precision number " + std::to_string(start + i));
       }
     }
   }
 }
 
+// A corpus in one of the dtypes, and the same numbers in float32. Rows lie apart.
+struct Corpus {
+  int64_t rows, dim, stride;
+  pyhbt::DType dtype;
+  std::vector<float> values;
+  std::vector<uint16_t> bits;
+
+  Corpus(const std::vector<float>& numbers, int64_t n, int64_t d, pyhbt::DType type)
+      : rows(n), dim(d), stride(d + 3), dtype(type), values(static_cast<size_t>(n * (d + 3)), NAN) {
+    bits.assign(values.size(), 0x7fff);
+    for (int64_t at = 0; at < n * d; ++at) {
+      const size_t place = static_cast<size_t>(at / d * stride + at % d);
+      values[place] = numbers[static_cast<size_t>(at)];
+      if (type == pyhbt::DType::kFloat32) continue;
+      uint32_t wide;
+      std::memcpy(&wide, &values[place], sizeof wide);
+      // bfloat16: cut. float16: the sign and the mantissa with an exponent from -10 to 5.
+      const uint32_t exponent = type == pyhbt::DType::kBFloat16 ? 0 : 5 + wide % 16;
+      bits[place] = static_cast<uint16_t>(
+          exponent == 0 ? wide >> 16 : (wide >> 16 & 0x8000) | exponent << 10 | (wide >> 13 & 0x3ff));
+      values[place] = plain_widened(bits[place], type);
+    }
+  }
+
+  const float* row(int64_t i) const { return values.data() + i * stride; }
+  pyhbt::Embeddings embeddings() const {
+    const bool wide = dtype == pyhbt::DType::kFloat32;
+    return {wide ? static_cast<const void*>(values.data()) : bits.data(), dtype, rows, dim, stride};
+  }
+};
+
+// Codes of a corpus around a centre.
+struct Codes {
+  std::vector<int8_t> codes;
+  std::vector<float> inverse_scale, along, code_norm, residual_norm, centre, direction;
+  std::vector<int32_t> code_sum;
+  std::vector<double> norm;
+
+  Codes(const Corpus& corpus, bool cosine, int threads) {
+    const size_t n = static_cast<size_t>(corpus.rows), dim = static_cast<size_t>(corpus.dim);
+    codes.assign(n * static_cast<size_t>(pyhbt::code_stride(corpus.dim)), 99);
+    for (std::vector<float>* part : {&inverse_scale, &along, &code_norm, &residual_norm}) part->resize(n);
+    code_sum.resize(n);
+    norm.resize(n);
+    centre.resize(dim);
+    direction.resize(dim);
+    for (size_t k = 0; k < dim; ++k) {
+      double sum = 0;
+      for (int64_t i = 0; i < corpus.rows; ++i) sum += static_cast<double>(corpus.row(i)[k]);
+      const double mean = sum / static_cast<double>(std::max<size_t>(1, n));
+      centre[k] = static_cast<float>(std::min(std::max(mean, -1e30), 1e30));
+      direction[k] = k % 2 == 0 ? 0.3f : -0.1f;
+    }
+    pyhbt::encode(corpus.embeddings(), cosine, centre.data(), direction.data(), out(), 0, threads);
+  }
+
+  pyhbt::CodesOut out() {
+    return {codes.data(),         inverse_scale.data(), along.data(), code_norm.data(),
+            residual_norm.data(), code_sum.data(),      norm.data()};
+  }
+  pyhbt::CorpusCodes view() const {
+    return {codes.data(),    inverse_scale.data(), along.data(),  code_norm.data(), residual_norm.data(),
+            code_sum.data(), norm.data(),          centre.data(), direction.data()};
+  }
+};
+
+// What is stored with the codes holds (codes.h), the part along the direction within what queries allow it.
+void check_codes(const Codes& c, const Corpus& corpus, bool cosine, const std::string& name) {
+  const int64_t dim = corpus.dim, stride = pyhbt::code_stride(dim);
+  double direction_square = 0;
+  for (const float u : c.direction) direction_square += static_cast<double>(u) * static_cast<double>(u);
+  for (int64_t i = 0; i < corpus.rows; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    const int8_t* codes = c.codes.data() + i * stride;
+    const double norm = std::sqrt(exact_score(corpus.row(i), corpus.row(i), dim));
+    expect(c.norm[at] == norm, name + ": norm of a passage");
+    for (int64_t k = dim; k < stride; ++k) expect(codes[k] == 0, name + ": padding of codes");
+    if (std::isinf(c.code_norm[at])) {
+      for (int64_t k = 0; k < dim; ++k) expect(codes[k] == 0, name + ": codes of a row beyond them");
+      continue;
+    }
+    int64_t sum = 0;
+    double code_square = 0, residual_square = 0, along = 0;
+    for (int64_t k = 0; k < dim; ++k) {
+      const size_t place = static_cast<size_t>(k);
+      const double row = static_cast<double>(corpus.row(i)[k]);
+      const double x = (cosine && norm > 0 ? row / norm : row) - static_cast<double>(c.centre[place]);
+      const double scaled = static_cast<double>(c.inverse_scale[at]) * x, residual = scaled - codes[k];
+      sum += codes[k];
+      code_square += codes[k] * codes[k];
+      residual_square += residual * residual;
+      along += scaled * static_cast<double>(c.direction[place]);
+    }
+    const double code_norm = static_cast<double>(c.code_norm[at]);
+    const double residual_norm = static_cast<double>(c.residual_norm[at]);
+    const double rounding = 0x1p-20 + (static_cast<double>(dim) / 4 + 16) * 0x1p-24;
+    expect(c.code_sum[at] == sum, name + ": sum of codes");
+    expect(std::sqrt(code_square) <= code_norm, name + ": norm of codes");
+    expect(std::sqrt(residual_square) <= residual_norm, name + ": residual of codes");
+    expect(std::abs(along - static_cast<double>(c.along[at])) <=
+               rounding * std::sqrt(direction_square) * (code_norm + residual_norm),
+           name + ": part along the direction");
+  }
+}
+
+struct SearchCase {
+  int64_t nq, n, dim, k;
+  bool cosine = false, filtered = false;
+  pyhbt::DType dtype = pyhbt::DType::kFloat32;
+  bool rounded = false;
+  float factor = 1;
+
+  std::string name() const {
+    return "search " + std::to_string(nq) + "x" + std::to_string(n) + "x" + std::to_string(dim) +
+           " k=" + std::to_string(k) + (cosine ? " cosine" : "") + (filtered ? " filtered" : "") +
+           (rounded ? " rounded" : "") + " dtype " + std::to_string(static_cast<int>(dtype));
+  }
+};
+
+// Groups of passages side by side, some passages not allowed, and two passages excluded for each query.
+struct Pools {
+  static constexpr int64_t kGroups = 5, kExcluded = 3;
+  std::vector<uint8_t> allowed, pools;
+  std::vector<int32_t> groups;
+  std::vector<int64_t> excluded;
+
+  Pools(int64_t nq, int64_t n) : excluded(integers(nq * kExcluded, -1, n - 1, 10)) {
+    for (const int64_t x : integers(n, 0, 9, 11)) allowed.push_back(x != 0);
+    for (const int64_t x : integers(nq * kGroups, 0, 2, 12)) pools.push_back(x == 0);
+    for (int64_t i = 0; i < n; ++i) groups.push_back(static_cast<int32_t>(i * kGroups / n));
+    for (int64_t q = 0; q < nq; q += 2)
+      excluded[static_cast<size_t>(q * kExcluded)] = excluded[static_cast<size_t>(q * kExcluded + 1)];
+  }
+  pyhbt::SearchFilter filter() const {
+    return {allowed.data(), groups.data(), pools.data(), kGroups, excluded.data(), kExcluded};
+  }
+  bool accepts(int64_t query, int64_t passage) const {
+    const auto own = excluded.begin() + query * kExcluded;
+    return allowed[static_cast<size_t>(passage)] != 0 &&
+           pools[static_cast<size_t>(query * kGroups + groups[static_cast<size_t>(passage)])] != 0 &&
+           std::find(own, own + kExcluded, passage) == own + kExcluded;
+  }
+};
+
+void check_search(const SearchCase& c) {
+  std::vector<float> queries = normal(c.nq * c.dim, 7), numbers = normal(c.n * c.dim, 8);
+  for (float& x : queries) x = c.rounded ? std::round(x) : x;
+  for (float& x : numbers)
+    x = c.rounded ? std::round(x) : std::min(std::max((x + 0.5f) * c.factor, -3e38f), 3e38f);
+  const Corpus corpus(numbers, c.n, c.dim, c.dtype);
+  const std::vector<int64_t> targets = integers(c.nq * 2, -1, c.n - 1, 9);
+  const Pools pools(c.nq, c.n);
+  const Codes codes(corpus, c.cosine, 3);
+  check_codes(codes, corpus, c.cosine, c.name());
+  const pyhbt::CorpusCodes view = codes.view();
+
+  std::vector<std::vector<Candidate>> order(static_cast<size_t>(c.nq));  // of what each query may find
+  std::vector<int64_t> expected_ranks;
+  for (int64_t q = 0; q < c.nq; ++q) {
+    std::vector<Candidate> all;
+    for (int64_t j = 0; j < c.n; ++j) {
+      const double dot = exact_score(queries.data() + q * c.dim, corpus.row(j), c.dim);
+      const double norm = c.cosine ? codes.norm[static_cast<size_t>(j)] : 1.0;
+      all.push_back({norm > 0 ? dot / norm : 0.0, j});
+    }
+    std::vector<Candidate>& found = order[static_cast<size_t>(q)];
+    for (const Candidate& candidate : all)
+      if (!c.filtered || pools.accepts(q, candidate.index)) found.push_back(candidate);
+    std::sort(found.begin(), found.end(), pyhbt::ranks_before);
+    for (int64_t t = 2 * q; t < 2 * q + 2; ++t) {
+      const int64_t target = targets[static_cast<size_t>(t)];
+      const auto ahead = [&](const Candidate& candidate) {
+        return pyhbt::ranks_before(candidate, all[static_cast<size_t>(target)]);
+      };
+      expected_ranks.push_back(target < 0 ? 0 : 1 + std::count_if(found.begin(), found.end(), ahead));
+    }
+  }
+
+  using pyhbt::Screening;
+  const struct {
+    const pyhbt::CorpusCodes* codes;
+    Screening screening;
+  } ways[] = {{nullptr, Screening::kAuto},
+              {nullptr, Screening::kFloats},
+              {&view, Screening::kAuto},
+              {&view, Screening::kCodes}};
+  for (const int threads : {1, 3}) {
+    for (const auto& way : ways) {
+      const std::string name = c.name() + " screening " + std::to_string(static_cast<int>(way.screening)) +
+                               (way.codes == nullptr ? "" : " with codes");
+      const pyhbt::SearchArguments a{{queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim},
+                                     corpus.embeddings(),
+                                     way.codes,
+                                     c.cosine,
+                                     c.filtered ? pools.filter() : pyhbt::SearchFilter{},
+                                     way.screening,
+                                     threads};
+      const size_t places = static_cast<size_t>(c.nq * c.k);
+      std::vector<float> scores(places);
+      std::vector<double> exact(places);
+      std::vector<int64_t> indices(places), found(targets.size());
+      pyhbt::search(a, c.k, scores.data(), indices.data(), exact.data());
+      pyhbt::ranks(a, targets.data(), 2, found.data());
+      expect(found == expected_ranks, name + ": ranks");
+      for (int64_t q = 0; q < c.nq; ++q) {
+        const std::vector<Candidate>& best = order[static_cast<size_t>(q)];
+        const float* row = queries.data() + q * c.dim;
+        const double norm = c.cosine ? std::sqrt(exact_score(row, row, c.dim)) : 1.0;
+        for (int64_t r = 0; r < c.k; ++r) {
+          const size_t at = static_cast<size_t>(q * c.k + r), place = static_cast<size_t>(r);
+          const Candidate wanted = place < best.size() ? best[place] : Candidate{-INFINITY, -1};
+          const double score = wanted.index < 0 || norm > 0 ? wanted.score / (norm > 0 ? norm : 1) : 0.0;
+          expect(indices[at] == wanted.index, name + ": index");
+          expect(exact[at] == wanted.score, name + ": exact score");
+          expect(scores[at] == static_cast<float>(score), name + ": score");
+        }
+      }
+    }
+  }
+}
+
+// Sums of products near the end of int32.
+void check_many_dims() {
+  const int64_t dim = 140'000;
+  std::vector<float> values(static_cast<size_t>(3 * dim), 1.0f);
+  std::fill_n(values.begin(), dim, -1.0f);
+  const std::vector<float> zeros(static_cast<size_t>(dim));
+  const Corpus corpus(values, 3, dim, pyhbt::DType::kFloat32);
+  Codes codes(corpus, false, 1);
+  pyhbt::encode(corpus.embeddings(), false, zeros.data(), zeros.data(), codes.out(), 0, 1);
+  pyhbt::CorpusCodes view = codes.view();
+  view.centre = view.direction = zeros.data();
+  for (const int64_t nq : {1, 2}) {
+    const pyhbt::SearchArguments a{{values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0},
+                                   corpus.embeddings(),
+                                   &view,
+                                   false,
+                                   {},
+                                   pyhbt::Screening::kCodes,
+                                   1};
+    float scores[4];
+    int64_t indices[4];
+    pyhbt::search(a, 2, scores, indices);
+    for (int64_t r = 0; r < 2 * nq; ++r)
+      expect(indices[r] == r % 2 + 1 && scores[r] == static_cast<float>(dim), "search of many dims");
+  }
+}
+
 void check_refusals() {
   const std::vector<float> values(12, 1.0f);
-  std::vector<float> scores(4);
-  std::vector<int64_t> indices(4), positives{0, 9};
-  const pyhbt::SearchArguments a{values.data(), values.data(), 2, 3, 4, 1};
-  expect_refusal([&] { pyhbt::search(a, 0, scores.data(), indices.data()); }, "k: found 0");
-  expect_refusal([&] { pyhbt::ranks(a, positives.data(), 1, indices.data()); }, "targets: found 9 in row 1");
-  std::vector<float> bad = values;
+  std::vector<float> bad = values, scores(4);
   bad[5] = NAN;
-  const pyhbt::SearchArguments b{bad.data(), values.data(), 2, 3, 4, 2};
-  expect_refusal([&] { pyhbt::search(b, 1, scores.data(), indices.data()); }, "queries: row 1");
+  std::vector<int64_t> indices(4), positives{0, 9};
+  const pyhbt::Embeddings two{values.data(), pyhbt::DType::kFloat32, 2, 4, 4},
+      three{values.data(), pyhbt::DType::kFloat32, 3, 4, 4},
+      spoiled{bad.data(), pyhbt::DType::kFloat32, 3, 4, 4},
+      narrow{values.data(), pyhbt::DType::kFloat32, 3, 3, 4};
+  const pyhbt::SearchArguments good{two, three, nullptr, false, {}, pyhbt::Screening::kAuto, 1};
+  const auto searching = [&](auto change, int64_t k = 1) {
+    return [&, change, k] {
+      pyhbt::SearchArguments a = good;
+      change(a);
+      pyhbt::search(a, k, scores.data(), indices.data());
+    };
+  };
+  using Arguments = pyhbt::SearchArguments;
+  expect_refusal(searching([](Arguments&) {}, 0), "k: found 0");
+  expect_refusal(searching([&](Arguments& a) { a.queries = spoiled; }), "queries: row 1");
+  expect_refusal(searching([&](Arguments& a) { a.corpus = spoiled; }), "corpus: row 1");
+  expect_refusal(searching([&](Arguments& a) { a.corpus = narrow; }), "corpus: dim 3, expected 4");
+  expect_refusal(searching([](Arguments& a) { a.queries.dim = a.corpus.dim = 0; }), "queries: dim 0");
+  expect_refusal(searching([](Arguments& a) { a.threads = 0; }), "threads: found 0");
+  expect_refusal(searching([](Arguments& a) { a.screening = pyhbt::Screening::kCodes; }),
+                 "screening: by codes");
+  expect_refusal([&] { pyhbt::ranks(good, positives.data(), 1, indices.data()); },
+                 "targets: found 9 in row 1");
+
+  const Corpus corpus(values, 3, 4, pyhbt::DType::kFloat32);
+  Codes codes(corpus, false, 1);
+  for (const bool cosine : {false, true})
+    expect_refusal([&] { pyhbt::encode(spoiled, cosine, values.data(), values.data(), codes.out(), 70, 1); },
+                   "corpus: row 71 holds a NaN");
+}
+
+// A call that would take minutes ends soon after the check has said so, on any thread.
+void check_interrupt() {
+  const std::vector<float> ones(8, 1.0f);
+  const pyhbt::Embeddings many{ones.data(), pyhbt::DType::kFloat32, 100'000, 8, 0};
+  std::vector<float> scores(100'000);
+  std::vector<int64_t> indices(100'000), targets(100'000);
+  pyhbt::interrupt_check = [] { return true; };
+  for (const int threads : {1, 3}) {
+    const pyhbt::SearchArguments a{many, many, nullptr, false, {}, pyhbt::Screening::kAuto, threads};
+    bool stopped = false;
+    try {
+      pyhbt::search(a, 1, scores.data(), indices.data());
+    } catch (const pyhbt::Interrupted&) {
+      stopped = true;
+    }
+    expect(stopped, "interrupt of a search");
+    stopped = false;
+    try {
+      pyhbt::ranks(a, targets.data(), 1, indices.data());
+    } catch (const pyhbt::Interrupted&) {
+      stopped = true;
+    }
+    expect(stopped, "interrupt of ranks");
+  }
+  pyhbt::interrupt_check = nullptr;
 }
 
 }  // namespace
@@ -258,13 +549,28 @@ int main(int argc, char** argv) {
   check_loss({600, 550, 3, false, true, false, false}, 0);        // two passes
   check_loss({600, 550, 370, false, true, true, true}, 1 << 20);  // kept scores; two blocks of depth
   check_half_precision();
+  check_widening();
+  using pyhbt::DType;
   for (const int64_t n : {0, 1, 2, 7, 9, 33, 129, 1000}) {
-    for (const bool rounded : {false, true}) {
-      check_search(5, n, 9, 3, rounded);
-      check_search(33, n, 17, n + 2, rounded);
+    for (const bool cosine : {false, true}) {
+      check_search({5, n, 9, 3, cosine, n > 0, DType::kFloat32, true});
+      check_search({33, n, 17, n + 2, cosine, false, DType::kFloat32, n % 2 == 0});
     }
   }
-  check_search(9, 300, 17, 20, false, 1e38f);  // norms and scores beyond float32
+  for (const int64_t nq : {1, 2, 3, 4, 5}) {
+    check_search({nq, 1500, 65, 10, nq % 2 == 0, false, DType::kFloat16});
+    check_search({nq, 2100, 7, 40, nq % 2 == 1, true, DType::kBFloat16});
+  }
+  for (const bool cosine : {false, true}) {
+    check_search({40, 2300, 70, 20, cosine});  // three threads, and guesses of thresholds
+    check_search({70, 2300, 40, 300, cosine, true, DType::kFloat16});
+    check_search(
+        {9, 300, 17, 20, cosine, false, DType::kFloat32, false, 1e38f});  // norms and scores beyond float32
+    check_search({9, 1100, 17, 20, cosine, true, DType::kFloat32, false, 1e18f});  // about where codes end
+    check_search({9, 300, 17, 20, cosine, false, DType::kFloat32, false, 1e-42f});
+  }
+  check_many_dims();
+  check_interrupt();
   check_refusals();
   std::printf("all native tests passed\n");
   return 0;

@@ -1,0 +1,223 @@
+"""ExactIndex against ``pyhbt.search``, bit for bit, whatever it was built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from pyhbt import ExactIndex, SearchFilter, ranks, search
+from pyhbt.ops.exact import Similarity
+
+N, DIM = 1300, 20  # enough for ``pyhbt.search`` to make codes
+Array = npt.NDArray[Any]
+
+
+def numbers(rows: int, seed: int = 0) -> Array:
+    """Vectors with ties, duplicates and rows of zeros."""
+    found: Array = np.random.default_rng(seed).standard_normal((rows, DIM)).astype(np.float32).round(1)
+    found[3::50] = found[0]
+    found[4::70] = 0
+    return found
+
+
+CORPUS, QUERIES = numbers(N), numbers(70, seed=1)
+
+
+def same_bits(found: Any, expected: Any) -> None:
+    for one, other in zip(found, expected, strict=True):
+        one, other = np.asarray(one), np.asarray(other)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one.view(f"i{one.itemsize}"), other.view(f"i{other.itemsize}"))
+
+
+def check(index: ExactIndex, matrix: Any, similarity: Similarity = "dot") -> None:
+    """All ways to search the index against a search over ``matrix``."""
+    assert len(index) == len(matrix)
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 3, len(matrix))
+    targets = rng.integers(-1, len(matrix), (len(QUERIES), 2))
+    queries = torch.from_numpy(QUERIES)
+    for filter in (
+        None,
+        SearchFilter(passage_groups=groups, query_groups=rng.integers(0, 3, len(QUERIES)), exclude=targets),
+    ):
+        options: dict[str, Any] = {"similarity": similarity, "filter": filter}
+        for k in (1, 30):
+            same_bits(index.search(QUERIES, k, filter=filter), search(queries, matrix, k, **options))
+        found = index.ranks(QUERIES, targets, filter=filter)
+        same_bits([found], [ranks(queries, matrix, targets, **options)])
+
+
+def ragged(matrix: Any) -> Iterator[Any]:
+    start = 0
+    for size in (0, 1, 0, 7, 500, 0, len(matrix)):
+        yield matrix[start : start + size]
+        start += size
+
+
+def one_buffer(matrix: Array) -> Iterator[Array]:
+    buffer = np.empty((100, DIM), matrix.dtype)
+    for start in range(0, len(matrix), 100):
+        buffer[:] = matrix[start : start + 100]
+        yield buffer
+
+
+def column(kind: str | None) -> Any:
+    datasets = pytest.importorskip("datasets")
+    return datasets.Dataset.from_dict({"v": CORPUS}).with_format(kind)["v"]
+
+
+HALF, BRAIN = CORPUS.astype(np.float16), torch.from_numpy(CORPUS).bfloat16()
+SOURCES: dict[str, tuple[Callable[[], Any], Any]] = {
+    "array": (lambda: CORPUS, CORPUS),
+    "every other row": (lambda: np.repeat(CORPUS, 2, axis=0)[::2], CORPUS),
+    "columns first": (lambda: np.asfortranarray(CORPUS), CORPUS),
+    "tensor with gradient": (lambda: torch.tensor(CORPUS, requires_grad=True), CORPUS),
+    "float16": (lambda: HALF, HALF),
+    "bfloat16": (lambda: BRAIN, BRAIN),
+    "list of lists": (lambda: CORPUS.tolist(), CORPUS),
+    "list of arrays": (lambda: list(CORPUS), CORPUS),
+    "list of tensors": (lambda: list(torch.from_numpy(CORPUS)), CORPUS),
+    "list of blocks": (lambda: list(ragged(CORPUS)), CORPUS),
+    "ragged blocks": (lambda: ragged(CORPUS), CORPUS),
+    "ragged blocks of float16": (lambda: ragged(HALF), HALF),
+    "ragged blocks of bfloat16": (lambda: ragged(BRAIN), BRAIN),
+    "blocks of lists": (lambda: (block.tolist() for block in np.split(CORPUS, 13)), CORPUS),
+    "blocks in one buffer": (lambda: one_buffer(CORPUS), CORPUS),
+    "column": (lambda: column(None), CORPUS),
+    "column of arrays": (lambda: column("numpy"), CORPUS),
+    "column of tensors": (lambda: column("torch"), CORPUS),
+}
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_gives_the_results_of_search(
+    source: str, similarity: Similarity, tmp_path: Path
+) -> None:
+    make, matrix = SOURCES[source]
+    check(ExactIndex(make(), similarity=similarity), matrix, similarity)
+    built = ExactIndex(make(), similarity=similarity, path=tmp_path / "index")
+    check(built, matrix, similarity)
+    check(ExactIndex.open(tmp_path / "index", verify=True), matrix, similarity)
+
+
+def test_what_it_says_of_itself() -> None:
+    index = ExactIndex(HALF, similarity="cosine")
+    assert (len(index), index.dim, index.dtype, index.similarity) == (N, DIM, torch.float16, "cosine")
+    assert index.ids is None
+    assert index.nbytes == N * (64 + 28) + 2 * 4 * DIM
+    found = index.search(torch.from_numpy(QUERIES), 3)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in found)
+    assert isinstance(index.ranks(torch.from_numpy(QUERIES), np.zeros(70, np.int64)), torch.Tensor)
+
+
+def test_progress_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(2)
+    queries = rng.standard_normal((5000, DIM)).astype(np.float32)
+    filter = SearchFilter(
+        allowed=rng.random(N) < 0.9,
+        passage_groups=rng.integers(0, 4, N),
+        query_groups=rng.integers(-1, 4, (5000, 2)),
+        exclude=rng.integers(-1, N, 5000),
+    )
+    index = ExactIndex(ragged(CORPUS), progress=True)
+    for part in (None, filter):
+        same_bits(
+            index.search(queries, 9, filter=part, progress=True), search(queries, CORPUS, 9, filter=part)
+        )
+    same_bits(
+        ExactIndex(CORPUS, progress=True).codes.__dict__.values(), ExactIndex(CORPUS).codes.__dict__.values()
+    )
+    shown = capsys.readouterr().err
+    assert "5000/5000" in shown
+    assert "1300passages" in shown.replace(" ", "")
+    assert index.search(queries[:0], 9, progress=True)[1].shape == (0, 9)
+
+
+def test_progress_changes_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    queries = np.ones((4096, DIM), np.float32)
+    index = ExactIndex(CORPUS)
+    excluded = np.zeros(4097, np.int64)
+    with pytest.raises(ValueError, match=r"exclude: found shape \(4097,\), expected \(4096,\)"):
+        index.search(queries, 1, filter=SearchFilter(exclude=excluded), progress=True)
+    excluded[3000] = N
+    with pytest.raises(ValueError, match=f"exclude: found {N} in row 3000"):
+        index.search(queries, 1, filter=SearchFilter(exclude=excluded[:4096]), progress=True)
+    queries[3000, 2] = np.inf
+    with pytest.raises(ValueError, match="queries: row 3000 holds a NaN or an infinity, expected finite"):
+        index.search(queries, 1, progress=True)
+
+
+def test_a_memory_map_stays_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "corpus.npy", CORPUS)
+    mapped = np.load(tmp_path / "corpus.npy", mmap_mode="r")
+    index = ExactIndex(mapped)
+    assert np.shares_memory(index.vectors.numpy(), mapped)
+    check(index, CORPUS)
+    index.add(CORPUS[:0])
+    assert np.shares_memory(index.vectors.numpy(), mapped)
+    index.add(CORPUS[:5])
+    check(index, np.concatenate([CORPUS, CORPUS[:5]]))
+    np.testing.assert_array_equal(mapped, CORPUS)
+    tensor = torch.from_numpy(CORPUS)
+    assert ExactIndex(tensor).vectors.data_ptr() == tensor.data_ptr()
+
+
+def broken(row: int) -> Array:
+    matrix: Array = CORPUS.copy()
+    matrix[row, 3] = np.nan
+    return matrix
+
+
+@pytest.mark.parametrize("row", [0, 5, 700])
+def test_a_row_that_is_not_finite_is_named_as_the_index_counts(row: int, tmp_path: Path) -> None:
+    message = f"corpus: row {row} holds a NaN or an infinity"
+    for similarity in ("dot", "cosine"):
+        for source in (broken(row), ragged(broken(row)), broken(row).tolist()):
+            with pytest.raises(ValueError, match=message):
+                ExactIndex(source, similarity=similarity)
+    for progress in (False, True):
+        with pytest.raises(ValueError, match=message):
+            ExactIndex(ragged(broken(row)), path=tmp_path / "index", progress=progress)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "source"),
+    [
+        (TypeError, "corpus: found str, expected an array, a tensor, a column", "text"),
+        (TypeError, "corpus: found int, expected an array", 5),
+        (ValueError, "corpus: found no block, expected at least one", []),
+        (ValueError, "corpus: found no block, expected at least one", iter(())),
+        (TypeError, "corpus: rows from 0: found list, expected rows of numbers", [[1.0, 2.0], [3.0]]),
+        (ValueError, "corpus: block 0: found 1 dimensions, expected 2", iter(CORPUS)),
+        (ValueError, "corpus: found 1 dimensions, expected 2", CORPUS[0]),
+        (TypeError, "corpus: block 1: found dtype torch.int64", iter([CORPUS, np.ones((1, DIM), np.int64)])),
+        (TypeError, "corpus: found dtype torch.float16, expected torch.float32", iter([CORPUS, HALF])),
+        (ValueError, "corpus: found dim 3, expected 20", iter([CORPUS, np.ones((1, 3), np.float32)])),
+    ],
+)
+def test_sources_are_refused(error: type[Exception], match: str, source: Any) -> None:
+    with pytest.raises(error, match=match):
+        ExactIndex(source)
+
+
+def test_questions_are_refused() -> None:
+    index, asked = ExactIndex(CORPUS), QUERIES
+    with pytest.raises(ValueError, match="similarity: found 'l2', expected one of dot, cosine"):
+        ExactIndex(CORPUS, similarity="l2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="k: found 0"):
+        index.search(asked, 0)
+    with pytest.raises(ValueError, match="screening: found 'int4'"):
+        index.search(asked, 1, screening="int4")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="corpus: found dim 20, expected 19"):
+        index.search(asked[:, 1:], 1)
+    with pytest.raises(ValueError, match="targets: found 1300"):
+        index.ranks(asked, np.full(70, N))
