@@ -18,7 +18,7 @@ from pyhbt.index import ExactIndex
 from pyhbt.ops._native import core
 
 from .rows import Scan
-from .search_peers import answer, faiss_flat, faiss_panorama, installed, peers
+from .search_peers import PANORAMA_LEVELS, answer, faiss_flat, faiss_panorama, installed, peers
 from .vectors import Vectors, vectors
 
 if TYPE_CHECKING:
@@ -76,13 +76,10 @@ def check(found: Vectors, nq: int, k: int) -> Callable[[str, Any], None]:
 
 def index_bytes(found: Vectors) -> dict[str, int]:
     """FAISS copies the vectors."""
-    kept = {"pyhbt": found.built(ExactIndex).nbytes}
-    for name in ("faiss-flat", "faiss-flat-blas"):
-        kept[name] = found.corpus.nbytes
-    if installed("faiss") and faiss_panorama in found.indexes:
-        panorama, axes = found.built(faiss_panorama)
-        kept["faiss-panorama"] = found.corpus.nbytes + 4 * panorama.cum_sums.size() + axes.nbytes
-    return kept
+    copy = found.corpus.nbytes
+    norms = 4 * (PANORAMA_LEVELS + 1) * len(found.corpus)
+    kept = {"pyhbt": found.built(ExactIndex).nbytes, "faiss-panorama": copy + norms}
+    return kept | dict.fromkeys(("faiss-flat", "faiss-flat-blas"), copy)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,6 @@ def test_build(compare: Compare, data: str, nq: int, n: int, dim: int, k: int) -
         import faiss
 
         if hasattr(faiss, "IndexFlatIPPanorama"):
-            found.built(faiss_panorama)
             others["faiss-panorama"] = lambda: faiss_panorama(found.corpus)
     compare(
         lambda: ExactIndex(found.corpus),

@@ -24,7 +24,7 @@ from .rows import RESULTS, Row, Scan, SearchRow, commit, device, left_out, updat
 
 _BUDGET_S = 10.0
 _TIMING_S = 0.03
-_WARMED_S = 0.3
+_WARMED_S = 0.2
 """A call that takes this long fills the caches itself."""
 _SLOW, _SLOW_S = 3.0, 0.1
 """A peer that takes so many times as long as the fastest, and so many seconds, is timed in three rounds."""
@@ -58,6 +58,14 @@ class Compare(Protocol):
 _rows: list[Row] = []
 
 
+def pytest_sessionstart() -> None:
+    found = [name for name in _OPENBLAS if name in os.environ]
+    if found:
+        raise pytest.UsageError(
+            f"{' and '.join(found)}: found set; unset, so that NumPy and FAISS run as they come"
+        )
+
+
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = call()
@@ -86,12 +94,6 @@ def _rounds(single: Mapping[str, float], calls: Mapping[str, int]) -> dict[str, 
 
 @pytest.fixture
 def compare(benchmark: Any) -> Compare:
-    found = [name for name in _OPENBLAS if name in os.environ]
-    if found:
-        pytest.fail(
-            f"{' and '.join(found)}: set, so that NumPy and FAISS would not run as they come; unset to go on"
-        )
-
     def run(
         ours: Callable[[], Any],
         peers: Mapping[str, Callable[[], Any]],

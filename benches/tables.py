@@ -147,7 +147,7 @@ def search_plot() -> str:
     for number, k in enumerate(ks):
         axis.barh(0, 0, color=_SHADES[number % len(_SHADES)], label=f"k = {k}")
     axis.axvline(1, color=_INK, linewidth=0.8)
-    labels = [f"{n} queries, {m} x {dim}, {data}" for data, n, m, dim in titles]
+    labels = [f"{n} {'query' if n == '1' else 'queries'}, {m} x {dim}, {data}" for data, n, m, dim in titles]
     axis.set_yticks(range(len(titles)), labels)
     axis.invert_yaxis()
     axis.margins(x=0.15)
@@ -157,7 +157,9 @@ def search_plot() -> str:
     for spine in axis.spines.values():
         spine.set_color(_GRID)
     axis.set_xlabel("times as fast as the best peer (named)", color=_INK, fontsize=9)
-    axis.legend(fontsize=8, frameon=False, labelcolor=_INK, loc="lower right")
+    axis.legend(
+        fontsize=8, frameon=False, labelcolor=_INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(ks)
+    )
     figure.tight_layout()
     figure.savefig(_ROOT / "docs" / "images" / "search-speedup.png", dpi=130)
     plt.close(figure)

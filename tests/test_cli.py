@@ -163,55 +163,42 @@ def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
 
 def test_search(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["eins", "zwei", "drei", "vier"]
-    Path("texts.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    records = (json.dumps({"_id": f"d{row}", "text": word}) + "\n" for row, word in enumerate(words))
-    Path("texts.jsonl").write_text("".join(records), encoding="utf-8")
+    names = ["d0", "d1", "d2", "d3"]
+    texts = ["eins", "zwei", "drei", "vier"]
+    records = [json.dumps({"_id": name, "text": text}) for name, text in zip(names, texts, strict=True)]
+    for file, lines in (("texts.txt", texts), ("texts.jsonl", records), ("ids", names)):
+        Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     assert pyhbt("encode", "texts.txt", "--out", "v.npy")[0] == 0
     options = ["--out", "run", "--k", "4", "--similarity", "cosine"]
     code, shown, _ = pyhbt("search", "texts.txt", "v.npy", "--encoder", "ngram", *options)
     assert code == 0
     assert "run: 4 queries, 4 passages" in shown
-    found = read_run("run")
-    assert [next(iter(hits)) for hits in found.values()] == ["0", "1", "2", "3"]
-    assert (
-        pyhbt("search", "texts.jsonl", "texts.jsonl", "--encoder", "ngram", "--exclude-self", *options)[0]
-        == 0
-    )
-    names = [f"d{row}" for row in range(4)]
-    Path("ids").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    assert [next(iter(hits)) for hits in read_run("run").values()] == ["0", "1", "2", "3"]
+    options.append("--exclude-self")
+    assert pyhbt("search", "texts.jsonl", "texts.jsonl", "--encoder", "ngram", *options)[0] == 0
+    assert all({query, *hits} == {*names} and query not in hits for query, hits in read_run("run").items())
     from_texts = Path("run").read_text()
-    ids = ["--query-ids", "ids", "--corpus-ids", "ids"]
-    assert pyhbt("search", "v.npy", "v.npy", "--exclude-self", *ids, *options)[0] == 0
+    assert pyhbt("search", "v.npy", "v.npy", "--query-ids", "ids", "--corpus-ids", "ids", *options)[0] == 0
     assert Path("run").read_text() == from_texts
-    assert {query: {query, *hits} for query, hits in read_run("run").items()} == dict.fromkeys(
-        names, {*names}
-    )
     ExactIndex(np.load("v.npy"), ids=names, similarity="cosine").save("index")
-    arguments = ["search", "v.npy", "index", "--query-ids", "ids", *options, "--block", "1"]
-    with monkeypatch.context() as patched:
-        patched.setattr(searching, "write_run", interrupted_at(2))
-        code, _, err = pyhbt(*arguments, "--exclude-self")
-    assert (code, err.splitlines()[-1]) == (130, "pyhbt: interrupted")
-    assert Path("run").read_text() == from_texts
-    assert (
-        "run: 4 queries, 4 passages, 1 blocks from an earlier run" in pyhbt(*arguments, "--exclude-self")[1]
-    )
-    assert Path("run").read_text() == from_texts
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("ids", "index", "run", "texts.jsonl", "texts.txt", "v.npy")
-    ]
-
-
-def interrupted_at(call: int) -> Any:
+    Path("run").unlink()
+    arguments = ["search", "v.npy", "index", "--query-ids", "ids", "--block", "1", *options]
     calls = itertools.count(1)
 
-    def write(*arguments: Any, **options: Any) -> None:
-        if next(calls) == call:
+    def interrupted(*written: Any, **named: Any) -> None:
+        if next(calls) == 3:
             raise KeyboardInterrupt
-        write_run(*arguments, **options)
+        write_run(*written, **named)
 
-    return write
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "write_run", interrupted)
+        assert pyhbt(*arguments)[0] == 130
+    assert not Path("run").exists()
+    assert "run: 4 queries, 4 passages, 2 blocks from an earlier run" in pyhbt(*arguments)[1]
+    assert Path("run").read_text() == from_texts
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("texts.txt", "texts.jsonl", "ids", "v.npy", "index", "run")
+    }
 
 
 def test_search_mistakes(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

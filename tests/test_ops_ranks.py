@@ -76,7 +76,7 @@ def test_adversarial_inputs(build: Builder, similarity: Similarity) -> None:
     rng = np.random.default_rng(7)
     queries, corpus = build(rng)
     targets = high_and_low(rng, queries, corpus)
-    check_ranks(queries, corpus, targets, rows=(1, 4, 5, 66), similarity=similarity)
+    check_ranks(queries, corpus, targets, rows=(1, 5, 66), similarity=similarity)
 
 
 def test_more_targets_than_int16_counts() -> None:

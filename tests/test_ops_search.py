@@ -57,7 +57,7 @@ def test_numbers_of_queries(similarity: Similarity) -> None:
 @pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_adversarial_inputs(build: Builder, similarity: Similarity) -> None:
     queries, corpus = build(np.random.default_rng(7))
-    check_search(queries, corpus, (1, 10, 700), rows=(1, 4, 5, 66), similarity=similarity)
+    check_search(queries, corpus, (1, 10, 700), rows=(1, 5, 66), similarity=similarity)
 
 
 @pytest.mark.slow
@@ -165,17 +165,14 @@ results = {}
 for pool in (False, True):
     for similarity in ("dot", "cosine"):
         for screening in ("auto", "int8", "float32"):
-            for dtype in (torch.float32, torch.bfloat16):
-                for nq in (2, 70):
-                    q, c = torch.from_numpy(queries[:nq]), torch.from_numpy(corpus).to(dtype)
-                    only = SearchFilter(
-                        passage_groups=groups, query_groups=np.arange(nq) % 3, exclude=exclude[:nq]
-                    )
-                    options = {"similarity": similarity, "screening": screening, "filter": only if pool else None}
-                    scores, indices = search(q, c, 500, **options)
-                    name = f"{pool} {similarity} {screening} {dtype} {nq}"
-                    results[name + " scores"], results[name + " indices"] = scores.numpy(), indices.numpy()
-                    results[name + " ranks"] = ranks(q, c, indices[:, ::100].contiguous(), **options).numpy()
+            for nq, dtype in ((2, torch.bfloat16), (5, torch.float32), (70, torch.bfloat16), (70, torch.float32)):
+                q, c = torch.from_numpy(queries[:nq]), torch.from_numpy(corpus).to(dtype)
+                only = SearchFilter(passage_groups=groups, query_groups=np.arange(nq) % 3, exclude=exclude[:nq])
+                options = {"similarity": similarity, "screening": screening, "filter": only if pool else None}
+                scores, indices = search(q, c, 200, **options)
+                name = f"{pool} {similarity} {screening} {dtype} {nq}"
+                results[name + " scores"], results[name + " indices"] = scores.numpy(), indices.numpy()
+                results[name + " ranks"] = ranks(q, c, indices[:, ::40].contiguous(), **options).numpy()
 np.savez(sys.argv[1], **results)
 """
 

@@ -228,20 +228,25 @@ int32_t dot_codes(const int16_t* query, const int8_t* codes, int64_t stride) {
 }
 
 // One passage: x = factor * row - centre, then codes and what is measured of them. x (dim,) is scratch.
-EncodedRow encode_row(const float* row, float factor, const float* centre, const float* direction,
+EncodedRow encode_row(const float* row, double factor, const float* centre, const float* direction,
                       int64_t dim, float* x, int8_t* codes) {
+  // One rounding, relative to x itself, which may be far smaller than the two numbers it is the difference
+  // of.
+  if (factor == 1.0)
+    for (int64_t j = 0; j < dim; ++j) x[j] = row[j] - centre[j];
+  else
+    for (int64_t j = 0; j < dim; ++j)
+      x[j] = static_cast<float>(static_cast<double>(row[j]) * factor - static_cast<double>(centre[j]));
   Vector largest{}, along{}, zeros{};
   int64_t i = 0;
   for (; i + kFloats <= dim; i += kFloats) {
-    const Vector v = load(row + i) * factor - load(centre + i);
-    store(x + i, v);
+    const Vector v = load(x + i);
     largest = larger(largest, v < 0.0f ? -v : v);
     along += v * load(direction + i);
     zeros += v * 0.0f;  // a NaN or an infinity makes it NaN
   }
   float max = largest_lane(largest), projection = sum_of_lanes(along), zero = sum_of_lanes(zeros);
   for (; i < dim; ++i) {
-    x[i] = row[i] * factor - centre[i];
     const float size = x[i] < 0 ? -x[i] : x[i];
     max = max < size ? size : max;
     projection += x[i] * direction[i];

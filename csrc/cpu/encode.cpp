@@ -15,7 +15,7 @@ namespace pyhbt {
 namespace {
 
 constexpr int64_t kRowsOfTask = 256;
-constexpr double kLeastNorm = 0x1p-60, kMostNorm = 0x1p60;  // cosine: norms that float32 can divide by
+constexpr double kLeastNorm = 0x1p-60, kMostNorm = 0x1p60;  // cosine: norms that codes serve
 
 bool finite(const float* row, int64_t dim) {
   return std::all_of(row, row + dim, [](float x) { return std::isfinite(x); });
@@ -39,7 +39,7 @@ void encode(const Embeddings& rows, bool cosine, const float* centre, const floa
       int8_t* codes = out.codes + i * stride;
       const double norm = std::sqrt(kernels().dot(row, row, dim));
       const bool divisible = norm == 0 || (norm >= kLeastNorm && norm <= kMostNorm);
-      const float factor = cosine && norm > 0 ? static_cast<float>(1 / norm) : 1.0f;
+      const double factor = cosine && norm > 0 ? 1 / norm : 1.0;
       EncodedRow e{};
       if (!cosine || divisible)
         e = kernels().encode_row(row, factor, centre, direction, dim, x.data(), codes);
@@ -59,10 +59,11 @@ void encode(const Embeddings& rows, bool cosine, const float* centre, const floa
         continue;
       }
       std::fill_n(codes + dim, stride - dim, int8_t{0});
-      const double scale = static_cast<double>(e.inverse_scale);
       const double code_norm = std::sqrt(static_cast<double>(e.code_square)) * (1 + gamma);
       const double residual = std::sqrt(static_cast<double>(e.residual_square)) * (1 + gamma);
-      const double rounding = 0x1p-22 * (code_norm + residual + (cosine ? scale : 0));
+      // The last term is what squares of tiny numbers lose where they underflow.
+      const double rounding =
+          0x1p-22 * (code_norm + residual) + 0x1p-50 * std::sqrt(static_cast<double>(dim));
       out.inverse_scale[i] = e.inverse_scale;
       out.along[i] = e.along;
       out.code_norm[i] = float_up(code_norm);

@@ -47,8 +47,8 @@ struct RankCounting {
 };
 
 struct RankHit {
-  int32_t row;
-  int16_t lane, target;
+  int16_t row, lane;
+  int32_t target;
 };
 
 struct EncodedRow {
@@ -109,7 +109,7 @@ struct CpuKernels {
   int64_t (*count_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
                          const CodedStrip& strip, const RankCounting& counting, RankHit* hits);
   int32_t (*dot_codes)(const int16_t* query, const int8_t* codes, int64_t stride);
-  EncodedRow (*encode_row)(const float* row, float factor, const float* centre, const float* direction,
+  EncodedRow (*encode_row)(const float* row, double factor, const float* centre, const float* direction,
                            int64_t dim, float* x, int8_t* codes);
 
   // Runs iterations of independent multiply-adds in registers; returns the flops done, checksum keeps them

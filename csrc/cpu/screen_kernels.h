@@ -160,8 +160,8 @@ inline int64_t count_against(Vector lower, Vector upper, float scale, int64_t ro
     sums -= above;  // a true lane is -1
     memcpy(counts, &sums, sizeof sums);
     for (unsigned bits = open; bits != 0; bits &= bits - 1)
-      hits[found++] = {static_cast<int32_t>(row), static_cast<int16_t>(part + __builtin_ctz(bits)),
-                       static_cast<int16_t>(t)};
+      hits[found++] = {static_cast<int16_t>(row), static_cast<int16_t>(part + __builtin_ctz(bits)),
+                       static_cast<int32_t>(t)};
   }
   return found;
 }

@@ -264,8 +264,10 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
     if (automatic && many && sample != nullptr && codes_leave_too_much(call, *sample, filter))
       call.screen_in_floats();
   }
-  // Up to four queries without codes, one exact scan costs less than norms and screening.
-  if (!call.by_codes() && (num_queries > kFewQueries || call.a.cosine || !automatic)) call.measure_passages();
+  // Up to four queries without codes, one exact scan costs less than norms and screening; but with a filter
+  // it would not see every passage, and all must be finite.
+  const bool scanned = num_queries <= kFewQueries && automatic && !call.a.cosine && !filter.active();
+  if (!call.by_codes() && !scanned) call.measure_passages();
 
   Search search{call, filter, std::min(k, num_passages), {k, scores, indices, exact_scores}};
   const std::vector<int64_t> again = search.run(queries, sample);

@@ -46,12 +46,12 @@ class CheckedFilter:
         if filter is None:
             return
         if filter.allowed is not None:
-            self._allowed = _allowed(checks.as_tensor(filter.allowed, "filter.allowed"), num_passages)
+            self._allowed = _allowed(_on_cpu(filter.allowed, "filter.allowed"), num_passages)
         if (filter.passage_groups is None) != (filter.query_groups is None):
             missing = "passage_groups" if filter.passage_groups is None else "query_groups"
             raise ValueError(f"filter.{missing}: found None, expected groups, since the other side has them")
         if filter.passage_groups is not None and filter.query_groups is not None:
-            groups = checks.as_tensor(filter.passage_groups, "filter.passage_groups")
+            groups = _on_cpu(filter.passage_groups, "filter.passage_groups")
             checks.check_integers(groups, "filter.passage_groups")
             checks.check_length(groups, "filter.passage_groups", num_passages, "passage")
             wanted = _per_query(filter.query_groups, "filter.query_groups", num_queries)
@@ -71,6 +71,13 @@ class CheckedFilter:
             _address(excluded),
             0 if excluded is None else excluded.shape[1],
         )
+
+
+def _on_cpu(value: Array, name: str) -> torch.Tensor:
+    tensor = checks.as_tensor(value, name)
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name}: found device {tensor.device}, expected cpu; move it there with .cpu()")
+    return tensor
 
 
 def _address(tensor: torch.Tensor | None) -> int:
@@ -95,7 +102,7 @@ def _allowed(allowed: torch.Tensor, num_passages: int) -> torch.Tensor:
 
 
 def _per_query(value: Array, name: str, num_queries: int) -> torch.Tensor:
-    tensor = checks.as_tensor(value, name)
+    tensor = _on_cpu(value, name)
     checks.check_integers(tensor, name)
     if tensor.ndim not in (1, 2) or len(tensor) != num_queries:
         raise ValueError(
