@@ -172,7 +172,8 @@ def peers(vectors: Vectors, queries: torch.Tensor, k: int, *, once: bool = False
     if installed("usearch"):
         chosen["usearch"] = partial(usearch_exact, corpus, k)
     if installed("sklearn"):
-        chosen["scikit-learn"] = neighbours_peer(corpus, k)
+        fitted = neighbours_peer(corpus, k)
+        chosen["scikit-learn"] = (lambda few: neighbours_peer(corpus, k)(few)) if once else fitted
     few = queries[: max(1, len(queries) // 16)]
     for name, search in list(chosen.items()):
         search(few[:1])  # imports and starts what it needs

@@ -145,6 +145,12 @@ def both_far_from_origin(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
     return 1000 + normal(rng, NQ, DIM), 1000 + np.float32(1e-3) * normal(rng, N, DIM)
 
 
+def one_ray(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
+    """For cosine nothing but rounding tells the passages apart."""
+    ray = np.abs(normal(rng, 1, DIM))
+    return normal(rng, NQ, DIM), ray * np.exp(normal(rng, N, 1))
+
+
 def along_the_mean(rng: np.random.Generator) -> tuple[Matrix, Matrix]:
     """Nothing of the queries is left beside the direction that codes take out."""
     corpus = np.float32(3) + normal(rng, N, DIM)
@@ -251,6 +257,7 @@ BUILDERS: tuple[Builder, ...] = (
     offset_dimension,
     far_from_origin,
     both_far_from_origin,
+    one_ray,
     along_the_mean,
     all_negative,
     zero_rows,

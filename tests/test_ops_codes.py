@@ -42,11 +42,13 @@ def check_codes(codes: Codes, corpus: Matrix, similarity: Similarity) -> None:
     k, code_norm, residual_norm, along = (
         part[served] for part in (k[:, :dim], code_norm, residual_norm, along)
     )
+    # c / |c| - m in float64, here and there; the slack of scores has room for it.
+    float64 = 2.0**-51 * scale[served] * (1 + np.linalg.norm(centre)) if similarity == "cosine" else 0.0
     assert (np.linalg.norm(k, axis=1) <= code_norm).all()
-    assert (np.linalg.norm(scaled - k, axis=1) <= residual_norm).all()
+    assert (np.linalg.norm(scaled - k, axis=1) <= residual_norm + float64).all()
     # Coded queries allow this much for the part along the direction.
-    rounding = (2.0**-20 + (dim / 4 + 16) * U) * np.linalg.norm(direction) * (code_norm + residual_norm)
-    assert (np.abs(along - scaled @ direction) <= rounding).all()
+    rounding = (2.0**-20 + (dim / 4 + 16) * U) * (code_norm + residual_norm)
+    assert (np.abs(along - scaled @ direction) <= np.linalg.norm(direction) * (rounding + float64)).all()
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -69,6 +71,14 @@ def test_bounds_at_awkward_dims(dim: int, similarity: Similarity) -> None:
     # Halves of one code at most, so that the bound is narrow as well.
     assert bool((codes.residual_norm <= dim**0.5 / 2 + 1e-3 * codes.code_norm).all())
     assert bool((codes.code_norm <= 1.001 * codes.codes.double().norm(dim=1)).all())
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_bounds_where_all_passages_are_one(similarity: Similarity) -> None:
+    """After centring nothing is left but rounding."""
+    for dim in (1, 2, 33):
+        corpus = np.abs(normal(np.random.default_rng(dim), 400, 1)) * np.ones((1, dim), np.float32)
+        check_codes(encode(torch.from_numpy(corpus), cosine=similarity == "cosine"), corpus, similarity)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)

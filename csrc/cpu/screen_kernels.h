@@ -18,7 +18,7 @@ typedef double DoubleVector __attribute__((vector_size(8 * kDoubles)));
 
 inline DoubleVector load_widened(const float* x) {
 #if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
-  return _mm512_cvtps_pd(_mm256_loadu_ps(x));
+  return _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x));  // unmasked, GCC 12 warns of its own header
 #elif defined(__AVX__)
   return _mm256_cvtps_pd(_mm_loadu_ps(x));  // GCC 12 makes four instructions of the generic form
 #else
@@ -60,6 +60,14 @@ void dots(const float* const* a, const float* const* b, int64_t dim, double* out
   }
 }
 
+inline unsigned bits_of(IntVector mask) {
+  int32_t lanes[kFloats];
+  memcpy(lanes, &mask, sizeof lanes);
+  unsigned bits = 0;
+  for (int lane = 0; lane < kFloats; ++lane) bits |= (static_cast<unsigned>(lanes[lane]) & 1u) << lane;
+  return bits;
+}
+
 // Bit i: not a[i] < b[i], which is also true for a NaN.
 inline unsigned not_less(Vector a, Vector b) {
 #if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
@@ -69,9 +77,7 @@ inline unsigned not_less(Vector a, Vector b) {
       _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_NLT_UQ)));
 #else
   const IntVector mask = ~(a < b);
-  unsigned bits = 0;
-  for (int lane = 0; lane < kFloats; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
-  return bits;
+  return bits_of(mask);
 #endif
 }
 
@@ -84,9 +90,7 @@ inline unsigned not_greater(Vector a, Vector b) {
       _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_NGT_UQ)));
 #else
   const IntVector mask = ~(a > b);
-  unsigned bits = 0;
-  for (int lane = 0; lane < kFloats; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
-  return bits;
+  return bits_of(mask);
 #endif
 }
 
