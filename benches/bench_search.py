@@ -104,7 +104,7 @@ def test_search(compare: Compare, data: str, nq: int, n: int, dim: int, k: int) 
     )
 
 
-@pytest.mark.parametrize(("data", "nq", "n", "dim", "k"), cases((SMALL[:1], (10, 1000)), (LARGE[:2], (10,))))
+@pytest.mark.parametrize(("data", "nq", "n", "dim", "k"), cases((SMALL[:1], (10, 1000)), (LARGE[:2], (100,))))
 def test_once(compare: Compare, data: str, nq: int, n: int, dim: int, k: int) -> None:
     found, queries = made(data, nq, n, dim)
     others = {name: partial(call, queries) for name, call in peers(found, queries, k, once=True).items()}

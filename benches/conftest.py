@@ -28,7 +28,7 @@ _WARMED_S = 0.2
 """A call that takes this long fills the caches itself."""
 _SLOW, _SLOW_S = 3.0, 0.1
 """A peer that takes so many times as long as the fastest, and so many seconds, is timed in three rounds."""
-_VERY_SLOW, _VERY_SLOW_S = 1.5, 2.0
+_VERY_SLOW, _VERY_SLOW_S = 1.25, 2.0
 """Likewise in one round."""
 _OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 

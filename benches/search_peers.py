@@ -22,7 +22,7 @@ Search: TypeAlias = Callable[[torch.Tensor], Any]
 
 FEW = 16
 """Up to so many queries the peers for few are tried."""
-_LONGEST_S = 20.0
+_LONGEST_S = 8.0
 _MAYBE_TOO_SLOW = ("faiss-panorama", "usearch", "scikit-learn")
 PANORAMA_LEVELS, _PANORAMA_BATCH = 8, 1024
 
@@ -151,7 +151,7 @@ def neighbours_peer(corpus: torch.Tensor, k: int) -> Search:
 def peers(vectors: Vectors, queries: torch.Tensor, k: int, *, once: bool = False) -> dict[str, Search]:
     """By name; ``once``: without what was built before.
 
-    The slowest are first timed with a sixteenth of the queries, and left out where all would take 20 s.
+    The slowest are first timed with a sixteenth of the queries, and left out where all would take 8 s.
     """
     same_threads()
     corpus = vectors.corpus
