@@ -22,6 +22,7 @@ constexpr int kQueryLimit = 127;
 #endif
 constexpr int kQueryOffset = kQueryLimit + 1;
 constexpr int64_t kVectorBytes = 4 * kFloats;
+constexpr int64_t kPrefetchBytes = 4096;  // the hardware's own prefetch ends with each page
 
 inline IntVector load_bytes(const void* x) {
   IntVector v;
@@ -86,6 +87,8 @@ inline __attribute__((always_inline)) void for_products(const CorpusCodes& corpu
       pointers[r] = corpus.codes + passage * stride;
       code_sum[r] = corpus.code_sum[passage];
     }
+    for (int64_t at = 0; at < kTileRows * stride; at += 64)
+      __builtin_prefetch(pointers[0] + kPrefetchBytes + at, 0, 2);
     IntVector sums[kTileRows][kVectors];
     multiply_codes<kVectors>(pointers, code_sum, strip.bytes, quads, sums);
     PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
@@ -123,14 +126,22 @@ int64_t screen_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int6
   return screen_codes_of<kStripVectors>(corpus, dim, first, rows, strip, hits);
 }
 
-// out (rows, kStrip) = estimated scores times the query's scale.
-void estimate_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                    const CodedStrip& strip, float* out) {
-  for_products<kStripVectors>(corpus, dim, first, rows, strip, [&](int64_t r, int v, IntVector products) {
+template <int kVectors>
+void estimate_codes_of(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                       const CodedStrip& strip, float* out) {
+  for_products<kVectors>(corpus, dim, first, rows, strip, [&](int64_t r, int v, IntVector products) {
     const int64_t passage = first + r;
     const Vector sum = to_float(products) + load(strip.along + v * kFloats) * corpus.along[passage];
     store(out + r * kStrip + v * kFloats, sum * (1.0f / corpus.inverse_scale[passage]));
   });
+}
+
+// out (rows, kStrip) = estimated scores times the query's scale, in the lanes that hold queries.
+void estimate_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                    const CodedStrip& strip, float* out) {
+  if (kStripVectors > 1 && strip.lanes <= kFloats)
+    return estimate_codes_of<1>(corpus, dim, first, rows, strip, out);
+  return estimate_codes_of<kStripVectors>(corpus, dim, first, rows, strip, out);
 }
 
 int64_t count_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
@@ -157,24 +168,25 @@ inline int32_t sum_of_ints(IntVector v) {
   return (parts[0][0] + parts[0][1]) + (parts[0][2] + parts[0][3]);
 }
 
-// Screening for a few queries: vectors run along the codes, since one read of the corpus is what costs.
-int64_t scan_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                   const CodedStrip& strip, int32_t* hits) {
+template <int kLanes>
+int64_t scan_codes_of(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                      const CodedStrip& strip, int32_t* hits) {
   const int64_t stride = code_stride(dim);
   int64_t count = 0;
   for (int64_t row = 0; row < rows; row += kFloats) {
     const int64_t here = rows - row < kFloats ? rows - row : kFloats;
-    int32_t sums[kFewQueries][kFloats] = {};
+    int32_t sums[kLanes][kFloats] = {};
     for (int64_t r = 0; r < here; ++r) {
       const int8_t* codes = corpus.codes + (first + row + r) * stride;
-      IntVector products[kFewQueries] = {};
+      IntVector products[kLanes] = {};
       for (int64_t at = 0; at < stride; at += kVectorBytes) {
+        __builtin_prefetch(codes + at + kPrefetchBytes);
         const IntVector right = load_bytes(codes + at);
-        for (int64_t q = 0; q < strip.lanes; ++q)
-          products[q] = add_products(products[q], load_bytes(strip.rows + q * stride + at), right);
+        PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
+            add_products(products[q], load_bytes(strip.rows + q * stride + at), right);
       }
       const int32_t offset = kQueryOffset * corpus.code_sum[first + row + r];
-      for (int64_t q = 0; q < strip.lanes; ++q) sums[q][r] = sum_of_ints(products[q]) - offset;
+      PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) sums[q][r] = sum_of_ints(products[q]) - offset;
     }
     float terms[4][kFloats] = {};
     const int64_t passage = first + row;
@@ -183,7 +195,7 @@ int64_t scan_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_
     memcpy(terms[2], corpus.code_norm + passage, static_cast<size_t>(4 * here));
     memcpy(terms[3], corpus.residual_norm + passage, static_cast<size_t>(4 * here));
     const unsigned real = here < kFloats ? (1u << here) - 1 : ~0u;
-    for (int64_t q = 0; q < strip.lanes; ++q) {
+    for (int q = 0; q < kLanes; ++q) {
       const Vector least = load(terms[0]) * strip.threshold[q] - load(terms[1]) * strip.along[q] -
                            load(terms[2]) * strip.code_factor[q] - load(terms[3]) * strip.residual_factor[q];
       unsigned open = not_less(to_float(load_bytes(sums[q])), least) & real;
@@ -192,6 +204,22 @@ int64_t scan_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_
     }
   }
   return count;
+}
+
+// Screening for a few queries: vectors run along the codes, since one read of the corpus is what costs.
+int64_t scan_codes(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
+                   const CodedStrip& strip, int32_t* hits) {
+  static_assert(kFewQueries == 4);
+  switch (strip.lanes) {
+    case 1:
+      return scan_codes_of<1>(corpus, dim, first, rows, strip, hits);
+    case 2:
+      return scan_codes_of<2>(corpus, dim, first, rows, strip, hits);
+    case 3:
+      return scan_codes_of<3>(corpus, dim, first, rows, strip, hits);
+    default:
+      return scan_codes_of<4>(corpus, dim, first, rows, strip, hits);
+  }
 }
 
 // Sum of query[i] * codes[i]; the caller sees to it that no int32 overflows.

@@ -88,7 +88,7 @@ struct CpuKernels {
   // exact.
   double (*dot)(const float* a, const float* b, int64_t dim);
   void (*dots)(const float* const* a, const float* const* b, int64_t dim, double* out);
-  void (*upper_quantiles)(const float* tile, int64_t rows, int64_t rank, float* out);
+  void (*upper_quantiles)(const float* tile, int64_t rows, int64_t lanes, int64_t rank, float* out);
   // Positions r * strip + lane in tile (rows, strip) whose score is not certainly under low[lane]; written to
   // hits, the number of them is returned.
   int64_t (*screen)(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,

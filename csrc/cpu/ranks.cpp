@@ -16,6 +16,8 @@ namespace {
 
 constexpr double kMostUndecided = 0.02;  // pairs of passage and target; beyond, float32 screening costs less
 constexpr int64_t kTrialQueries = 32, kTrialTiles = 8;
+constexpr int64_t kMostTargets =
+    256;  // at a time: a tile may leave all pairs of passage and target undecided
 
 // The targets of one query in rising order of score; absent ones come last.
 struct Target {
@@ -79,7 +81,8 @@ struct Counting {
     const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
     std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTileRows : 0));
     std::vector<ExactScore> exact(queries.size());
-    std::vector<RankHit> hits(static_cast<size_t>(kTileRows * width * per_query));
+    const int64_t most_hits = kTileRows * width * std::min(per_query, kMostTargets);
+    std::vector<RankHit> hits(static_cast<size_t>(most_hits));
     std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
     int64_t undecided = 0;
     for (int64_t passage = first; passage < last; passage += kTileRows) {
@@ -94,13 +97,16 @@ struct Counting {
               open ? penalties.data() + (strip * groups + filter.group(passage + r)) * kMaxStrip
                    : closed.data();
         }
-        const RankCounting counting{bounds.data() + strip * per_query, per_query,
-                                    counts.data() + strip * per_query * kMaxStrip,
-                                    filter.pooled() ? row_penalties.data() : nullptr};
-        const int64_t found = screen.count(strip, passage, rows, counting, hits.data());
-        undecided += found;
-        for (int64_t h = 0; h < found;
-             h = settle(queries, screen, strip * width, passage, hits, h, found, exact, count, before)) {
+        for (int64_t t = 0; t < per_query; t += kMostTargets) {
+          const int64_t at = strip * per_query + t;
+          const RankCounting counting{bounds.data() + at, std::min(per_query - t, kMostTargets),
+                                      counts.data() + at * kMaxStrip,
+                                      filter.pooled() ? row_penalties.data() : nullptr};
+          const int64_t found = screen.count(strip, passage, rows, counting, hits.data());
+          undecided += found;
+          for (int64_t h = 0; h < found;
+               h = settle(queries, screen, strip * width, passage, t, hits, h, found, exact, before)) {
+          }
         }
       }
     }
@@ -114,21 +120,22 @@ struct Counting {
   // Decides all hits of one pair of query and passage, which follow one another; returns the next.
   template <typename Screen>
   int64_t settle(const std::vector<int64_t>& queries, const Screen& screen, int64_t first_query,
-                 int64_t first_passage, const std::vector<RankHit>& hits, int64_t h, int64_t found,
-                 std::vector<ExactScore>& exact, int64_t count, int64_t* before) const {
+                 int64_t first_passage, int64_t first_target, const std::vector<RankHit>& hits, int64_t h,
+                 int64_t found, std::vector<ExactScore>& exact, int64_t* before) const {
     const RankHit pair = hits[static_cast<size_t>(h)];
     int64_t end = h + 1;
     while (end < found && hits[static_cast<size_t>(end)].row == pair.row &&
            hits[static_cast<size_t>(end)].lane == pair.lane)
       ++end;
     const int64_t q = first_query + pair.lane, passage = first_passage + pair.row;
-    if (q >= count) return end;  // an infinite bound opens the lanes beyond the block too
+    if (q >= static_cast<int64_t>(queries.size()))
+      return end;  // an infinite bound opens the lanes beyond the block too
     const int64_t query = queries[static_cast<size_t>(q)];
     if (filter.pooled() && !filter.in_pool(query, passage)) return end;
     Interval score = screen.interval(q, passage, pair.row * kernels().strip + pair.lane);
     bool known = false;
     for (; h < end; ++h) {
-      const int64_t t = hits[static_cast<size_t>(h)].target;
+      const int64_t t = first_target + hits[static_cast<size_t>(h)].target;
       const Candidate& wanted = target(query, t).candidate;
       if (wanted.index < 0) continue;
       if (!known && score.upper >= wanted.score && score.lower <= wanted.score) {

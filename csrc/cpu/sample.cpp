@@ -3,32 +3,45 @@
 
 #include <functional>
 
+#include "../parallel.h"
+
 namespace pyhbt::cpu {
 
 Sample::Sample(const Call& call, int64_t k) {
   const int64_t n = call.a.corpus.rows, stride = code_stride(call.a.corpus.dim);
   // Large enough to know the k-th best within some 10 %, small beside the corpus.
-  const int64_t most = std::clamp<int64_t>(n / 8, 256, 4096);
+  const bool few = call.a.queries.rows <= kFewQueries;  // whose walk costs no more than reading the corpus
+  const int64_t most = std::clamp<int64_t>(n / 8, 256, few ? 1024 : 4096);
   const int64_t size = std::clamp<int64_t>(150 * n / k, std::min<int64_t>(most, 1024), most);
   // The k-th best of all lies near this rank of the sample; three standard deviations are added.
   const double expected = static_cast<double>(k) * static_cast<double>(size) / static_cast<double>(n);
   rank_ = static_cast<int64_t>(expected + 3 * std::sqrt(expected) + 3);
   if (n < 4 * size || rank_ > size / 2) return;
   const CorpusCodes& all = *call.a.codes;
-  code_rows_.resize(static_cast<size_t>(size * stride));
-  for (int64_t i = 0; i < size; ++i) {
-    // One passage of each stretch, at a place that no period of the corpus follows.
-    const int64_t start = n * i / size, length = n * (i + 1) / size - start;
-    const uint64_t hash = static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15u >> 32;
-    const int64_t passage = start + static_cast<int64_t>(hash % static_cast<uint64_t>(length));
-    passages_.push_back(passage);
-    std::copy_n(all.codes + passage * stride, stride, code_rows_.data() + i * stride);
-    inverse_scale_.push_back(all.inverse_scale[passage]);
-    along_.push_back(all.along[passage]);
-    code_norm_.push_back(all.code_norm[passage]);
-    residual_norm_.push_back(all.residual_norm[passage]);
-    code_sum_.push_back(all.code_sum[passage]);
-  }
+  const size_t count = static_cast<size_t>(size);
+  code_rows_.resize(count * static_cast<size_t>(stride));
+  passages_.resize(count);
+  code_sum_.resize(count);
+  for (std::vector<float>* values : {&inverse_scale_, &along_, &code_norm_, &residual_norm_})
+    values->resize(count);
+  // Every row comes from elsewhere in memory: threads wait for several at once.
+  constexpr int64_t kRows = 128;
+  parallel_for(call.a.threads, ceil_div(size, kRows), [&](int64_t task) {
+    for (int64_t i = task * kRows; i < std::min(size, (task + 1) * kRows); ++i) {
+      // One passage of each stretch, at a place that no period of the corpus follows.
+      const int64_t start = n * i / size, length = n * (i + 1) / size - start;
+      const uint64_t hash = static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15u >> 32;
+      const int64_t passage = start + static_cast<int64_t>(hash % static_cast<uint64_t>(length));
+      const size_t at = static_cast<size_t>(i);
+      passages_[at] = passage;
+      std::copy_n(all.codes + passage * stride, stride, code_rows_.data() + i * stride);
+      inverse_scale_[at] = all.inverse_scale[passage];
+      along_[at] = all.along[passage];
+      code_norm_[at] = all.code_norm[passage];
+      residual_norm_[at] = all.residual_norm[passage];
+      code_sum_[at] = all.code_sum[passage];
+    }
+  });
   codes_ = {code_rows_.data(),     inverse_scale_.data(), along_.data(), code_norm_.data(),
             residual_norm_.data(), code_sum_.data(),      nullptr,       all.centre,
             all.direction};
@@ -43,8 +56,9 @@ std::vector<double> Sample::guesses(const CodeScreen& screen, const std::vector<
   float quantiles[kMaxStrip];
   for (int64_t strip = 0; strip < screen.strips(); ++strip) {
     screen.estimates_in(codes_, strip, 0, size(), tile.data());
-    if (!filter.pooled()) kernels().upper_quantiles(tile.data(), size(), rank_, quantiles);
-    for (int64_t lane = 0; lane < std::min(width, count - strip * width); ++lane) {
+    const int64_t lanes = std::min(width, count - strip * width);
+    if (!filter.pooled()) kernels().upper_quantiles(tile.data(), size(), lanes, rank_, quantiles);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
       const int64_t at = strip * width + lane, query = queries[static_cast<size_t>(at)];
       if (filter.pooled()) {
         column.clear();

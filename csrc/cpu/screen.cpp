@@ -12,6 +12,18 @@ namespace {
 
 constexpr int64_t kMostCodedDim = 32768;  // products of codes are sums in an int32
 
+double largest_of(const double* norms, int64_t count, int threads) {
+  constexpr int64_t kNorms = 16384;
+  std::vector<double> largest(static_cast<size_t>(ceil_div(count, kNorms)));
+  parallel_for(threads, ceil_div(count, kNorms), [&](int64_t task) {
+    const int64_t first = task * kNorms, last = std::min(count, first + kNorms);
+    double found[8] = {};  // one chain of maxima would wait for each
+    for (int64_t i = first; i < last; ++i) found[i % 8] = std::max(found[i % 8], norms[i]);
+    largest[static_cast<size_t>(task)] = *std::max_element(found, found + 8);
+  });
+  return largest.empty() ? 0 : *std::max_element(largest.begin(), largest.end());
+}
+
 }  // namespace
 
 std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads) {
@@ -55,14 +67,14 @@ Call::Call(const SearchArguments& arguments)
                 (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
   if (a.codes == nullptr) return;
   passage_norms = a.codes->norm;
-  for (int64_t i = 0; i < a.corpus.rows; ++i) largest_norm = std::max(largest_norm, passage_norms[i]);
+  largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }
 
 void Call::measure_passages() {
   if (passage_norms != nullptr) return;
   norms_ = exact_norms(a.corpus, "corpus", a.threads);
   passage_norms = norms_.data();
-  for (const double norm : norms_) largest_norm = std::max(largest_norm, norm);
+  largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }
 
 void Call::screen_in_floats() { by_codes_ = false; }

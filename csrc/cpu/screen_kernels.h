@@ -121,11 +121,11 @@ int64_t screen(const float* tile, int64_t rows, const float* norms, const StripB
   return count;
 }
 
-// out[lane] = a number that at least rank + 1 of the rows reach, and few more: bisection in all lanes at
-// once.
-void upper_quantiles(const float* tile, int64_t rows, int64_t rank, float* out) {
+// tile (rows, kStrip); out[lane] = a number that at least rank + 1 of the rows reach, and few more, for lanes
+// that hold queries: bisection in all lanes of a vector at once.
+void upper_quantiles(const float* tile, int64_t rows, int64_t lanes, int64_t rank, float* out) {
   constexpr int kSteps = 13;
-  for (int part = 0; part < kStrip; part += kFloats) {
+  for (int part = 0; part < lanes; part += kFloats) {
     Vector low = load(tile + part), high = low;
     for (int64_t r = 1; r < rows; ++r) {
       const Vector x = load(tile + r * kStrip + part);

@@ -83,7 +83,7 @@ def _bytes(size: int) -> torch.Tensor:
     """(size,) int8, not initialised; large ones in huge pages, since page faults cost as much as encoding does."""
     if size < 4 << 20 or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(size, dtype=torch.int8)
-    memory = mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has none
     memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.int8)
 
