@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
 
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,26 +42,42 @@ NativeFilter = tuple[int, int, int, int, int, int]
 
 
 class CheckedFilter:
-    """A filter as tensors in native layout, which live as long as this object."""
+    """A filter as tensors in native layout, which live as long as this object.
 
-    def __init__(self, filter: SearchFilter | None, num_queries: int, num_passages: int) -> None:
+    :param device: where the search happens; parts of the filter may lie there or on the CPU.
+    """
+
+    def __init__(
+        self,
+        filter: SearchFilter | None,
+        num_queries: int,
+        num_passages: int,
+        device: torch.device = _CPU,
+    ) -> None:
         self._allowed = self._passage_groups = self._pools = self._excluded = None
         if filter is None:
             return
         if filter.allowed is not None:
-            self._allowed = _allowed(_on_cpu(filter.allowed, "filter.allowed"), num_passages)
+            self._allowed = _allowed(_on(device, filter.allowed, "filter.allowed"), num_passages)
         if (filter.passage_groups is None) != (filter.query_groups is None):
             missing = "passage_groups" if filter.passage_groups is None else "query_groups"
             raise ValueError(f"filter.{missing}: found None, expected groups, since the other side has them")
         if filter.passage_groups is not None and filter.query_groups is not None:
-            groups = _on_cpu(filter.passage_groups, "filter.passage_groups")
+            groups = _on(device, filter.passage_groups, "filter.passage_groups")
             checks.check_integers(groups, "filter.passage_groups")
             checks.check_length(groups, "filter.passage_groups", num_passages, "passage")
-            wanted = _per_query(filter.query_groups, "filter.query_groups", num_queries)
+            wanted = _per_query(device, filter.query_groups, "filter.query_groups", num_queries)
             self._passage_groups, self._pools = _pools(groups, wanted)
         if filter.exclude is not None:
-            self._excluded = _per_query(filter.exclude, "filter.exclude", num_queries)
+            self._excluded = _per_query(device, filter.exclude, "filter.exclude", num_queries)
             checks.check_indices(self._excluded, "filter.exclude", num_passages, "passages")
+
+    def of_queries(self, chosen: torch.Tensor) -> CheckedFilter:
+        """The filter of some of the queries."""
+        part = copy(self)
+        part._pools = None if self._pools is None else self._pools[chosen]
+        part._excluded = None if self._excluded is None else self._excluded[chosen]
+        return part
 
     def native(self) -> NativeFilter:
         """As the native module takes it."""
@@ -73,11 +92,12 @@ class CheckedFilter:
         )
 
 
-def _on_cpu(value: Array, name: str) -> torch.Tensor:
+def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
     tensor = checks.as_tensor(value, name)
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name}: found device {tensor.device}, expected cpu; move it there with .cpu()")
-    return tensor
+    if tensor.device not in (_CPU, device):
+        also = "" if device == _CPU else f" or {device}"
+        raise ValueError(f"{name}: found device {tensor.device}, expected cpu{also}; move it there with .cpu()")
+    return tensor.to(device)
 
 
 def _address(tensor: torch.Tensor | None) -> int:
@@ -96,13 +116,13 @@ def _allowed(allowed: torch.Tensor, num_passages: int) -> torch.Tensor:
             f"filter.allowed: found positions {int(allowed.min())} to {int(allowed.max())}, expected 0 to "
             f"{num_passages - 1}"
         )
-    mask = torch.zeros(num_passages, dtype=torch.uint8)
+    mask = torch.zeros(num_passages, dtype=torch.uint8, device=allowed.device)
     mask[allowed] = 1
     return mask
 
 
-def _per_query(value: Array, name: str, num_queries: int) -> torch.Tensor:
-    tensor = _on_cpu(value, name)
+def _per_query(device: torch.device, value: Array, name: str, num_queries: int) -> torch.Tensor:
+    tensor = _on(device, value, name)
     checks.check_integers(tensor, name)
     if tensor.ndim not in (1, 2) or len(tensor) != num_queries:
         raise ValueError(
@@ -114,7 +134,7 @@ def _per_query(value: Array, name: str, num_queries: int) -> torch.Tensor:
 def _pools(groups: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Groups numbered from 0, and the pools (nq, num_groups) in these numbers."""
     names, numbers = torch.unique(groups, return_inverse=True)
-    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8)
+    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8, device=groups.device)
     if len(names):
         place = torch.searchsorted(names, wanted).clamp(max=len(names) - 1)
         known = (names[place] == wanted) & (wanted >= 0)

@@ -24,7 +24,7 @@ Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Ten
 
 
 @dataclass
-class _Columns:
+class Columns:
     """The passage-to-query direction: by passage, the logsumexp of the scores of rows with other positives."""
 
     logsumexp: torch.Tensor
@@ -64,92 +64,43 @@ def contrastive_loss(
         return batch.run(symmetric, with_gradients)
 
 
-class _Batch:
-    """One call; vectors over rows are float64 where the device has it."""
+class Rows:
+    """What one call keeps of each query; vectors of rows are float64 where the device has it.
+
+    :param positives: (n,) as given.
+    :param row_weights: (n,).
+    :param positive_scores: (n,) in the widest type; of rows without a positive, anything.
+    """
 
     def __init__(
         self,
-        queries: torch.Tensor,
-        passages: torch.Tensor,
         positives: torch.Tensor,
         row_weights: torch.Tensor,
-        temperature: float,
-        margin: float,
-        cosine: bool,
+        positive_scores: torch.Tensor,
         groups: tuple[torch.Tensor, torch.Tensor] | None,
     ) -> None:
-        self.dtype = _dtype(queries, passages)
         self.positives, self.present = positives.clamp(min=0), positives >= 0
-        # Rows without a positive take no part, whatever they hold.
-        taking_part = queries.to(self.dtype).masked_fill(~self.present[:, None], 0.0)
-        self.inputs = taking_part, passages.to(self.dtype)
         self.groups = groups
-        self.cosine = cosine
-        self.queries, self.passages = (normalize(x, dim=1) for x in self.inputs) if cosine else self.inputs
-        self.wide = torch.float32 if queries.device.type == "mps" else torch.float64
-        self.weights = row_weights.to(self.wide) * self.present
-        self.temperature = temperature
-        self.margin = margin / self.temperature
-        own = (self.queries.to(self.wide) * self.passages[self.positives].to(self.wide)).sum(dim=1)
-        self.positive_scores = own / self.temperature
-        self.losses = torch.zeros_like(self.positive_scores)
-        self.positive_gradients = torch.zeros_like(self.positive_scores)
-        self.others = torch.full_like(self.positive_scores, -torch.inf)
+        self.weights = row_weights.to(positive_scores.dtype) * self.present
+        self.positive_scores = positive_scores
+        self.losses = torch.zeros_like(positive_scores)
+        self.positive_gradients = torch.zeros_like(positive_scores)
+        self.others = torch.full_like(positive_scores, -torch.inf)
+        """The logsumexp of each row's negatives."""
 
-    def run(self, symmetric: bool, with_gradients: bool) -> Losses:
-        n = len(self.queries)
-        panels = [slice(start, min(n, start + _PANEL_QUERIES)) for start in range(0, n, _PANEL_QUERIES)]
-        grad_queries = torch.zeros_like(self.queries if with_gradients else self.queries[:0])
-        grad_passages = torch.zeros_like(self.passages if with_gradients else self.passages[:0])
-        keep = symmetric and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
-        kept: list[torch.Tensor] = []
-        share = 0.5 if symmetric else 1.0
-        base = torch.full((len(self.passages),), -torch.inf, dtype=self.wide, device=self.queries.device)
-        for rows in panels:
-            scores = self.scores(rows)
-            self.solve_rows(rows, scores, share)
-            if symmetric:
-                base = torch.logaddexp(base, scores.logsumexp(dim=0).to(self.wide))
-                if keep:
-                    kept.append(scores)
-            elif with_gradients:
-                self.propagate(rows, scores, share, None, grad_queries, grad_passages)
-        if symmetric:
-            columns = self.solve_columns(base)
-            for number, rows in enumerate(panels if with_gradients else []):
-                scores = kept[number] if keep else self.scores(rows)
-                self.propagate(rows, scores, share, columns, grad_queries, grad_passages)
-        moment = (self.queries[: len(grad_queries)].to(self.wide) * grad_queries.to(self.wide)).sum()
-        if self.cosine and with_gradients:
-            grad_queries = _through_normalize(self.inputs[0], grad_queries)
-            grad_passages = _through_normalize(self.inputs[1], grad_passages)
-        loss = (self.losses * self.weights).sum().to(self.dtype)
-        grad_temperature = -moment.double() / self.temperature
-        return self.losses.to(self.dtype), loss, grad_queries, grad_passages, grad_temperature
-
-    def scores(self, rows: slice) -> torch.Tensor:
-        """(rows, m); minus infinity where a pair is no negative."""
-        scores = (self.queries[rows] @ self.passages.T).div_(self.temperature)
-        left_out = ~self.present[rows, None]
-        if self.groups is not None:
-            queries, passages = self.groups[0][rows, None], self.groups[1]
-            left_out = left_out | ((queries == passages) & (passages >= 0))
-        if self.margin != torch.inf:
-            limits = (self.positive_scores[rows] + self.margin).to(self.dtype)
-            left_out = left_out | (scores > limits[:, None])
-        return scores.masked_fill_(left_out, -torch.inf).scatter_(1, self.positives[rows, None], -torch.inf)
-
-    def solve_rows(self, rows: slice, scores: torch.Tensor, share: float) -> None:
-        self.others[rows] = scores.logsumexp(dim=1).to(self.wide)
+    def solve(self, rows: slice, others: torch.Tensor, share: float) -> None:
+        """Losses and positive gradients of some rows, from the logsumexp of their negatives."""
+        self.others[rows] = others
         delta = self.others[rows] - self.positive_scores[rows]
         self.losses[rows] = torch.where(self.present[rows], share * _log1p_exp(delta), 0.0)
         self.positive_gradients[rows] = -share * self.weights[rows] * delta.sigmoid()
 
-    def solve_columns(self, base: torch.Tensor) -> _Columns:
+    def solve_columns(self, base: torch.Tensor) -> Columns:
         """Adds the column direction to losses and positive gradients.
 
-        Rows that share a positive are candidates of one another, unless that pair is left out by group. "All but
-        row i" is a difference in float64; a row that shares its positive with none is no difference at all.
+        ``base`` (m,) is the logsumexp of each column's scores. Rows that share a positive are candidates of one
+        another, unless that pair is left out by group. "All but row i" is a difference in float64; a row that shares
+        its positive with none is no difference at all.
         """
         rows = self.present.nonzero()[:, 0]
         columns = self.positives[rows]
@@ -173,29 +124,104 @@ class _Batch:
         extra = torch.where(shared, own * (by_column(pull) - pull), 0.0)
         self.positive_gradients[rows] += extra - half * delta.sigmoid()
         weight = torch.zeros_like(base).index_add_(0, columns, pull * (base[columns] - top).exp())
-        return _Columns(base.nan_to_num(neginf=0.0), weight)
+        return Columns(base.nan_to_num(neginf=0.0), weight)
+
+    def slopes(self, rows: slice, share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(reference, weight, own): a negative's score s has the gradient weight * exp(s - reference)."""
+        others = self.others[rows]
+        weight = share * self.weights[rows] * (others - self.positive_scores[rows]).sigmoid()
+        reference = torch.where(others == -torch.inf, 0.0, others)
+        return reference, weight, torch.where(self.present[rows], self.positive_gradients[rows], 0.0)
+
+
+class _Batch:
+    """One call."""
+
+    def __init__(
+        self,
+        queries: torch.Tensor,
+        passages: torch.Tensor,
+        positives: torch.Tensor,
+        row_weights: torch.Tensor,
+        temperature: float,
+        margin: float,
+        cosine: bool,
+        groups: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> None:
+        self.dtype = _dtype(queries, passages)
+        # Rows without a positive take no part, whatever they hold.
+        taking_part = queries.to(self.dtype).masked_fill((positives < 0)[:, None], 0.0)
+        self.inputs = taking_part, passages.to(self.dtype)
+        self.cosine = cosine
+        self.queries, self.passages = (normalize(x, dim=1) for x in self.inputs) if cosine else self.inputs
+        self.wide = torch.float32 if queries.device.type == "mps" else torch.float64
+        self.temperature = temperature
+        self.margin = margin / self.temperature
+        own = (self.queries.to(self.wide) * self.passages[positives.clamp(min=0)].to(self.wide)).sum(dim=1)
+        self.rows = Rows(positives, row_weights, own / self.temperature, groups)
+
+    def run(self, symmetric: bool, with_gradients: bool) -> Losses:
+        n = len(self.queries)
+        panels = [slice(start, min(n, start + _PANEL_QUERIES)) for start in range(0, n, _PANEL_QUERIES)]
+        grad_queries = torch.zeros_like(self.queries if with_gradients else self.queries[:0])
+        grad_passages = torch.zeros_like(self.passages if with_gradients else self.passages[:0])
+        keep = symmetric and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
+        kept: list[torch.Tensor] = []
+        share = 0.5 if symmetric else 1.0
+        base = torch.full((len(self.passages),), -torch.inf, dtype=self.wide, device=self.queries.device)
+        for rows in panels:
+            scores = self.scores(rows)
+            self.rows.solve(rows, scores.logsumexp(dim=1).to(self.wide), share)
+            if symmetric:
+                base = torch.logaddexp(base, scores.logsumexp(dim=0).to(self.wide))
+                if keep:
+                    kept.append(scores)
+            elif with_gradients:
+                self.propagate(rows, scores, share, None, grad_queries, grad_passages)
+        if symmetric:
+            columns = self.rows.solve_columns(base)
+            for number, rows in enumerate(panels if with_gradients else []):
+                scores = kept[number] if keep else self.scores(rows)
+                self.propagate(rows, scores, share, columns, grad_queries, grad_passages)
+        moment = (self.queries[: len(grad_queries)].to(self.wide) * grad_queries.to(self.wide)).sum()
+        if self.cosine and with_gradients:
+            grad_queries = through_normalize(self.inputs[0], grad_queries)
+            grad_passages = through_normalize(self.inputs[1], grad_passages)
+        loss = (self.rows.losses * self.rows.weights).sum().to(self.dtype)
+        grad_temperature = -moment.double() / self.temperature
+        return self.rows.losses.to(self.dtype), loss, grad_queries, grad_passages, grad_temperature
+
+    def scores(self, rows: slice) -> torch.Tensor:
+        """(rows, m); minus infinity where a pair is no negative."""
+        scores = (self.queries[rows] @ self.passages.T).div_(self.temperature)
+        left_out = ~self.rows.present[rows, None]
+        if self.rows.groups is not None:
+            queries, passages = self.rows.groups[0][rows, None], self.rows.groups[1]
+            left_out = left_out | ((queries == passages) & (passages >= 0))
+        if self.margin != torch.inf:
+            limits = (self.rows.positive_scores[rows] + self.margin).to(self.dtype)
+            left_out = left_out | (scores > limits[:, None])
+        own = self.rows.positives[rows, None]
+        return scores.masked_fill_(left_out, -torch.inf).scatter_(1, own, -torch.inf)
 
     def propagate(
         self,
         rows: slice,
         scores: torch.Tensor,
         share: float,
-        columns: _Columns | None,
+        columns: Columns | None,
         grad_queries: torch.Tensor,
         grad_passages: torch.Tensor,
     ) -> None:
         """Turns the panel into its gradient and adds the two products."""
-        delta = self.others[rows] - self.positive_scores[rows]
-        row_weights = (share * self.weights[rows] * delta.sigmoid()).to(self.dtype)
-        reference = torch.where(self.others[rows] == -torch.inf, 0.0, self.others[rows]).to(self.dtype)
+        reference, weight, own = (part.to(self.dtype) for part in self.rows.slopes(rows, share))
         down = None
         if columns is not None:
             down = (scores - columns.logsumexp.to(self.dtype)).exp_().mul_(columns.weight.to(self.dtype))
-        gradient = scores.sub_(reference[:, None]).exp_().mul_(row_weights[:, None])
+        gradient = scores.sub_(reference[:, None]).exp_().mul_(weight[:, None])
         if down is not None:
             gradient += down
-        own = torch.where(self.present[rows], self.positive_gradients[rows], 0.0).to(self.dtype)
-        gradient.scatter_add_(1, self.positives[rows, None], own[:, None])
+        gradient.scatter_add_(1, self.rows.positives[rows, None], own[:, None])
         gradient.div_(self.temperature)
         grad_queries[rows] = gradient @ self.passages
         grad_passages.addmm_(gradient.T, self.queries[rows])
@@ -209,7 +235,7 @@ def _log1p_exp(x: torch.Tensor) -> torch.Tensor:
     return torch.logaddexp(x, torch.zeros_like(x))
 
 
-def _through_normalize(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def through_normalize(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """The gradient with respect to x, given that with respect to x / max(|x|, 1e-12)."""
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     unit = x / norm.clamp(min=1e-12)

@@ -1,0 +1,343 @@
+// Kernels of exact search and rank counting: search.h.
+#include "search.h"
+
+#include <cmath>
+
+#include "../tile_math.h"
+
+namespace pyhbt::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ inline double number(const Rows& rows, int64_t row, int64_t at) {
+  const int64_t place = row * rows.stride + at;
+  switch (rows.type) {
+    case RowType::kFloat16:
+      return static_cast<double>(from_half_bits(static_cast<const uint16_t*>(rows.data)[place]));
+    case RowType::kBFloat16:
+      return static_cast<double>(from_bfloat_bits(static_cast<const uint16_t*>(rows.data)[place]));
+    default:
+      return static_cast<double>(static_cast<const float*>(rows.data)[place]);
+  }
+}
+
+constexpr int kLanes = 8;  // of one exact sum
+
+// The dot product in the order that defines the score: lane l sums the products l, l + 8, ..., which are exact
+// in float64; then ((0+1)+(2+3))+((4+5)+(6+7)). Called by the eight neighbouring threads of one pair, all of
+// which get it.
+__device__ inline double exact_dot(const Rows& left, int64_t i, const Rows& right, int64_t j) {
+  double sum = 0;
+  for (int64_t at = threadIdx.x % kLanes; at < left.dim; at += kLanes)
+    sum += number(left, i, at) * number(right, j, at);
+  for (int distance = 1; distance < kLanes; distance *= 2)
+    sum += __shfl_xor_sync(kAllLanes, sum, distance, kLanes);
+  return sum;
+}
+
+__device__ inline bool accepts(const Filter& filter, int64_t query, int64_t passage) {
+  if (filter.allowed != nullptr && filter.allowed[passage] == 0) return false;
+  if (filter.passage_groups != nullptr &&
+      filter.pools[query * filter.num_groups + filter.passage_groups[passage]] == 0)
+    return false;
+  for (int64_t at = 0; at < filter.excluded_per_query; ++at)
+    if (filter.excluded[query * filter.excluded_per_query + at] == passage) return false;
+  return true;
+}
+
+// All lanes of a warp call it for one list; entries of lanes with `wanted` are appended.
+__device__ inline void append(const Lists& lists, int64_t list, bool wanted, int64_t passage) {
+  const unsigned lane = threadIdx.x % kWarp, chosen = __ballot_sync(kAllLanes, wanted);
+  if (chosen == 0) return;
+  const int leader = __ffs(static_cast<int>(chosen)) - 1;
+  int32_t start = 0;
+  if (static_cast<int>(lane) == leader) start = atomicAdd(&lists.counts[list], __popc(chosen));
+  start = __shfl_sync(kAllLanes, start, leader);
+  const int64_t place = start + __popc(chosen & ((1u << lane) - 1));
+  if (wanted && place < lists.capacity) lists.passages[list * lists.capacity + place] = static_cast<int32_t>(passage);
+}
+
+struct Bounded {
+  float lower, upper;
+};
+
+__device__ inline Bounded bounds_of(const ScoreTile& tile, int64_t query, int64_t column) {
+  const int64_t passage = tile.first + column;
+  const float score = tile.scores[query * tile.columns + column];
+  const float error = tile.code_error[query] * tile.passage_size[passage] +
+                      tile.query_size[query] * tile.passage_error[passage];
+  return {score - error, score + error};
+}
+
+constexpr int kTileEach = 4;  // columns of one thread
+
+__global__ void __launch_bounds__(kThreads)
+    append_kernel(ScoreTile tile, const float* threshold, Filter filter, Lists lists) {
+  const int64_t query = blockIdx.y;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kTileEach + threadIdx.x;
+  for (int each = 0; each < kTileEach; ++each) {
+    const int64_t column = first + each * kThreads;
+    bool open = false;
+    if (column < tile.columns) {
+      const float least = threshold[query] * tile.passage_scale[tile.first + column];
+      open = !(bounds_of(tile, query, column).upper < least) && accepts(filter, query, tile.first + column);
+    }
+    append(lists, query, open, tile.first + column);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) norms_kernel(Rows rows, double* norms) {
+  const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
+  const int64_t known = row < rows.count ? row : rows.count - 1;  // all lanes of a warp sum
+  const double square = exact_dot(rows, known, rows, known);
+  if (row < rows.count && threadIdx.x % kLanes == 0) norms[row] = sqrt(square);
+}
+
+__device__ inline int32_t in_list(const Lists& lists, int64_t query) {
+  return lists.counts[query] < lists.capacity ? lists.counts[query] : static_cast<int32_t>(lists.capacity);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    score_kernel(Rows queries, Rows corpus, const double* norms, Lists lists) {
+  const int64_t query = blockIdx.y;
+  const int32_t count = in_list(lists, query), scored = lists.scored[query];
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads / kLanes;
+  const int64_t warp_first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x / kWarp * kWarp) / kLanes;
+  for (int64_t at = scored + warp_first; at < count; at += step) {  // the same number of times in a whole warp
+    const int64_t entry = at + threadIdx.x % kWarp / kLanes;
+    const int64_t known = entry < count ? entry : count - 1;
+    const int64_t passage = lists.passages[query * lists.capacity + known];
+    double score = exact_dot(queries, query, corpus, passage);
+    if (norms != nullptr) score = norms[passage] > 0 ? score / norms[passage] : 0.0;
+    if (entry < count && threadIdx.x % kLanes == 0) lists.scores[query * lists.capacity + entry] = score;
+  }
+}
+
+// Scores as integers in the same order.
+__device__ inline uint64_t ordered(double score) {
+  const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(score + 0.0));  // one zero, not two
+  return (bits >> 63) != 0 ? ~bits : bits | (uint64_t{1} << 63);
+}
+__device__ inline double unordered(uint64_t key) {
+  const uint64_t bits = (key >> 63) != 0 ? key & ~(uint64_t{1} << 63) : ~key;
+  return __longlong_as_double(static_cast<long long>(bits));
+}
+
+// The largest float32 not above x.
+__device__ inline float round_down(double x) {
+  const float rounded = static_cast<float>(x);
+  return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
+}
+
+// By one block: the wanted-th largest of the keys (from 1) among those that matter; ahead = how many are larger.
+//   Radix select, eight bits at a time from the top.
+template <typename KeyOf>
+__device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
+                                int32_t* shared_choice, int32_t* ahead) {
+  uint64_t prefix = 0, known = 0;
+  int32_t larger = 0;
+  for (int32_t shift = bits - 8; shift >= 0; shift -= 8) {
+    for (int at = static_cast<int>(threadIdx.x); at < 256; at += kThreads) histogram[at] = 0;
+    __syncthreads();
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < count; at += kThreads) {
+      uint64_t key = 0;
+      if (key_of(at, &key) && (key & known) == prefix) atomicAdd(&histogram[key >> shift & 255], 1);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int32_t digit = 255, above = larger;
+      while (above + histogram[digit] < wanted) above += histogram[digit--];
+      shared_choice[0] = digit;
+      shared_choice[1] = above;
+    }
+    __syncthreads();
+    prefix |= static_cast<uint64_t>(shared_choice[0]) << shift;
+    known |= uint64_t{255} << shift;
+    larger = shared_choice[1];
+    __syncthreads();  // before the choice is overwritten
+  }
+  *ahead = larger;
+  return prefix;
+}
+
+// One list a block.
+__global__ void __launch_bounds__(kThreads)
+    select_kernel(Lists lists, int64_t k, const double* scale, int sorted, float* threshold) {
+  PYHBT_SHARED(uint64_t, keys, [kMostSelected]);
+  PYHBT_SHARED(int32_t, passages, [kMostSelected]);
+  PYHBT_SHARED(int32_t, histogram, [256]);
+  PYHBT_SHARED(int32_t, choice, [2]);
+  PYHBT_SHARED(int32_t, taken, [1]);
+  const int64_t query = blockIdx.x;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int32_t count = in_list(lists, query);
+  const double* scores = lists.scores + query * lists.capacity;
+  const int32_t* listed = lists.passages + query * lists.capacity;
+  const int32_t wanted = static_cast<int32_t>(k < count ? k : count);
+  if (thread == 0) taken[0] = 0;
+
+  uint64_t least = 0;                // of the keys that are kept
+  int32_t last_passage = INT32_MAX;  // among those of the least key
+  if (count > wanted) {
+    int32_t ahead = 0, lower = 0;
+    least = nth_largest(
+        count, wanted, 64,
+        [&](int32_t at, uint64_t* key) {
+          *key = ordered(scores[at]);
+          return true;
+        },
+        histogram, choice, &ahead);
+    const uint64_t inverted = nth_largest(
+        count, wanted - ahead, 32,
+        [&](int32_t at, uint64_t* key) {
+          *key = ~static_cast<uint32_t>(listed[at]);
+          return ordered(scores[at]) == least;
+        },
+        histogram, choice, &lower);
+    last_passage = static_cast<int32_t>(~static_cast<uint32_t>(inverted));
+  }
+  __syncthreads();
+  for (int32_t at = thread; at < count; at += kThreads) {
+    const uint64_t key = ordered(scores[at]);
+    if (key > least || (key == least && listed[at] <= last_passage)) {
+      const int32_t place = atomicAdd(&taken[0], 1);
+      keys[place] = key;
+      passages[place] = listed[at];
+    }
+  }
+  __syncthreads();
+  if (sorted != 0) {
+    int32_t width = 1;
+    while (width < wanted) width *= 2;
+    for (int32_t at = wanted + thread; at < width; at += kThreads) {  // the last of all
+      keys[at] = 0;
+      passages[at] = INT32_MAX;
+    }
+    __syncthreads();
+    for (int32_t size = 2; size <= width; size *= 2) {  // bitonic sort
+      for (int32_t distance = size / 2; distance > 0; distance /= 2) {
+        for (int32_t at = thread; at < width; at += kThreads) {
+          const int32_t other = at ^ distance;
+          if (other < at) continue;
+          const bool in_order =
+              keys[at] > keys[other] || (keys[at] == keys[other] && passages[at] < passages[other]);
+          if (in_order == ((at & size) == 0)) continue;
+          const uint64_t key = keys[at];
+          const int32_t passage = passages[at];
+          keys[at] = keys[other];
+          passages[at] = passages[other];
+          keys[other] = key;
+          passages[other] = passage;
+        }
+        __syncthreads();
+      }
+    }
+  }
+  for (int32_t at = thread; at < wanted; at += kThreads) {
+    lists.scores[query * lists.capacity + at] = unordered(keys[at]);
+    lists.passages[query * lists.capacity + at] = passages[at];
+  }
+  if (thread == 0) {
+    if (lists.counts[query] > lists.capacity) lists.lost[query] = 1;
+    lists.counts[query] = lists.scored[query] = wanted;
+    if (threshold != nullptr)  // of exactly k, none is left out: the least is the smallest kept
+      threshold[query] = wanted < k ? -INFINITY : round_down(unordered(least) * scale[query]);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    count_kernel(ScoreTile tile, Targets targets, Filter filter, Lists lists) {
+  const int64_t query = blockIdx.y;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kTileEach + threadIdx.x;
+  const float* low = targets.low + query * targets.count;
+  const float* high = targets.high + query * targets.count;
+  for (int each = 0; each < kTileEach; ++each) {
+    const int64_t column = first + each * kThreads, passage = tile.first + column;
+    int32_t certain = 0;
+    bool open = false;
+    if (column < tile.columns && accepts(filter, query, passage)) {
+      const Bounded score = bounds_of(tile, query, column);
+      const float scale = tile.passage_scale[passage];
+      while (certain < targets.count && score.lower > high[certain] * scale) ++certain;
+      open = certain < targets.count && !(score.upper < low[certain] * scale);
+    }
+    append(lists, query, open, passage);
+    unsigned rest = __ballot_sync(kAllLanes, certain > 0 && !open);
+    while (rest != 0) {  // once for each number of targets that lanes of this warp have
+      const int leader = __ffs(static_cast<int>(rest)) - 1;
+      const int32_t number = __shfl_sync(kAllLanes, certain, leader);
+      const unsigned same = __ballot_sync(kAllLanes, certain == number && !open) & rest;
+      if (static_cast<int>(threadIdx.x % kWarp) == leader)
+        atomicAdd(&targets.beaten[query * (targets.count + 1) + number], __popc(same));
+      rest &= ~same;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) settle_kernel(Targets targets, Lists lists) {
+  const int64_t query = blockIdx.x;
+  const int32_t count = in_list(lists, query);
+  for (int32_t at = static_cast<int32_t>(threadIdx.x); at < count; at += kThreads) {
+    const int64_t entry = query * lists.capacity + at;
+    const Candidate candidate{lists.scores[entry], lists.passages[entry]};
+    int32_t low = 0, high = static_cast<int32_t>(targets.count);  // how many targets it comes before
+    while (low < high) {
+      const int32_t middle = (low + high) / 2;
+      const int64_t target = query * targets.count + middle;
+      if (ranks_before(candidate, {targets.scores[target], targets.passages[target]}))
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    if (low > 0) atomicAdd(&targets.beaten[query * (targets.count + 1) + low], 1);
+  }
+  __syncthreads();  // all have read the count
+  if (threadIdx.x == 0) {
+    if (lists.counts[query] > lists.capacity) lists.lost[query] = 1;
+    lists.counts[query] = lists.scored[query] = 0;
+  }
+}
+
+unsigned blocks(int64_t count, int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
+
+dim3 tile_grid(const ScoreTile& tile) {
+  return dim3(blocks(tile.columns, kThreads * kTileEach), static_cast<unsigned>(tile.queries));
+}
+
+}  // namespace
+
+void append_open(const ScoreTile& tile, const float* threshold, const Filter& filter, const Lists& lists,
+                 cudaStream_t stream) {
+  PYHBT_LAUNCH(append_kernel, tile_grid(tile), dim3(kThreads), stream, tile, threshold, filter, lists);
+}
+
+void exact_norms(const Rows& rows, double* norms, cudaStream_t stream) {
+  PYHBT_LAUNCH(norms_kernel, dim3(blocks(rows.count, kThreads / kLanes)), dim3(kThreads), stream, rows, norms);
+}
+
+void score_lists(const Rows& queries, const Rows& corpus, const double* norms, const Lists& lists,
+                 cudaStream_t stream) {
+  constexpr int64_t kMostBlocks = 8;  // of one list; longer ones take several turns
+  const int64_t wanted = (lists.capacity * kLanes + kThreads - 1) / kThreads;
+  const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
+                  static_cast<unsigned>(lists.queries));
+  PYHBT_LAUNCH(score_kernel, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+}
+
+void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted, float* threshold,
+                 cudaStream_t stream) {
+  PYHBT_LAUNCH(select_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, lists, k, scale,
+               sorted ? 1 : 0, threshold);
+}
+
+void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& filter, const Lists& lists,
+                  cudaStream_t stream) {
+  PYHBT_LAUNCH(count_kernel, tile_grid(tile), dim3(kThreads), stream, tile, targets, filter, lists);
+}
+
+void settle_beaten(const Targets& targets, const Lists& lists, cudaStream_t stream) {
+  PYHBT_LAUNCH(settle_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, targets, lists);
+}
+
+}  // namespace pyhbt::cuda
