@@ -150,7 +150,7 @@ def search_plot() -> str:
     labels = [f"{n} {'query' if n == '1' else 'queries'}, {m} x {dim}, {data}" for data, n, m, dim in titles]
     axis.set_yticks(range(len(titles)), labels)
     axis.invert_yaxis()
-    axis.margins(x=0.15)
+    axis.margins(x=0.2)
     axis.grid(color=_GRID, linewidth=0.6, axis="x")
     axis.set_axisbelow(True)
     axis.tick_params(colors=_INK, labelsize=8)

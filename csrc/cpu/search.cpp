@@ -2,6 +2,7 @@
 // scored exactly.
 #include "../search.h"
 
+#include <cmath>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -18,7 +19,8 @@
 namespace pyhbt::cpu {
 namespace {
 
-constexpr double kMostOpen = 0.15;  // from this share of passages open on, float32 screening costs less
+// Float32 screening costs as much more than codes as scoring this share of the passages.
+constexpr double kWorthOfCodes = 0.06;
 constexpr int64_t kTrialQueries = 32;
 
 constexpr double kDense = 0.25;  // wanted pairs for each passage
@@ -220,15 +222,18 @@ struct Search {
   }
 };
 
-// Whether int8 codes would leave too much open for some of the queries, spread over all of them.
-bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& filter) {
+// Whether int8 codes would leave so much open for some of the queries, spread over all of them, that float32
+// screening costs less. It scores what is among the best k so far, k (1 + log(n / k)) passages of n.
+bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& filter, int64_t k) {
   std::vector<int64_t> trial;
   const int64_t step = ceil_div(call.a.queries.rows, kTrialQueries);
   for (int64_t query = 0; query < call.a.queries.rows; query += step) trial.push_back(query);
   CodeScreen screen(call, trial);
   const std::vector<double> guesses = sample.guesses(screen, trial, filter);
   for (size_t q = 0; q < trial.size(); ++q) screen.set_threshold(static_cast<int64_t>(q), guesses[q]);
-  return sample.open_share(screen, static_cast<int64_t>(trial.size())) > kMostOpen;
+  const double wanted = std::min(1.0, static_cast<double>(k) / static_cast<double>(call.a.corpus.rows));
+  return sample.open_share(screen, static_cast<int64_t>(trial.size())) >
+         kWorthOfCodes + wanted * (1 - std::log(wanted));
 }
 
 }  // namespace
@@ -261,7 +266,7 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
     drawn.emplace(call, std::min(k, num_passages));
     if (drawn->size() > 0) sample = &*drawn;
     const bool many = num_queries > kFewQueries;
-    if (automatic && many && sample != nullptr && codes_leave_too_much(call, *sample, filter))
+    if (automatic && many && sample != nullptr && codes_leave_too_much(call, *sample, filter, k))
       call.screen_in_floats();
   }
   // Up to four queries without codes, one exact scan costs less than norms and screening; but with a filter
