@@ -43,7 +43,8 @@ py::dict status() {
 
 void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess)
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
+    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(error) + ", " +
+                             cudaGetErrorString(error));
 }
 
 // Makes a device current, and the former again at the end.
@@ -76,7 +77,8 @@ py::dict status() {
     const auto version = [](int number) {
       return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
     };
-    reason = "the driver is for CUDA " + version(driver) + ", expected at least " + version(runtime / 1000 * 1000);
+    reason =
+        "the driver is for CUDA " + version(driver) + ", expected at least " + version(runtime / 1000 * 1000);
   } else if (error != cudaSuccess) {
     reason = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
   }
@@ -99,26 +101,32 @@ void launch(const Where& where, const char* kernel, const Launch& run) {
 }
 
 void check_positive(const char* name, int64_t value) {
-  if (value < 1) throw std::invalid_argument(std::string(name) + ": found " + std::to_string(value) + ", expected >= 1");
+  if (value < 1)
+    throw std::invalid_argument(std::string(name) + ": found " + std::to_string(value) + ", expected >= 1");
 }
 
 // dots, rows, columns, row_factor, column_factor, positives, query_groups, passage_groups, limit
-using PanelParts = std::tuple<Address, int64_t, int64_t, Address, Address, Address, Address, Address, Address>;
+using PanelParts =
+    std::tuple<Address, int64_t, int64_t, Address, Address, Address, Address, Address, Address>;
 
 Panel panel_of(const PanelParts& parts) {
-  const auto& [dots, rows, columns, row_factor, column_factor, positives, query_groups, passage_groups, limit] =
-      parts;
+  const auto& [dots, rows, columns, row_factor, column_factor, positives, query_groups, passage_groups,
+               limit] = parts;
   check_positive("rows", rows);
   check_positive("columns", columns);
-  return {at<const float>(dots),           rows,
-          columns,                         at<const float>(row_factor),
-          at<const float>(column_factor),  at<const int64_t>(positives),
-          at<const int64_t>(query_groups), at<const int64_t>(passage_groups),
+  return {at<const float>(dots),
+          rows,
+          columns,
+          at<const float>(row_factor),
+          at<const float>(column_factor),
+          at<const int64_t>(positives),
+          at<const int64_t>(query_groups),
+          at<const int64_t>(passage_groups),
           at<const float>(limit)};
 }
 
-void bind_panel_logsumexp(const Where& where, const PanelParts& panel, Address row_partials, Address row_tickets,
-                          Address row_logsumexp, Address column_partials) {
+void bind_panel_logsumexp(const Where& where, const PanelParts& panel, Address row_partials,
+                          Address row_tickets, Address row_logsumexp, Address column_partials) {
   const Panel checked = panel_of(panel);
   const PanelSums sums{at<float2>(row_partials), at<unsigned>(row_tickets), at<double>(row_logsumexp),
                        at<float2>(column_partials)};
@@ -168,20 +176,26 @@ Rows rows_of(const RowParts& parts) {
 using FilterParts = std::tuple<Address, Address, Address, int64_t, Address, int64_t>;
 Filter filter_of(const FilterParts& parts) {
   const auto& [allowed, passage_groups, pools, num_groups, excluded, per_query] = parts;
-  return {at<const uint8_t>(allowed), at<const int32_t>(passage_groups), at<const uint8_t>(pools), num_groups,
+  return {at<const uint8_t>(allowed),  at<const int32_t>(passage_groups),
+          at<const uint8_t>(pools),    num_groups,
           at<const int64_t>(excluded), per_query};
 }
 
 // scores, queries, first, columns, code_error, query_size, passage_size, passage_error, passage_scale
 using TileParts = std::tuple<Address, int64_t, int64_t, int64_t, Address, Address, Address, Address, Address>;
 ScoreTile tile_of(const TileParts& parts) {
-  const auto& [scores, queries, first, columns, code_error, query_size, passage_size, passage_error, scale] = parts;
+  const auto& [scores, queries, first, columns, code_error, query_size, passage_size, passage_error, scale] =
+      parts;
   check_positive("queries", queries);
   check_positive("columns", columns);
-  return {at<const float>(scores),       queries,
-          first,                         columns,
-          at<const float>(code_error),   at<const float>(query_size),
-          at<const float>(passage_size), at<const float>(passage_error),
+  return {at<const float>(scores),
+          queries,
+          first,
+          columns,
+          at<const float>(code_error),
+          at<const float>(query_size),
+          at<const float>(passage_size),
+          at<const float>(passage_error),
           at<const float>(scale)};
 }
 
@@ -191,8 +205,13 @@ Lists lists_of(const ListParts& parts) {
   const auto& [passages, scores, counts, scored, lost, queries, capacity] = parts;
   check_positive("queries", queries);
   check_positive("capacity", capacity);
-  return {at<int32_t>(passages), at<double>(scores), at<int32_t>(counts), at<int32_t>(scored),
-          at<int32_t>(lost),     queries,            capacity};
+  return {at<int32_t>(passages),
+          at<double>(scores),
+          at<int32_t>(counts),
+          at<int32_t>(scored),
+          at<int32_t>(lost),
+          queries,
+          capacity};
 }
 
 // scores, passages, low, high, count, beaten
@@ -200,8 +219,12 @@ using TargetParts = std::tuple<Address, Address, Address, Address, int64_t, Addr
 Targets targets_of(const TargetParts& parts) {
   const auto& [scores, passages, low, high, count, beaten] = parts;
   check_positive("targets", count);
-  return {at<const double>(scores), at<const int32_t>(passages), at<const float>(low),
-          at<const float>(high),    count,                       at<int32_t>(beaten)};
+  return {at<const double>(scores),
+          at<const int32_t>(passages),
+          at<const float>(low),
+          at<const float>(high),
+          count,
+          at<int32_t>(beaten)};
 }
 
 void bind_append_open(const Where& where, const TileParts& tile, Address threshold, const FilterParts& filter,
@@ -222,8 +245,10 @@ void bind_exact_norms(const Where& where, const RowParts& rows, Address norms) {
 void bind_score_lists(const Where& where, const RowParts& queries, const RowParts& corpus, Address norms,
                       const ListParts& lists) {
   const Lists found = lists_of(lists);
+  const Rows left = rows_of(queries);
+  if (left.type != RowType::kFloat32) throw std::invalid_argument("queries: expected float32");
   launch(where, "score_lists", [&](cudaStream_t stream) {
-    score_lists(rows_of(queries), rows_of(corpus), at<const double>(norms), found, stream);
+    score_lists(left, rows_of(corpus), at<const double>(norms), found, stream);
   });
 }
 
@@ -243,9 +268,8 @@ void bind_count_beaten(const Where& where, const TileParts& tile, const TargetPa
   const ScoreTile scores = tile_of(tile);
   const Targets wanted = targets_of(targets);
   const Lists open = lists_of(lists);
-  launch(where, "count_beaten", [&](cudaStream_t stream) {
-    count_beaten(scores, wanted, filter_of(filter), open, stream);
-  });
+  launch(where, "count_beaten",
+         [&](cudaStream_t stream) { count_beaten(scores, wanted, filter_of(filter), open, stream); });
 }
 
 void bind_settle_beaten(const Where& where, const TargetParts& targets, const ListParts& lists) {

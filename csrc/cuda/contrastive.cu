@@ -182,7 +182,8 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Panel panel, PanelGr
 constexpr int kProductTile = 64, kProductDepth = 16, kProductEach = 4;
 
 __global__ void __launch_bounds__(kThreads)
-    multiply_kernel(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim, float* out) {
+    multiply_kernel(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim,
+                    float* out) {
   PYHBT_SHARED(float, left_tile, [kProductDepth][kProductTile + 4]);
   PYHBT_SHARED(float, right_tile, [kProductDepth][kProductTile + 4]);
   const int thread = static_cast<int>(threadIdx.x), x = thread % 16, y = thread / 16;
@@ -205,7 +206,8 @@ __global__ void __launch_bounds__(kThreads)
       for (int i = 0; i < kProductEach; ++i) {
 #pragma unroll
         for (int j = 0; j < kProductEach; ++j)
-          sums[i][j] = fmaf(left_tile[k][y * kProductEach + i], right_tile[k][x * kProductEach + j], sums[i][j]);
+          sums[i][j] =
+              fmaf(left_tile[k][y * kProductEach + i], right_tile[k][x * kProductEach + j], sums[i][j]);
       }
     }
     __syncthreads();  // before the next slice overwrites the tiles
@@ -229,8 +231,8 @@ void panel_logsumexp(const Panel& panel, const PanelSums& out, cudaStream_t stre
 
 void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, double* logsumexp,
                    cudaStream_t stream) {
-  PYHBT_LAUNCH(merge_columns_kernel, dim3(blocks(columns, 128)), dim3(128), stream, partials, row_tiles, columns,
-               logsumexp);
+  PYHBT_LAUNCH(merge_columns_kernel, dim3(blocks(columns, 128)), dim3(128), stream, partials, row_tiles,
+               columns, logsumexp);
 }
 
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream) {
@@ -248,8 +250,8 @@ void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStrea
   }
 }
 
-void multiply_rows(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim, float* out,
-                   cudaStream_t stream) {
+void multiply_rows(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim,
+                   float* out, cudaStream_t stream) {
   const dim3 grid(blocks(columns, kProductTile), blocks(rows, kProductTile));
   PYHBT_LAUNCH(multiply_kernel, grid, dim3(kThreads), stream, left, rows, right, columns, dim, out);
 }

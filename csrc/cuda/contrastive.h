@@ -24,8 +24,8 @@ struct Panel {
   const float* limit;             // (rows,) or nullptr
 };
 
-// Workspaces: partials of rows (column tiles, rows) and of columns (row tiles, columns); a ticket for each row
-// tile, zero before and after.
+// Workspaces: partials of rows (column tiles, rows) and of columns (row tiles, columns); a ticket for each
+// row tile, zero before and after.
 struct PanelSums {
   float2* row_partials;
   unsigned* row_tickets;
@@ -51,7 +51,7 @@ struct PanelGradient {
   const float* column_reference;  // or nullptr: rows only
   const float* column_weight;
   const float* gain;  // (1,) keeps float16 in range; or nullptr: 1
-  void* out;   // (rows, columns), may be the panel itself in float32
+  void* out;          // (rows, columns), may be the panel itself in float32
   GradientType type;
 };
 
@@ -59,9 +59,9 @@ struct PanelGradient {
 // the panel once.
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream);
 
-// out (rows, columns) = left (rows, dim) right (columns, dim)^T in float32 multiply-adds, whatever TF32 is set
-// to; sums run along dim in order.
-void multiply_rows(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim, float* out,
-                   cudaStream_t stream);
+// out (rows, columns) = left (rows, dim) right (columns, dim)^T in float32 multiply-adds, whatever TF32 is
+// set to; sums run along dim in order.
+void multiply_rows(const float* left, int64_t rows, const float* right, int64_t columns, int64_t dim,
+                   float* out, cudaStream_t stream);
 
 }  // namespace pyhbt::cuda

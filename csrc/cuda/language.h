@@ -22,11 +22,10 @@ constexpr int kWarp = 32;
 
 #define PYHBT_LAUNCH(kernel, grid, block, stream, ...) \
   ((void)(stream), emulator::machine.launch(grid, block, [=] { kernel(__VA_ARGS__); }))
-#define PYHBT_SHARED(type, name, extents)     \
-  static const char name##_key = 0;           \
-  typedef type name##_type extents;           \
-  name##_type& name =                         \
-      *static_cast<name##_type*>(emulator::machine.shared(&name##_key, sizeof(name##_type)))
+#define PYHBT_SHARED(type, name, extents) \
+  static const char name##_key = 0;       \
+  typedef type name##_type extents;       \
+  name##_type& name = *static_cast<name##_type*>(emulator::machine.shared(&name##_key, sizeof(name##_type)))
 
 inline uint16_t half_bits(float x) {  // to nearest, ties to even, as __float2half_rn
   const _Float16 rounded = static_cast<_Float16>(x);

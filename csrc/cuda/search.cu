@@ -10,30 +10,39 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ inline double number(const Rows& rows, int64_t row, int64_t at) {
-  const int64_t place = row * rows.stride + at;
-  switch (rows.type) {
-    case RowType::kFloat16:
-      return static_cast<double>(from_half_bits(static_cast<const uint16_t*>(rows.data)[place]));
-    case RowType::kBFloat16:
-      return static_cast<double>(from_bfloat_bits(static_cast<const uint16_t*>(rows.data)[place]));
-    default:
-      return static_cast<double>(static_cast<const float*>(rows.data)[place]);
-  }
+__device__ inline double number(const float* row, int64_t at) { return static_cast<double>(row[at]); }
+
+struct Half {
+  uint16_t bits;
+};
+__device__ inline double number(const Half* row, int64_t at) {
+  return static_cast<double>(from_half_bits(row[at].bits));
+}
+
+struct BFloat {
+  uint16_t bits;
+};
+__device__ inline double number(const BFloat* row, int64_t at) {
+  return static_cast<double>(from_bfloat_bits(row[at].bits));
 }
 
 constexpr int kLanes = 8;  // of one exact sum
 
-// The dot product in the order that defines the score: lane l sums the products l, l + 8, ..., which are exact
-// in float64; then ((0+1)+(2+3))+((4+5)+(6+7)). Called by the eight neighbouring threads of one pair, all of
-// which get it.
-__device__ inline double exact_dot(const Rows& left, int64_t i, const Rows& right, int64_t j) {
+// The dot product in the order that defines the score: lane l sums the products l, l + 8, ..., which are
+// exact in float64; then ((0+1)+(2+3))+((4+5)+(6+7)). Called by the eight neighbouring threads of one pair,
+// all of which get it.
+template <typename Left, typename Right>
+__device__ inline double exact_dot(const Left* left, const Right* right, int64_t dim) {
   double sum = 0;
-  for (int64_t at = threadIdx.x % kLanes; at < left.dim; at += kLanes)
-    sum += number(left, i, at) * number(right, j, at);
+  for (int64_t at = threadIdx.x % kLanes; at < dim; at += kLanes) sum += number(left, at) * number(right, at);
   for (int distance = 1; distance < kLanes; distance *= 2)
     sum += __shfl_xor_sync(kAllLanes, sum, distance, kLanes);
   return sum;
+}
+
+template <typename Number>
+__device__ inline const Number* row_of(const Rows& rows, int64_t row) {
+  return static_cast<const Number*>(rows.data) + row * rows.stride;
 }
 
 __device__ inline bool accepts(const Filter& filter, int64_t query, int64_t passage) {
@@ -55,7 +64,8 @@ __device__ inline void append(const Lists& lists, int64_t list, bool wanted, int
   if (static_cast<int>(lane) == leader) start = atomicAdd(&lists.counts[list], __popc(chosen));
   start = __shfl_sync(kAllLanes, start, leader);
   const int64_t place = start + __popc(chosen & ((1u << lane) - 1));
-  if (wanted && place < lists.capacity) lists.passages[list * lists.capacity + place] = static_cast<int32_t>(passage);
+  if (wanted && place < lists.capacity)
+    lists.passages[list * lists.capacity + place] = static_cast<int32_t>(passage);
 }
 
 struct Bounded {
@@ -87,10 +97,12 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <typename Number>
 __global__ void __launch_bounds__(kThreads) norms_kernel(Rows rows, double* norms) {
   const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
   const int64_t known = row < rows.count ? row : rows.count - 1;  // all lanes of a warp sum
-  const double square = exact_dot(rows, known, rows, known);
+  const Number* numbers = row_of<Number>(rows, known);
+  const double square = exact_dot(numbers, numbers, rows.dim);
   if (row < rows.count && threadIdx.x % kLanes == 0) norms[row] = sqrt(square);
 }
 
@@ -98,17 +110,20 @@ __device__ inline int32_t in_list(const Lists& lists, int64_t query) {
   return lists.counts[query] < lists.capacity ? lists.counts[query] : static_cast<int32_t>(lists.capacity);
 }
 
+template <typename Number>
 __global__ void __launch_bounds__(kThreads)
     score_kernel(Rows queries, Rows corpus, const double* norms, Lists lists) {
   const int64_t query = blockIdx.y;
   const int32_t count = in_list(lists, query), scored = lists.scored[query];
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads / kLanes;
-  const int64_t warp_first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x / kWarp * kWarp) / kLanes;
-  for (int64_t at = scored + warp_first; at < count; at += step) {  // the same number of times in a whole warp
+  const int64_t warp_first =
+      (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x / kWarp * kWarp) / kLanes;
+  for (int64_t at = scored + warp_first; at < count;
+       at += step) {  // the same number of times in a whole warp
     const int64_t entry = at + threadIdx.x % kWarp / kLanes;
     const int64_t known = entry < count ? entry : count - 1;
     const int64_t passage = lists.passages[query * lists.capacity + known];
-    double score = exact_dot(queries, query, corpus, passage);
+    double score = exact_dot(row_of<float>(queries, query), row_of<Number>(corpus, passage), corpus.dim);
     if (norms != nullptr) score = norms[passage] > 0 ? score / norms[passage] : 0.0;
     if (entry < count && threadIdx.x % kLanes == 0) lists.scores[query * lists.capacity + entry] = score;
   }
@@ -130,7 +145,8 @@ __device__ inline float round_down(double x) {
   return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
 }
 
-// By one block: the wanted-th largest of the keys (from 1) among those that matter; ahead = how many are larger.
+// By one block: the wanted-th largest of the keys (from 1) among those that matter; ahead = how many are
+// larger.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
 __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
@@ -154,8 +170,7 @@ __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, Key
     __syncthreads();
     prefix |= static_cast<uint64_t>(shared_choice[0]) << shift;
     known |= uint64_t{255} << shift;
-    larger = shared_choice[1];
-    __syncthreads();  // before the choice is overwritten
+    larger = shared_choice[1];  // not overwritten before all have passed the next barrier
   }
   *ahead = larger;
   return prefix;
@@ -179,7 +194,7 @@ __global__ void __launch_bounds__(kThreads)
 
   uint64_t least = 0;                // of the keys that are kept
   int32_t last_passage = INT32_MAX;  // among those of the least key
-  if (count > wanted) {
+  if (count >= k) {
     int32_t ahead = 0, lower = 0;
     least = nth_largest(
         count, wanted, 64,
@@ -241,8 +256,7 @@ __global__ void __launch_bounds__(kThreads)
   if (thread == 0) {
     if (lists.counts[query] > lists.capacity) lists.lost[query] = 1;
     lists.counts[query] = lists.scored[query] = wanted;
-    if (threshold != nullptr)  // of exactly k, none is left out: the least is the smallest kept
-      threshold[query] = wanted < k ? -INFINITY : round_down(unordered(least) * scale[query]);
+    threshold[query] = wanted < k ? -INFINITY : round_down(unordered(least) * scale[query]);
   }
 }
 
@@ -313,7 +327,18 @@ void append_open(const ScoreTile& tile, const float* threshold, const Filter& fi
 }
 
 void exact_norms(const Rows& rows, double* norms, cudaStream_t stream) {
-  PYHBT_LAUNCH(norms_kernel, dim3(blocks(rows.count, kThreads / kLanes)), dim3(kThreads), stream, rows, norms);
+  const dim3 grid(blocks(rows.count, kThreads / kLanes));
+  switch (rows.type) {
+    case RowType::kFloat32:
+      PYHBT_LAUNCH(norms_kernel<float>, grid, dim3(kThreads), stream, rows, norms);
+      break;
+    case RowType::kFloat16:
+      PYHBT_LAUNCH(norms_kernel<Half>, grid, dim3(kThreads), stream, rows, norms);
+      break;
+    case RowType::kBFloat16:
+      PYHBT_LAUNCH(norms_kernel<BFloat>, grid, dim3(kThreads), stream, rows, norms);
+      break;
+  }
 }
 
 void score_lists(const Rows& queries, const Rows& corpus, const double* norms, const Lists& lists,
@@ -322,13 +347,23 @@ void score_lists(const Rows& queries, const Rows& corpus, const double* norms, c
   const int64_t wanted = (lists.capacity * kLanes + kThreads - 1) / kThreads;
   const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
                   static_cast<unsigned>(lists.queries));
-  PYHBT_LAUNCH(score_kernel, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+  switch (corpus.type) {
+    case RowType::kFloat32:
+      PYHBT_LAUNCH(score_kernel<float>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      break;
+    case RowType::kFloat16:
+      PYHBT_LAUNCH(score_kernel<Half>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      break;
+    case RowType::kBFloat16:
+      PYHBT_LAUNCH(score_kernel<BFloat>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      break;
+  }
 }
 
 void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted, float* threshold,
                  cudaStream_t stream) {
-  PYHBT_LAUNCH(select_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, lists, k, scale,
-               sorted ? 1 : 0, threshold);
+  PYHBT_LAUNCH(select_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, lists, k,
+               scale, sorted ? 1 : 0, threshold);
 }
 
 void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& filter, const Lists& lists,
@@ -337,7 +372,8 @@ void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& f
 }
 
 void settle_beaten(const Targets& targets, const Lists& lists, cudaStream_t stream) {
-  PYHBT_LAUNCH(settle_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, targets, lists);
+  PYHBT_LAUNCH(settle_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, targets,
+               lists);
 }
 
 }  // namespace pyhbt::cuda

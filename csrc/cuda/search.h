@@ -31,12 +31,12 @@ struct Filter {
 // Screening scores of some queries against passages first..first+columns, and what bounds their error: in
 // units of the float16 rows,
 //   |exact - scores[i][j]| <= code_error[i] * passage_size[j] + query_size[i] * passage_error[j],
-// and one unit is 2^-unit[i] 2^-unit[j]: an exact score x is x * scale_i * passage_scale[j] here, scales being
-// powers of two. A passage that float16 cannot serve has an infinite size: nothing excludes it.
+// and one unit is 2^-unit[i] 2^-unit[j]: an exact score x is x * scale_i * passage_scale[j] here, scales
+// being powers of two. A passage that float16 cannot serve has an infinite size: nothing excludes it.
 struct ScoreTile {
   const float* scores;  // (queries, columns)
   int64_t queries, first, columns;
-  const float *code_error, *query_size;                        // (queries,)
+  const float *code_error, *query_size;                       // (queries,)
   const float *passage_size, *passage_error, *passage_scale;  // (n,), of all passages
 };
 
@@ -50,24 +50,25 @@ struct Lists {
   int64_t queries, capacity;
 };
 
-// Appends the passages whose exact score may reach the query's threshold, in units of the tile: threshold[i] =
-// exact threshold times scale_i, rounded down.
+// Appends the passages whose exact score may reach the query's threshold, in units of the tile: threshold[i]
+// = exact threshold times scale_i, rounded down.
 void append_open(const ScoreTile& tile, const float* threshold, const Filter& filter, const Lists& lists,
                  cudaStream_t stream);
 
-// norms (count,) = square roots of the dot products of the rows with themselves, in the order of exact scores.
+// norms (count,) = square roots of the dot products of the rows with themselves, in the order of exact
+// scores.
 void exact_norms(const Rows& rows, double* norms, cudaStream_t stream);
 
-// Scores the entries that have none. norms (n,): cosine, divided by the norm of the passage (0 where that is
-// 0), or nullptr.
+// Scores the entries that have none. queries are float32; norms (n,): cosine, divided by the norm of the
+// passage (0 where that is 0), or nullptr.
 void score_lists(const Rows& queries, const Rows& corpus, const double* norms, const Lists& lists,
                  cudaStream_t stream);
 
 constexpr int kMostSelected = 2048;
 
-// Leaves the best min(k, count) scored entries in each list, in the order of results (higher score, then lower
-// index) where sorted is set, and the k-th best score, times scale (queries,) and rounded down, as threshold;
-// -infinity where there are fewer. k <= kMostSelected.
+// Leaves the best min(k, count) scored entries in each list, in the order of results (higher score, then
+// lower index) where sorted is set, and the k-th best score, times scale (queries,) and rounded down, as
+// threshold; -infinity where there are fewer. k <= kMostSelected.
 void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted, float* threshold,
                  cudaStream_t stream);
 
@@ -80,8 +81,8 @@ struct Targets {
   int32_t* beaten;  // (queries, count + 1): how many passages come before exactly so many targets
 };
 
-// Adds to beaten the passages that certainly come before some targets; those on which the tile leaves a target
-// undecided are appended to the lists.
+// Adds to beaten the passages that certainly come before some targets; those on which the tile leaves a
+// target undecided are appended to the lists.
 void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& filter, const Lists& lists,
                   cudaStream_t stream);
 

@@ -18,20 +18,24 @@ from pyhbt.index.storage import ArrayFiles, InMemory, Parts, encode_block
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.cuda import search as cuda
+from pyhbt.ops.cuda.kernels import Kernels, kernels
 from pyhbt.ops.exact import (
     Found,
     Screening,
     Similarity,
-    check_embeddings,
     check_k,
     check_options,
     check_targets,
+    check_vectors,
     native_ranks,
     native_search,
+    with_dense_rows,
 )
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 _QUERIES_A_STEP = 2048  # of the progress bar
+_CPU = torch.device("cpu")
 
 
 class ExactIndex:
@@ -41,7 +45,7 @@ class ExactIndex:
     copied (a memory map stays one), so it must not change; other sources are read block by block.
 
     :param corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
-        blocks (rows, dim).
+        blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
     :param ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
     :param similarity: "dot", or "cosine" (0 for a row of zeros).
     :param path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
@@ -71,7 +75,14 @@ class ExactIndex:
         else:
             self._parts = self._read(corpus, progress)
         self._memory: InMemory | None = None
+        self._on_device = None
+        self._device = corpus.device if isinstance(corpus, torch.Tensor) and corpus.is_cuda else _CPU
         check_count(names, len(self))
+
+    _device: torch.device
+    """Of the queries."""
+    _on_device: cuda.Corpus | None
+    """The vectors there, and what screens them, where it is not the CPU; made when first needed."""
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> ExactIndex:
@@ -85,8 +96,27 @@ class ExactIndex:
         index = cls.__new__(cls)
         index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
         index._parts, index._memory = saved.parts, None
+        index._device, index._on_device = _CPU, None
         index._names = None if saved.ids is None else Names(saved.ids, checked=True)
         return index
+
+    def to(self, device: str | torch.device) -> ExactIndex:
+        """Moves the index, as a ``torch.nn.Module``: queries lie on that device from now on. Results are the same.
+
+        On a CUDA device it takes a copy of the vectors and 2 dim + 16 bytes a passage for their float16 form, made at
+        the first search and after :meth:`add`; what the CPU has stays there for :meth:`save` and :meth:`add`.
+
+        :returns: the index itself.
+        :raises ValueError: neither cpu nor cuda.
+        """
+        wanted = torch.device(device)
+        if wanted.type not in ("cpu", "cuda"):
+            raise ValueError(f"device: found {wanted}, expected cpu or cuda")
+        if wanted.type == "cuda" and wanted.index is None:
+            wanted = torch.device("cuda", torch.cuda.current_device())
+        if wanted != self._device:
+            self._device, self._on_device = wanted, None
+        return self
 
     def save(self, path: str | Path) -> None:
         """Writes the index to a folder, which gets its name when it is whole; an index there is replaced.
@@ -122,6 +152,7 @@ class ExactIndex:
                 raise ValueError(f"ids: found {len(names)}, expected one for each passage")
             if self._memory is None:
                 self._memory = InMemory(self._parts, cosine=self._cosine)
+            self._on_device = None
             self._memory.append(block)
             self._parts = self._memory.parts()
             if names is not None and self._names is not None:
@@ -216,29 +247,22 @@ class ExactIndex:
         screening: Screening = "auto",
         progress: bool = False,
     ) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """As :func:`pyhbt.search` over the index's passages; results are arrays where ``queries`` is one."""
+        """As :func:`pyhbt.search` over the index's passages; results are arrays where ``queries`` is one.
+
+        Queries lie on the index's device (:meth:`to`).
+        """
         check_k(k)
         q = self._checked(queries, screening)
         step, found = max(1, len(q)), []
         if progress:
             step = _QUERIES_A_STEP
             checks.check_finite(q, "queries")  # here, where rows have their own numbers
-            CheckedFilter(filter, len(q), len(self))
+            CheckedFilter(filter, len(q), len(self), self._device)
         with tqdm(total=len(q), desc="searching", unit="queries", disable=not progress) as bar:
             for start in range(0, max(1, len(q)), step):
                 stop = min(len(q), start + step)
                 part = None if filter is None else filter.rows(start, stop)
-                found.append(
-                    native_search(
-                        q[start:stop],
-                        self._parts.vectors,
-                        self._parts.codes,
-                        k,
-                        cosine=self._cosine,
-                        filter=part,
-                        screening=screening,
-                    )
-                )
+                found.append(self._search(q[start:stop], k, part, screening))
                 bar.update(stop - start)
         scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
         return (scores, indices) if isinstance(queries, torch.Tensor) else (scores.numpy(), indices.numpy())
@@ -254,17 +278,51 @@ class ExactIndex:
         """As :func:`pyhbt.ranks` over the index's passages; an array where ``queries`` is one."""
         q = self._checked(queries, screening)
         wanted = checks.as_tensor(targets, "targets")
-        check_targets(wanted, len(q))
-        result = native_ranks(
-            q,
+        check_targets(wanted, q)
+        native = self._kernels()
+        if native is not None:
+            result = cuda.ranks(native, with_dense_rows(q), self._corpus(native), wanted, filter=filter)
+        else:
+            result = native_ranks(
+                q.cpu(),
+                self._parts.vectors,
+                self._parts.codes,
+                wanted.cpu(),
+                cosine=self._cosine,
+                filter=self._filter_at_cpu(filter),
+                screening=screening,
+            ).to(self._device)
+        return result if isinstance(queries, torch.Tensor) else result.numpy()
+
+    def _search(
+        self, queries: torch.Tensor, k: int, filter: SearchFilter | None, screening: Screening
+    ) -> Found:
+        native = self._kernels()
+        if native is not None:
+            return cuda.search(native, with_dense_rows(queries), self._corpus(native), k, filter=filter)
+        scores, indices = native_search(
+            queries.cpu(),
             self._parts.vectors,
             self._parts.codes,
-            wanted,
+            k,
             cosine=self._cosine,
-            filter=filter,
+            filter=self._filter_at_cpu(filter),
             screening=screening,
         )
-        return result if isinstance(queries, torch.Tensor) else result.numpy()
+        return scores.to(self._device), indices.to(self._device)
+
+    def _kernels(self) -> Kernels | None:
+        """Those of the device; None: it is the CPU, or has none, and the CPU must do."""
+        return kernels() if self._device.type == "cuda" else None
+
+    def _corpus(self, native: Kernels) -> cuda.Corpus:
+        if self._on_device is None:
+            vectors = with_dense_rows(self._parts.vectors.to(self._device))
+            self._on_device = cuda.Corpus.of(native, vectors, cosine=self._cosine)
+        return self._on_device
+
+    def _filter_at_cpu(self, filter: SearchFilter | None) -> SearchFilter | None:
+        return filter if filter is None or self._device == _CPU else filter.to(_CPU)
 
     def _named(self) -> Names:
         if self._names is None:
@@ -273,8 +331,11 @@ class ExactIndex:
 
     def _checked(self, queries: Array, screening: Screening) -> torch.Tensor:
         tensor = checks.as_tensor(queries, "queries").detach()
-        check_embeddings(tensor, self._parts.vectors)
-        check_options(self._similarity, screening)
+        check_vectors(tensor, "queries")
+        checks.check_same_dim(self._parts.vectors, "corpus", tensor, "queries")
+        if tensor.device != self._device:
+            raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
+        check_options(self._similarity, screening, self._device.type)
         return tensor
 
     def _check_block(self, block: torch.Tensor) -> None:

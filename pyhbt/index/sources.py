@@ -18,7 +18,7 @@ BLOCK_ROWS = 16384
 
 
 def as_matrix(value: Any, name: str) -> torch.Tensor:
-    """``value`` as a checked matrix; an array or tensor is viewed, a list of rows becomes float32.
+    """``value`` as a checked matrix; an array or tensor on the CPU is viewed, a list of rows becomes float32.
 
     :raises TypeError, ValueError: as for the corpus of :func:`pyhbt.search`.
     """
@@ -29,7 +29,7 @@ def as_matrix(value: Any, name: str) -> torch.Tensor:
             raise TypeError(f"{name}: found {type(value).__name__}, expected rows of numbers") from None
     tensor = checks.as_tensor(value, name).detach()
     check_vectors(tensor, name)
-    return with_dense_rows(tensor)
+    return with_dense_rows(tensor.cpu())
 
 
 def is_matrix(source: Source) -> bool:

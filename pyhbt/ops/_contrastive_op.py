@@ -1,8 +1,8 @@
 """The torch operator ``pyhbt::contrastive_loss`` and its gradient.
 
-CPU tensors of float32, bfloat16 and float16 take the native kernel, all others :mod:`pyhbt.ops.panels`. The operator
-computes losses and gradients in one pass, so for a weighted sum the gradient is ready after the forward pass. It
-needs no autocast rule: each input is read in its own dtype and everything is accumulated in float32 or wider.
+CPU and CUDA tensors of float32, bfloat16 and float16 take native kernels, all others :mod:`pyhbt.ops.panels`. The
+operator computes losses and gradients in one pass, so for a weighted sum the gradient is ready after the forward pass.
+It needs no autocast rule: each input is read in its own dtype and everything is accumulated in float32 or wider.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 
 from pyhbt.ops import checks, panels, reference
 from pyhbt.ops._native import core, threads
+from pyhbt.ops.cuda import contrastive as cuda
+from pyhbt.ops.cuda.kernels import kernels
 
 NATIVE_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as csrc/embeddings.h numbers them
 _Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -58,6 +60,14 @@ torch.library.impl("pyhbt::contrastive_loss", "default")(panels.contrastive_loss
 def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
     native = queries.dtype in NATIVE_DTYPES and passages.dtype in NATIVE_DTYPES
     return (_native if native else panels.contrastive_loss)(queries, passages, *others)
+
+
+@torch.library.impl("pyhbt::contrastive_loss", "cuda")
+def _contrastive_loss_cuda(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
+    native = kernels() if cuda.supports(queries, passages) else None
+    if native is None:
+        return panels.contrastive_loss(queries, passages, *others)
+    return cuda.contrastive_loss(native, queries, passages, *others)
 
 
 def _native(

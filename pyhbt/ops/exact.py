@@ -18,6 +18,8 @@ from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import DTYPES, Codes, encoded, matrix
+from pyhbt.ops.cuda import search as cuda
+from pyhbt.ops.cuda.kernels import kernels
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 Similarity: TypeAlias = Literal["dot", "cosine"]
@@ -121,6 +123,55 @@ def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: boo
         return native_search(queries, corpus, codes, k, cosine=cosine)
 
 
+@torch.library.impl("pyhbt::search", "cuda")
+def _search_cuda(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
+    check_embeddings(queries, corpus)
+    check_k(k)
+    return cuda_search(queries, corpus, k, cosine=cosine)
+
+
+def cuda_search(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    k: int,
+    *,
+    cosine: bool,
+    filter: SearchFilter | None = None,
+) -> Found:
+    """Search on CUDA tensors past the border; on the CPU, whose results are the same, where there are no kernels."""
+    native = kernels()
+    if native is None:
+        q, c = queries.cpu(), corpus.cpu()
+        with _codes_for(q, c, cosine) as codes:
+            scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=_at_cpu(filter))
+        return scores.to(queries.device), indices.to(queries.device)
+    passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
+    return cuda.search(native, with_dense_rows(queries), passages, k, filter=filter)
+
+
+def cuda_ranks(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    cosine: bool,
+    filter: SearchFilter | None = None,
+) -> torch.Tensor:
+    """Ranks on CUDA tensors, likewise."""
+    native = kernels()
+    if native is None:
+        q, c = queries.cpu(), corpus.cpu()
+        with _codes_for(q, c, cosine) as codes:
+            found = native_ranks(q, c, codes, targets.cpu(), cosine=cosine, filter=_at_cpu(filter))
+        return found.to(targets.device)
+    passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
+    return cuda.ranks(native, with_dense_rows(queries), passages, targets, filter=filter)
+
+
+def _at_cpu(filter: SearchFilter | None) -> SearchFilter | None:
+    return None if filter is None else filter.to(torch.device("cpu"))
+
+
 @torch.library.register_fake("pyhbt::search")  # type: ignore[untyped-decorator]
 def _search_fake(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     shape = (queries.shape[0], k)
@@ -132,9 +183,18 @@ def _ranks_cpu(
     queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, cosine: bool = False
 ) -> torch.Tensor:
     check_embeddings(queries, corpus)
-    check_targets(targets, len(queries))
+    check_targets(targets, queries)
     with _codes_for(queries, corpus, cosine) as codes:
         return native_ranks(queries, corpus, codes, targets, cosine=cosine)
+
+
+@torch.library.impl("pyhbt::ranks", "cuda")
+def _ranks_cuda(
+    queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, cosine: bool = False
+) -> torch.Tensor:
+    check_embeddings(queries, corpus)
+    check_targets(targets, queries)
+    return cuda_ranks(queries, corpus, targets, cosine=cosine)
 
 
 @torch.library.register_fake("pyhbt::ranks")  # type: ignore[untyped-decorator]
@@ -145,9 +205,11 @@ def _ranks_fake(
 
 
 def check_vectors(tensor: torch.Tensor, name: str) -> None:
-    """:raises ValueError, TypeError: not a matrix on the CPU of float32, float16 or bfloat16."""
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name}: found device {tensor.device}, expected cpu; move it there with .cpu()")
+    """:raises ValueError, TypeError: not a matrix of float32, float16 or bfloat16 on the CPU or a CUDA device."""
+    if tensor.device.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"{name}: found device {tensor.device}, expected cpu or cuda; move it there with .cpu()"
+        )
     if tensor.dtype not in DTYPES:
         expected = ", ".join(map(str, DTYPES))
         raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {expected}")
@@ -159,6 +221,10 @@ def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
     check_vectors(queries, "queries")
     check_vectors(corpus, "corpus")
     checks.check_same_dim(corpus, "corpus", queries, "queries")
+    if corpus.device != queries.device:
+        raise ValueError(
+            f"corpus: found device {corpus.device}, expected {queries.device} (the device of queries)"
+        )
 
 
 def check_k(k: int) -> None:
@@ -173,19 +239,22 @@ def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(choices)}")
 
 
-def check_targets(targets: torch.Tensor, rows: int) -> None:
-    """:raises ValueError, TypeError: not one row of int64 targets for each query."""
+def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
+    """:raises ValueError, TypeError: not one row of int64 targets for each query, on their device."""
     checks.check_integers(targets, "targets")
+    rows = len(queries)
     if targets.ndim not in (1, 2) or targets.shape[0] != rows:
         raise ValueError(f"targets: found shape {tuple(targets.shape)}, expected ({rows},) or ({rows}, t)")
-    if targets.device.type != "cpu":
-        raise ValueError(f"targets: found device {targets.device}, expected cpu; move it there with .cpu()")
+    if targets.device != queries.device:
+        raise ValueError(
+            f"targets: found device {targets.device}, expected {queries.device} (the device of queries)"
+        )
 
 
-def check_options(similarity: str, screening: str) -> None:
-    """:raises ValueError: an unknown similarity or screening."""
+def check_options(similarity: str, screening: str, device: str = "cpu") -> None:
+    """:raises ValueError: an unknown similarity or screening, or a kind of screening that the device has not."""
     check_choice(similarity, "similarity", _SIMILARITIES)
-    check_choice(screening, "screening", _SCREENINGS)
+    check_choice(screening, "screening", _SCREENINGS if device == "cpu" else _SCREENINGS[:1])
 
 
 @overload
@@ -229,12 +298,13 @@ def search(
 ) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The k passages of the corpus with the highest score for each query, exactly.
 
-    :param queries: (nq, dim) float32, float16 or bfloat16 on the CPU, finite.
-    :param corpus: (n, dim) likewise; for one that is searched again and again see :class:`pyhbt.ExactIndex`.
+    :param queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+    :param corpus: (n, dim) likewise, on the same device; for one that is searched again and again see
+        :class:`pyhbt.ExactIndex`.
     :param k: at least 1; where fewer passages are to be had, rows end in score -inf and index -1.
     :param similarity: "dot", or "cosine" (0 for a row of zeros).
     :param filter: which passages each query may find.
-    :param screening: "auto", or "int8" or "float32" by force; speed only, for measurements.
+    :param screening: "auto", or on the CPU "int8" or "float32" by force; speed only, for measurements.
     :returns: scores (nq, k) float32 and indices (nq, k) int64, higher score first, then lower index: the float64
         scores decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
     :raises ValueError: a shape, k, device or a non-finite value (named with its row).
@@ -242,15 +312,17 @@ def search(
 
     Passages are screened by products of int8 codes, or of float32 where making codes does not pay, with a proved
     error bound (docs/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and memory O(n + nq k),
-    with codes n dim bytes more.
+    with codes n dim bytes more. On a GPU products of float16 screen: 2 n dim bytes more, and the same results.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     check_embeddings(q, c)
     check_k(k)
-    check_options(similarity, screening)
+    check_options(similarity, screening, q.device.type)
     q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
     if filter is None and screening == "auto":
         scores, indices = torch.ops.pyhbt.search(q, c, k, cosine)
+    elif q.is_cuda:
+        scores, indices = cuda_search(q, c, k, cosine=cosine, filter=filter)
     else:
         with _codes_for(q, c, cosine, screening) as codes:
             scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
@@ -290,8 +362,8 @@ def ranks(
 ) -> torch.Tensor | npt.NDArray[np.int64]:
     """The 1-based rank of each target passage in the full exact order of what its query may find.
 
-    :param queries: (nq, dim) float32, float16 or bfloat16 on the CPU, finite.
-    :param corpus: (n, dim) likewise.
+    :param queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+    :param corpus: (n, dim) likewise, on the same device.
     :param targets: (nq,) or (nq, t) int64, passages of the corpus; -1: absent.
     :param similarity: "dot" or "cosine".
     :param filter: which passages count; a target outside gets the rank that it would have.
@@ -305,11 +377,13 @@ def ranks(
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     wanted = checks.as_tensor(targets, "targets")
     check_embeddings(q, c)
-    check_targets(wanted, len(q))
-    check_options(similarity, screening)
+    check_targets(wanted, q)
+    check_options(similarity, screening, q.device.type)
     q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
     if filter is None and screening == "auto":
         result: torch.Tensor = torch.ops.pyhbt.ranks(q, c, wanted, cosine)
+    elif q.is_cuda:
+        result = cuda_ranks(q, c, wanted, cosine=cosine, filter=filter)
     else:
         with _codes_for(q, c, cosine, screening) as codes:
             result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -36,6 +36,15 @@ class SearchFilter:
         groups = None if self.query_groups is None else self.query_groups[start:stop]
         exclude = None if self.exclude is None else self.exclude[start:stop]
         return replace(self, query_groups=groups, exclude=exclude)
+
+    def to(self, device: torch.device) -> SearchFilter:
+        """The filter with its parts on a device."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {
+            name: None if part is None else checks.as_tensor(part, f"filter.{name}").to(device)
+            for name, part in parts.items()
+        }
+        return SearchFilter(**moved)
 
 
 NativeFilter = tuple[int, int, int, int, int, int]
@@ -96,7 +105,9 @@ def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
     tensor = checks.as_tensor(value, name)
     if tensor.device not in (_CPU, device):
         also = "" if device == _CPU else f" or {device}"
-        raise ValueError(f"{name}: found device {tensor.device}, expected cpu{also}; move it there with .cpu()")
+        raise ValueError(
+            f"{name}: found device {tensor.device}, expected cpu{also}; move it there with .cpu()"
+        )
     return tensor.to(device)
 
 

@@ -1,6 +1,6 @@
 """Compiles csrc/cuda with g++ for the emulator: the Python module, and the native test program.
 
-The sources are those that nvcc compiles; ``mutate`` may change a copy of one, to show that the tests notice.
+The sources are those that nvcc compiles.
 """
 
 from __future__ import annotations
@@ -28,32 +28,37 @@ def flags(sanitizer: str) -> list[str]:
     found = ["-std=c++20", "-O1", "-g1", "-DPYHBT_CUDA_EMULATED", f"-I{HERE}"]
     found += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-ignored-attributes"]
     if SANITIZERS[sanitizer]:
-        found += [f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+        found += [
+            f"-fsanitize={SANITIZERS[sanitizer]}",
+            "-fno-sanitize-recover=all",
+            "-fno-omit-frame-pointer",
+        ]
     return found
 
 
-def compile_all(command: Sequence[str], sources: Sequence[Path], target: Path) -> None:
+def run_compiler(arguments: Sequence[str], target: Path) -> Path:
     """:raises RuntimeError: with what the compiler says."""
     target.parent.mkdir(parents=True, exist_ok=True)
     program = compiler()
     if program is None:
         raise RuntimeError("no C++ compiler was found (g++ or c++ on PATH)")
     done = subprocess.run(
-        [program, *command, "-x", "c++", *map(str, sources), "-o", str(target)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [program, *arguments, "-o", str(target)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"compiling {target.name} failed:\n{done.stderr}")
-
-
-def program(target: Path, sanitizer: str = "none", sources: Path = SOURCES) -> Path:
-    """The native tests."""
-    cuda = sources / "cuda"
-    units = [cuda / "contrastive.cu", cuda / "search.cu", HERE / "main.cpp"]
-    compile_all([*flags(sanitizer), f"-I{cuda}"], units, target)
     return target
+
+
+def compiled(source: Path, target: Path, sanitizer: str, *more: str) -> Path:
+    """An object file; sources of kernels include their neighbours in csrc/cuda."""
+    command = [*flags(sanitizer), f"-I{SOURCES / 'cuda'}", *more, "-x", "c++", "-c", str(source)]
+    return run_compiler(command, target)
+
+
+def linked(objects: Sequence[Path], target: Path, sanitizer: str) -> Path:
+    """A program of object files."""
+    return run_compiler([*flags(sanitizer), *map(str, objects)], target)
 
 
 def module(folder: Path) -> ModuleType:
@@ -63,9 +68,9 @@ def module(folder: Path) -> ModuleType:
     target = folder / f"_cuda_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     includes = [f"-I{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
     cuda = SOURCES / "cuda"
-    units = [cuda / name for name in ("contrastive.cu", "search.cu", "bindings.cpp")]
+    units = [str(cuda / name) for name in ("contrastive.cu", "search.cu", "bindings.cpp")]
     command = [*flags("none"), "-O2", "-fvisibility=hidden", "-fPIC", "-shared", f"-I{cuda}", *includes]
-    compile_all(command, units, target)
+    run_compiler([*command, "-x", "c++", *units], target)
     spec = importlib.util.spec_from_file_location("_cuda_emulated", target)
     assert spec is not None
     assert spec.loader is not None

@@ -22,7 +22,8 @@ struct alignas(8) float2 {
 namespace emulator {
 
 template <typename T>
-T shuffle(const char* operation, long line, uint32_t mask, T value, int argument, int width, bool exclusive_or) {
+T shuffle(const char* operation, long line, uint32_t mask, T value, int argument, int width,
+          bool exclusive_or) {
   T taken{};
   struct Given {
     T value;
@@ -35,7 +36,8 @@ T shuffle(const char* operation, long line, uint32_t mask, T value, int argument
       int source = exclusive_or ? lane ^ asked : first + (asked & (width - 1));
       if (source >= first + width) source = lane;
       if (givens[source] == nullptr)
-        machine.fail("%s in line %ld: lane %d reads lane %d, which takes no part", operation, line, lane, source);
+        machine.fail("%s in line %ld: lane %d reads lane %d, which takes no part", operation, line, lane,
+                     source);
       *takens[lane] = givens[source]->value;
     }
   });
@@ -73,7 +75,8 @@ T change_atomically(T* place, Change change) {
   __atomic_load(place, &old, __ATOMIC_RELAXED);
   const int order = fenced ? __ATOMIC_ACQ_REL : __ATOMIC_RELAXED;  // else it orders no other memory
   for (T wanted = change(old);
-       !__atomic_compare_exchange(place, &old, &wanted, false, order, __ATOMIC_RELAXED); wanted = change(old)) {
+       !__atomic_compare_exchange(place, &old, &wanted, false, order, __ATOMIC_RELAXED);
+       wanted = change(old)) {
   }
   return old;
 }
@@ -92,8 +95,10 @@ struct Shuffle {
 
 #define __syncthreads() emulator::machine.barrier(__LINE__)
 #define __syncwarp(...) emulator::sync_warp(__LINE__ __VA_OPT__(, ) __VA_ARGS__)
-#define __shfl_sync emulator::Shuffle{"__shfl_sync", __LINE__, false}
-#define __shfl_xor_sync emulator::Shuffle{"__shfl_xor_sync", __LINE__, true}
+#define __shfl_sync \
+  emulator::Shuffle { "__shfl_sync", __LINE__, false }
+#define __shfl_xor_sync \
+  emulator::Shuffle { "__shfl_xor_sync", __LINE__, true }
 #define __ballot_sync(mask, predicate) emulator::ballot(__LINE__, mask, predicate)
 
 inline void __threadfence() {

@@ -100,7 +100,7 @@ class Fiber {
   }
 
   // Leaves this fiber, which is running, for another; returns when it is switched to again.
-  void switch_to(Fiber& next, [[maybe_unused]] bool for_ever = false) {
+  EMULATOR_UNWATCHED void switch_to(Fiber& next, [[maybe_unused]] bool for_ever = false) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack_, next.bottom_, next.size_);
 #endif

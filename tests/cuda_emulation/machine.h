@@ -44,8 +44,8 @@ struct Thread {
   uint3 index{};
   int id = 0;
   State state = State::kDone;
-  bool fenced = false;         // has passed a __threadfence in this launch
-  const char* waits_in = "";   // for reports
+  bool fenced = false;        // has passed a __threadfence in this launch
+  const char* waits_in = "";  // for reports
   long line = 0;
   uint32_t mask = 0;
   const void* given = nullptr;  // to the warp operation under way
@@ -101,7 +101,8 @@ class Machine {
     for (const Array& array : arrays_)
       if (array.key == key) return array.memory;
     shared_bytes_ += bytes;
-    if (shared_bytes_ > kMostShared) fail("%zu bytes of shared memory, expected at most 48 KiB", shared_bytes_);
+    if (shared_bytes_ > kMostShared)
+      fail("%zu bytes of shared memory, expected at most 48 KiB", shared_bytes_);
     const size_t room = (bytes + 127) / 128 * 128;
     char* memory = static_cast<char*>(std::aligned_alloc(128, room));
     std::memset(memory, 0xFF, room);
@@ -209,7 +210,8 @@ class Machine {
     random_ = wanted == "random";
     reverse_ = wanted == "reverse";
     const char* seed = std::getenv("EMULATOR_SEED");
-    state_ = 0x9e3779b97f4a7c15u ^ ((seed == nullptr ? 0 : std::strtoull(seed, nullptr, 10)) * 0xd1342543de82ef95u);
+    state_ = 0x9e3779b97f4a7c15u ^
+             ((seed == nullptr ? 0 : std::strtoull(seed, nullptr, 10)) * 0xd1342543de82ef95u);
     if (state_ == 0) state_ = 1;
   }
 
@@ -285,7 +287,8 @@ class Machine {
   void open_barrier_if_full() {
     if (at_barrier_ == 0 || at_barrier_ < live_) return;
     const long line = current_ == nullptr ? 0 : current_->line;
-    if (exited_ > 0) fail("__syncthreads in line %ld after %d threads of the block had returned", line, exited_);
+    if (exited_ > 0)
+      fail("__syncthreads in line %ld after %d threads of the block had returned", line, exited_);
     for (const auto& thread : threads_) {
       if (thread->state == State::kAtBarrier && thread->line != line)
         fail("threads of one block wait in __syncthreads of lines %ld and %ld", line, thread->line);
@@ -362,13 +365,18 @@ inline void Machine::run_thread() {
   acquire(&machine.edges_[0]);
   machine.body_();
   release(&machine.edges_[1]);
-  const Unwatched unwatched;  // to the end of the fiber
-  Thread& thread = *machine.current_;
-  thread.state = State::kDone;
-  --machine.live_;
-  ++machine.exited_;
-  machine.open_barrier_if_full();  // the rest may wait for one that will never come: a mistake, and reported
-  thread.fiber.switch_to(machine.starter_, true);
+  Fiber* own;
+  {
+    const Unwatched unwatched;
+    Thread& thread = *machine.current_;
+    thread.state = State::kDone;
+    --machine.live_;
+    ++machine.exited_;
+    machine
+        .open_barrier_if_full();  // the rest may wait for one that will never come: a mistake, and reported
+    own = &thread.fiber;
+  }
+  own->switch_to(machine.starter_, true);
   std::abort();
 }
 

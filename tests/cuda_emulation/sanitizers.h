@@ -17,6 +17,9 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 #endif
 
+// A function whose own accesses ThreadSanitizer does not see.
+#define EMULATOR_UNWATCHED __attribute__((no_sanitize("thread")))
+
 namespace emulator {
 
 // While alive, ThreadSanitizer looks away: the emulator's own memory is shared by all fibers.

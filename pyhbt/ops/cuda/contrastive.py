@@ -99,7 +99,9 @@ class _Batch:
         self.temperature = temperature
         self.margin = margin / temperature
         rows = max(32, PANEL_BYTES // (4 * len(passages)) // 32 * 32)
-        self.panels = [slice(start, min(start + rows, len(queries))) for start in range(0, len(queries), rows)]
+        self.panels = [
+            slice(start, min(start + rows, len(queries))) for start in range(0, len(queries), rows)
+        ]
         factor = self.queries.factor()
         ones = torch.ones(len(queries), device=queries.device)
         self.row_factor = (ones if factor is None else factor) / temperature
@@ -194,12 +196,15 @@ class _Batch:
     ) -> None:
         """Turns the panel into its gradient and adds the two products."""
         reference, weight, own = (part.float() for part in self.rows.slopes(rows, share))
-        down = (None, None) if columns is None else (columns.logsumexp.float(), columns.weight.float())
-        parts = Gradient(reference, weight, own, *down, gain)
+        column_reference, column_weight = (
+            (None, None) if columns is None else (columns.logsumexp.float(), columns.weight.float())
+        )
+        parts = Gradient(reference, weight, own, column_reference, column_weight, gain)
         gradient = self.kernels.panel_gradient(panel, parts, self.dtype)
         grad_queries[rows] = wide_product(gradient, self.passages.rows)
         grad_passages += wide_product(gradient.T, self.queries.rows[rows])
 
 
 def _norms(x: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp(min=1e-12)
+    norms: torch.Tensor = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32)
+    return norms.clamp(min=1e-12)

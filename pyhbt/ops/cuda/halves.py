@@ -1,7 +1,7 @@
 """The float16 form of embeddings, by which exact search on a GPU screens, and what bounds its error.
 
-Row x is stored as the float16 numbers nearest to y = 2^unit x (similarity "cosine": of x / \\|x\\|), with the power of two
-that brings its largest number to 512 .. 1024. docs/numerics.md, section on float16, has the proof.
+Row x is stored as the float16 numbers nearest to y = 2^unit x (similarity "cosine": of x divided by its norm), with the
+power of two that brings its largest number to 512 .. 1024. docs/numerics.md has the proof.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ class HalfRows:
     """(n,) float32: no less than the norm of their difference."""
     scale: torch.Tensor
     """(n,) float64: 2^unit."""
-
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.halves, self.size, self.error, self.scale))
 
 
 def accumulation_error(dim: int) -> float:

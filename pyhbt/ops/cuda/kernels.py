@@ -15,7 +15,7 @@ import torch
 from pyhbt.ops.codes import matrix
 
 ROW_TYPES = (torch.float32, torch.float16, torch.bfloat16)  # as csrc/embeddings.h numbers them
-_OUT_DTYPE = "dtype" in torch.ops.aten.mm.overloads()
+_OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype")
 Status = dict[str, Any]
 
 
@@ -32,6 +32,7 @@ class Panel(NamedTuple):
     limit: torch.Tensor | None
 
     def parts(self) -> tuple[int, ...]:
+        """As the module takes it."""
         return self.dots.data_ptr(), *self.dots.shape, *(address(part) for part in self[1:])
 
 
@@ -59,6 +60,7 @@ class ScoreTile(NamedTuple):
     passage_scale: torch.Tensor
 
     def parts(self) -> tuple[int, ...]:
+        """As the module takes it."""
         queries, columns = self.scores.shape
         return self.scores.data_ptr(), queries, self.first, columns, *(address(part) for part in self[2:])
 
@@ -76,6 +78,7 @@ class Lists(NamedTuple):
 
     @classmethod
     def empty(cls, queries: int, capacity: int, device: torch.device) -> Lists:
+        """Lists without entries."""
         counts = torch.zeros(3, queries, dtype=torch.int32, device=device)
         return cls(
             torch.empty(queries, capacity, dtype=torch.int32, device=device),
@@ -84,6 +87,7 @@ class Lists(NamedTuple):
         )
 
     def parts(self) -> tuple[int, ...]:
+        """As the module takes it."""
         return *(part.data_ptr() for part in self), *self.passages.shape
 
 
@@ -97,11 +101,9 @@ class Targets(NamedTuple):
     beaten: torch.Tensor
 
     def parts(self) -> tuple[int, ...]:
+        """As the module takes it."""
         scores, passages, low, high, beaten = (part.data_ptr() for part in self)
         return scores, passages, low, high, self.scores.shape[1], beaten
-
-
-NO_FILTER = (0, 0, 0, 0, 0, 0)
 
 
 class Kernels:
@@ -126,6 +128,7 @@ class Kernels:
         return self.multiply_rows(left, right)
 
     def multiply_rows(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """left right^T by our own kernel, in float32 multiply-adds."""
         left, right = left.contiguous(), right.contiguous()
         out = left.new_empty(len(left), len(right))
         self.module.multiply_rows(
@@ -151,9 +154,7 @@ class Kernels:
             *(row_partials.data_ptr(), tickets.data_ptr(), result.data_ptr(), address(column_partials)),
         )
         if columns is not None:
-            self.module.merge_columns(
-                where, address(column_partials), row_tiles, width, columns.data_ptr()
-            )
+            self.module.merge_columns(where, address(column_partials), row_tiles, width, columns.data_ptr())
         return result
 
     def panel_gradient(self, panel: Panel, gradient: Gradient, dtype: torch.dtype) -> torch.Tensor:
@@ -164,6 +165,7 @@ class Kernels:
         return out
 
     def exact_norms(self, rows: torch.Tensor) -> torch.Tensor:
+        """(n,) float64, in the order of summation of scores."""
         norms = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         if len(rows):
             self.module.exact_norms(self.where(rows), matrix(rows), norms.data_ptr())
@@ -172,28 +174,31 @@ class Kernels:
     def append_open(
         self, tile: ScoreTile, threshold: torch.Tensor, filter: tuple[int, ...], lists: Lists
     ) -> None:
+        """Appends to the lists the passages of the tile that may reach the thresholds."""
         where = self.where(threshold)
         self.module.append_open(where, tile.parts(), threshold.data_ptr(), filter, lists.parts())
 
     def score_lists(
         self, queries: torch.Tensor, corpus: torch.Tensor, norms: torch.Tensor | None, lists: Lists
     ) -> None:
+        """Scores the entries of the lists that have no score yet."""
         parts = matrix(queries), matrix(corpus), address(norms), lists.parts()
         self.module.score_lists(self.where(queries), *parts)
 
     def select_best(
         self, lists: Lists, k: int, scale: torch.Tensor, threshold: torch.Tensor, *, sorted: bool
     ) -> None:
+        """Leaves the best k in each list and sets the thresholds."""
         where = self.where(scale)
         self.module.select_best(where, lists.parts(), k, scale.data_ptr(), sorted, threshold.data_ptr())
 
-    def count_beaten(
-        self, tile: ScoreTile, targets: Targets, filter: tuple[int, ...], lists: Lists
-    ) -> None:
+    def count_beaten(self, tile: ScoreTile, targets: Targets, filter: tuple[int, ...], lists: Lists) -> None:
+        """Counts what certainly beats targets; what is undecided goes to the lists."""
         where = self.where(tile.scores)
         self.module.count_beaten(where, tile.parts(), targets.parts(), filter, lists.parts())
 
     def settle_beaten(self, targets: Targets, lists: Lists) -> None:
+        """Counts the scored entries of the lists, and empties these."""
         self.module.settle_beaten(self.where(targets.scores), targets.parts(), lists.parts())
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pyhbt.ops import checks
 from pyhbt.ops.cuda.halves import HalfRows, accumulation_error, halve
 from pyhbt.ops.cuda.kernels import Kernels, Lists, ScoreTile, Targets, wide_product
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
@@ -67,13 +68,17 @@ class _Queries:
     @classmethod
     def of(cls, rows: torch.Tensor, filter: CheckedFilter) -> _Queries:
         halves = halve(rows, None)
-        return cls(rows, halves, filter, halves.error + accumulation_error(rows.shape[1]) * halves.size)
+        return cls(
+            rows.float(), halves, filter, halves.error + accumulation_error(rows.shape[1]) * halves.size
+        )
 
     def tile(self, corpus: Corpus, first: int, last: int) -> ScoreTile:
         passages = corpus.halves
         scores = wide_product(self.halves.halves, passages.halves[first:last].T)
         scale = passages.scale.float()
-        return ScoreTile(scores, first, self.code_error, self.halves.size, passages.size, passages.error, scale)
+        return ScoreTile(
+            scores, first, self.code_error, self.halves.size, passages.size, passages.error, scale
+        )
 
 
 def search(
@@ -128,7 +133,10 @@ def ranks(
     *,
     filter: SearchFilter | None = None,
 ) -> torch.Tensor:
-    """1-based ranks of targets (nq, t), as :func:`pyhbt.ops.ranks`."""
+    """1-based ranks of targets (nq,) or (nq, t), as :func:`pyhbt.ops.ranks`."""
+    checks.check_indices(targets, "targets", len(corpus.rows), "passages")
+    if targets.ndim == 1:
+        return ranks(kernels, queries, corpus, targets[:, None], filter=filter)[:, 0]
     finite_norms(kernels, queries, "queries")
     nq, n, device = len(queries), len(corpus.rows), queries.device
     checked = CheckedFilter(filter, nq, n, device)

@@ -1,0 +1,180 @@
+"""Mistakes to be sown into the kernels, one at a time, and what must notice each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mistake(NamedTuple):
+    """``old`` occurs once in ``file`` and is replaced; ``scenario`` of main.cpp must then fail under ``sanitizer``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    scenario: str
+    sanitizer: str
+
+
+MISTAKES = (
+    Mistake(
+        "the tile is read before all have written it",
+        "contrastive.cu",
+        "    tile[row][column] = score;\n  }\n  __syncthreads();",
+        "    tile[row][column] = score;\n  }",
+        "logsumexp",
+        "thread",
+    ),
+    Mistake(
+        "no guard of rows",
+        "contrastive.cu",
+        "if (first_row + row < panel.rows && first_column + column < panel.columns) {",
+        "if (first_column + column < panel.columns) {",
+        "logsumexp",
+        "address",
+    ),
+    Mistake(
+        "no fence before the ticket",
+        "contrastive.cu",
+        "  __threadfence();  // the partials of this block are seen by whoever sees its ticket\n",
+        "",
+        "logsumexp",
+        "thread",
+    ),
+    Mistake(
+        "the ticket is left as it is",
+        "contrastive.cu",
+        "if (thread == 0) out.row_tickets[blockIdx.y] = 0;",
+        "",
+        "logsumexp",
+        "none",
+    ),
+    Mistake(
+        "halves of a column are merged too early",
+        "contrastive.cu",
+        "    if (half == 1) halves[column] = float2{down.max, down.sum};\n    __syncthreads();",
+        "    if (half == 1) halves[column] = float2{down.max, down.sum};",
+        "logsumexp",
+        "thread",
+    ),
+    Mistake(
+        "no guard of columns in the merge",
+        "contrastive.cu",
+        "  if (column >= columns) return;\n  LogSumExp",
+        "  LogSumExp",
+        "logsumexp",
+        "address",
+    ),
+    Mistake(
+        "no guard of columns in the gradient",
+        "contrastive.cu",
+        "  if (column >= panel.columns) return;\n",
+        "",
+        "gradient",
+        "address",
+    ),
+    Mistake(
+        "the gradient forgets the gain",
+        "contrastive.cu",
+        ": gradient.gain[0];",
+        ": 1.0f;",
+        "gradient",
+        "none",
+    ),
+    Mistake(
+        "the next slice overwrites tiles in use",
+        "contrastive.cu",
+        "    __syncthreads();  // before the next slice overwrites the tiles\n",
+        "",
+        "multiply",
+        "thread",
+    ),
+    Mistake(
+        "shared tile written one row too far",
+        "contrastive.cu",
+        "left_tile[k][line] =",
+        "left_tile[k + 1][line] =",
+        "multiply",
+        "address",
+    ),
+    Mistake(
+        "entries are appended beyond the list",
+        "search.cu",
+        "if (wanted && place < lists.capacity)",
+        "if (wanted)",
+        "overflow",
+        "address",
+    ),
+    Mistake(
+        "two lanes take one place",
+        "search.cu",
+        "__popc(chosen & ((1u << lane) - 1))",
+        "__popc(chosen & ((2u << lane) - 1))",
+        "search",
+        "none",
+    ),
+    Mistake(
+        "norms read beyond the last row",
+        "search.cu",
+        "const int64_t known = row < rows.count ? row : rows.count - 1;",
+        "const int64_t known = row;",
+        "norms",
+        "address",
+    ),
+    Mistake(
+        "scores of entries that do not exist",
+        "search.cu",
+        "const int64_t known = entry < count ? entry : count - 1;",
+        "const int64_t known = entry;",
+        "search",
+        "address",
+    ),
+    Mistake(
+        "the digit is chosen while others still count",
+        "search.cu",
+        "atomicAdd(&histogram[key >> shift & 255], 1);\n    }\n    __syncthreads();",
+        "atomicAdd(&histogram[key >> shift & 255], 1);\n    }",
+        "search",
+        "thread",
+    ),
+    Mistake(
+        "no barrier between the steps of the sort",
+        "search.cu",
+        "          passages[other] = passage;\n        }\n        __syncthreads();",
+        "          passages[other] = passage;\n        }",
+        "search",
+        "thread",
+    ),
+    Mistake(
+        "the last of several ties is lost",
+        "search.cu",
+        "(key == least && listed[at] <= last_passage)",
+        "(key == least && listed[at] < last_passage)",
+        "search",
+        "none",
+    ),
+    Mistake(
+        "a passage equal to a target counts as certainly better",
+        "search.cu",
+        "score.lower > high[certain] * scale",
+        "score.upper >= high[certain] * scale",
+        "ranks",
+        "none",
+    ),
+    Mistake(
+        "lanes that beat as many targets count as one",
+        "search.cu",
+        "number], __popc(same));",
+        "number], 1 + 0 * __popc(same));",
+        "ranks",
+        "none",
+    ),
+    Mistake(
+        "the list is emptied while others read its length",
+        "search.cu",
+        "  __syncthreads();  // all have read the count\n",
+        "",
+        "ranks",
+        "thread",
+    ),
+)
