@@ -12,6 +12,7 @@ import torch
 
 import pyhbt
 from pyhbt.ops._native import build_info
+from pyhbt.ops.cuda.kernels import status as cuda_status
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "babel", "sentence-transformers")
 _OPENMP = re.compile(r"/[^/\s]*(?:libgomp|libiomp|libomp)[^/\s]*\.so[^\s]*$")
@@ -34,7 +35,7 @@ def diagnose() -> list[tuple[str, str]]:
     rows.append(("OpenMP", f"{built_with}; runtimes loaded: {', '.join(runtimes) or 'unknown'}"))
     if len(runtimes) > 1:
         rows.append(("", "more than one OpenMP runtime: their threads compete; import torch first"))
-    rows.append(("CUDA", f"PyHBT: {info['cuda']}; torch: {_torch_cuda()}"))
+    rows.append(("CUDA", f"PyHBT: {_own_cuda(info['cuda'])}; torch: {_torch_cuda()}"))
     return rows
 
 
@@ -53,6 +54,14 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _own_cuda(built: str) -> str:
+    """``built``: what the build says of the CUDA module."""
+    found = cuda_status()
+    if not found["runtime"]:  # no module
+        return built
+    return f"{built}; {found['reason'] or 'devices: ' + str(found['devices'])}"
 
 
 def _torch_cuda() -> str:

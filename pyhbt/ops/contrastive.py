@@ -67,10 +67,12 @@ def contrastive_loss(
 
     On the CPU float32, float16 and bfloat16 take the native kernel: 6 n m dim flops with gradients (8 where symmetric
     and beyond 256 MiB of scores), 2 without; memory O((n + m) dim) and a panel of 264 rows of scores; symmetric,
-    scores of up to 256 MiB are kept. Other devices and float64 take the same algorithm in torch. Everything
-    accumulates in float32 or wider, under autocast too. Peaked rows keep their accuracy, since the positive is kept
-    out of the sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results do not depend on
-    the number of threads. Under ``create_graph`` the gradient comes from torch code that stores the scores.
+    scores of up to 256 MiB are kept. On a CUDA device they take our kernels around torch's products, with panels of up
+    to 256 MiB. Other devices and float64 take the same algorithm in torch. Everything accumulates in float32 or wider,
+    under autocast too; on a CUDA device half-precision embeddings have gradients of scores rounded to their dtype.
+    Peaked rows keep their accuracy, since the positive is kept out of the sum of exponentials. NaN and infinities
+    spread as in torch's cross-entropy. Results do not depend on the number of threads. Under ``create_graph`` the
+    gradient comes from torch code that stores the scores.
     """
     q, p = checks.as_tensor(queries, "queries"), checks.as_tensor(passages, "passages")
     for name, tensor in (("queries", q), ("passages", p)):

@@ -18,7 +18,7 @@ _SLACK = 1 + 2.0**-20  # more than the rounding of sizes and errors, which are r
 
 @dataclass(frozen=True)
 class HalfRows:
-    """Rows whose numbers are beyond 2^90 or below 2^-90 have halves of zero and an infinite size: all is open."""
+    """Rows whose largest number is not in 2^-91 .. 2^110 have halves of zero and an infinite size: all is open."""
 
     halves: torch.Tensor
     """(n, dim) float16."""

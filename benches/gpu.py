@@ -1,0 +1,320 @@
+"""For whoever has a GPU: are the CUDA kernels right, and how fast are they beside their peers?
+
+usage: python -m benches.gpu [--out FOLDER] [--quick] [--skip-checks]
+
+Runs the tests of the kernels on the device, the same under compute-sanitizer where it is on PATH, and timings beside
+torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy and FAISS on the GPU.
+Writes gpu-<device>.log and gpu-<device>.csv; please send both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import io
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+import pyhbt
+from pyhbt.index import ExactIndex
+from pyhbt.ops import contrastive_loss, panels
+from pyhbt.ops.cuda import kernels
+
+ROOT = Path(__file__).parents[1]
+TEMPERATURE = 0.05
+LOSSES = [(n, 768, dtype) for dtype in (torch.bfloat16, torch.float32) for n in (1024, 4096, 16384, 65536)]
+SEARCHES = [(1000, 1_000_000, 768, 100), (1000, 1_000_000, 768, 1000), (10_000, 1_000_000, 768, 100)]
+QUICK_LOSSES = [(256, 32, torch.float32), (256, 32, torch.bfloat16)]
+QUICK_SEARCHES = [(20, 5000, 32, 10)]
+SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend on one case; milliseconds are medians."""
+
+    op: str
+    backend: str
+    n: int
+    m: int
+    dim: int
+    k: int
+    dtype: str
+    ms: float | None
+    ratio: float | None
+    """Its time over ours."""
+    peak_mib: float | None
+    """Above what lay there before."""
+    tflops: float | None
+    device: str
+    torch: str
+    note: str = ""
+
+
+class Device:
+    """The GPU; or the CPU, on which only this script itself can be tried."""
+
+    def __init__(self, name: str) -> None:
+        self.device = torch.device(name)
+        self.cuda = self.device.type == "cuda"
+        self.name = torch.cuda.get_device_name() if self.cuda else "cpu"
+
+    def milliseconds(self, call: Callable[[], Any]) -> tuple[float, float | None]:
+        """Median of at least 5 calls and some 2 s, and peak memory in MiB."""
+        call()
+        self.wait()
+        before = 0
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        times, start = [], time.perf_counter()
+        while len(times) < 5 or (time.perf_counter() - start < 2 and len(times) < 50):
+            begin = time.perf_counter()
+            call()
+            self.wait()
+            times.append((time.perf_counter() - begin) * 1e3)
+        peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if self.cuda else None
+        return statistics.median(times), peak
+
+    def wait(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize()
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def eager_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+    scores = (queries @ passages.T).float() / TEMPERATURE
+    return cross_entropy(scores, torch.arange(len(queries), device=queries.device))
+
+
+def panels_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+    """Loss and gradients at once, as torch code."""
+    n = len(queries)
+    own = torch.arange(n, device=queries.device)
+    weights = torch.full((n,), 1 / n, device=queries.device)
+    temperature = torch.tensor(TEMPERATURE, dtype=torch.float64)
+    found = panels.contrastive_loss(
+        queries.detach(),
+        passages.detach(),
+        own,
+        weights,
+        temperature,
+        *(torch.inf, False, False, None, None, True),
+    )
+    return found[1]
+
+
+def loss_peers(device: Device) -> Iterator[tuple[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]]:
+    yield "torch", eager_loss
+    yield "torch-panels", panels_loss
+    if device.cuda:
+        yield "torch-compile", torch.compile(eager_loss)
+    if device.cuda and installed("inf_cl"):
+        from inf_cl import cal_flash_loss
+
+        def inf_cl(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+            own = torch.arange(len(queries), device=queries.device)
+            loss: torch.Tensor = cal_flash_loss(queries, passages, own, 1 / TEMPERATURE).mean()
+            return loss
+
+        yield "inf-cl", inf_cl
+    if device.cuda and installed("cut_cross_entropy"):
+        from cut_cross_entropy import linear_cross_entropy
+
+        def cce(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+            own = torch.arange(len(queries), device=queries.device)
+            loss: torch.Tensor = linear_cross_entropy(queries / TEMPERATURE, passages, own, impl="cce_exact")
+            return loss
+
+        yield "cut-cross-entropy", cce
+
+
+def with_gradients(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], queries: torch.Tensor, passages: torch.Tensor
+) -> torch.Tensor:
+    queries.grad = passages.grad = None
+    value = loss(queries, passages)
+    if value.requires_grad:
+        value.backward()
+    return value.detach()
+
+
+def time_losses(device: Device, cases: list[tuple[int, int, torch.dtype]]) -> Iterator[Row]:
+    for n, dim, dtype in cases:
+        generator = torch.Generator().manual_seed(0)
+        queries, passages = (
+            normalize(torch.randn(n, dim, generator=generator)).to(device.device, dtype).requires_grad_()
+            for _ in range(2)
+        )
+
+        def ours(q: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+            return contrastive_loss(q, p, temperature=TEMPERATURE)
+
+        own_ms = None
+        for name, loss in (("pyhbt", ours), *loss_peers(device)):
+            case = ("contrastive", name, n, n, dim, 0, str(dtype).removeprefix("torch."))
+            try:
+                ms, peak = device.milliseconds(partial(with_gradients, loss, queries, passages))
+            except Exception as error:  # out of memory, or a peer that cannot
+                yield Row(*case, None, None, None, None, device.name, torch.__version__, _first_line(error))
+                continue
+            own_ms = own_ms or ms
+            tflops = 6 * n * n * dim / ms * 1e-9
+            yield Row(*case, ms, ms / own_ms, peak, tflops, device.name, torch.__version__)
+
+
+def search_peers(
+    corpus: torch.Tensor, k: int, device: Device
+) -> Iterator[tuple[str, Callable[[torch.Tensor], Any]]]:
+    def matmul_topk(queries: torch.Tensor) -> Any:
+        best: tuple[torch.Tensor, torch.Tensor] | None = None
+        for start in range(0, len(corpus), 65536):
+            chunk = corpus[start : start + 65536]
+            scores, indices = (queries @ chunk.T).topk(min(k, len(chunk)))
+            indices += start
+            if best is not None:
+                scores, indices = torch.cat([best[0], scores], 1), torch.cat([best[1], indices], 1)
+                scores, places = scores.topk(k)
+                indices = indices.gather(1, places)
+            best = scores, indices
+        return best
+
+    yield "torch-matmul-topk", matmul_topk
+    if device.cuda and installed("faiss"):
+        import faiss
+
+        if hasattr(faiss, "StandardGpuResources"):
+            resources = faiss.StandardGpuResources()
+            index = faiss.GpuIndexFlatIP(resources, corpus.shape[1])
+            index.add(corpus.cpu().numpy())
+            yield "faiss-gpu", lambda queries: index.search(queries.cpu().numpy(), k)
+    if device.cuda and installed("cuvs"):
+        from cuvs.neighbors import brute_force
+
+        built = brute_force.build(corpus, metric="inner_product")
+        yield "cuvs", lambda queries: brute_force.search(built, queries, k)
+
+
+def time_searches(device: Device, cases: list[tuple[int, int, int, int]]) -> Iterator[Row]:
+    for nq, n, dim, k in cases:
+        generator = torch.Generator().manual_seed(0)
+        queries, corpus = (
+            normalize(torch.randn(rows, dim, generator=generator)).to(device.device) for rows in (nq, n)
+        )
+        index = ExactIndex(corpus)
+        own_ms = None
+        ours = ("pyhbt", lambda q, index=index, k=k: index.search(q, k))
+        for name, search in (ours, *search_peers(corpus, k, device)):
+            case = ("search", name, nq, n, dim, k, "float32")
+            try:
+                ms, peak = device.milliseconds(partial(search, queries))
+            except Exception as error:
+                yield Row(*case, None, None, None, None, device.name, torch.__version__, _first_line(error))
+                continue
+            own_ms = own_ms or ms
+            yield Row(
+                *case, ms, ms / own_ms, peak, 2 * nq * n * dim / ms * 1e-9, device.name, torch.__version__
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:120]
+
+
+def checks(quick: bool) -> Iterator[tuple[str, list[str]]]:
+    """Commands whose success says that the kernels are right on this device."""
+    tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_ops_cuda.py"]
+    yield "tests on the device", tests
+    sanitizer = shutil.which("compute-sanitizer")
+    for tool in SANITIZERS if sanitizer and not quick else ():
+        few = [*tests, "-k", "awkward_sizes or square or overflow or shared_missing"]
+        yield f"compute-sanitizer {tool}", [str(sanitizer), "--tool", tool, "--error-exitcode", "1", *few]
+
+
+def run_checks(quick: bool) -> bool:
+    """Prints what each says; False: one failed."""
+    good = True
+    for name, command in checks(quick):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        print(
+            f"\n== {name}: {'passed' if done.returncode == 0 else 'FAILED'}\n{(done.stdout + done.stderr)[-4000:]}"
+        )
+        good = good and done.returncode == 0
+    return good
+
+
+def time_all(device: Device, quick: bool) -> Iterator[Row]:
+    yield from time_losses(device, QUICK_LOSSES if quick else LOSSES)
+    yield from time_searches(device, QUICK_SEARCHES if quick else SEARCHES)
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(map(asdict, rows))
+
+
+class Tee(io.TextIOBase):
+    """Writes to the terminal and to a file."""
+
+    def __init__(self, *streams: Any) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benches.gpu", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "benches" / "results")
+    parser.add_argument("--quick", action="store_true", help="small shapes, no compute-sanitizer")
+    parser.add_argument("--skip-checks", action="store_true", help="timings alone")
+    parser.add_argument("--device", default="cuda", help="cpu: tries this script alone")
+    options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print(f"no CUDA device: torch {torch.__version__}; pyhbt: {kernels.status()['reason']}")
+        return 2
+    device = Device(options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = "gpu-" + re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")
+    with (
+        (options.out / f"{stem}.log").open("w", encoding="utf-8") as log,
+        redirect_stdout(Tee(sys.stdout, log)),
+    ):
+        print(
+            f"{device.name}, torch {torch.__version__}, CUDA {torch.version.cuda}, pyhbt {pyhbt.__version__}"
+        )
+        print(f"pyhbt's CUDA module: {kernels.status()}")
+        good = options.skip_checks or run_checks(options.quick)
+        rows = []
+        for row in time_all(device, options.quick):
+            rows.append(row)
+            said = f"{row.ms:10.3f} ms  x{row.ratio:5.2f}" if row.ms and row.ratio else row.note
+            print(f"{row.op:12} n={row.n:<6} m={row.m:<8} k={row.k:<5} {row.dtype:9} {row.backend:18} {said}")
+            write_rows(options.out / f"{stem}.csv", rows)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
