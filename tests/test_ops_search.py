@@ -348,7 +348,7 @@ def with_value(matrix: torch.Tensor, row: int, value: float) -> torch.Tensor:
         (ValueError, r"queries: row 1 holds a NaN or an infinity", (with_value(Q, 1, float("inf")), C, 1)),
         (
             ValueError,
-            r"queries: found device meta, expected cpu; move it there with .cpu\(\)",
+            r"queries: found device meta, expected cpu or cuda; move it there with .cpu\(\)",
             (Q.to("meta"), C, 1),
         ),
         (

@@ -91,9 +91,14 @@ class Rows:
     def solve(self, rows: slice, others: torch.Tensor, share: float) -> None:
         """Losses and positive gradients of some rows, from the logsumexp of their negatives."""
         self.others[rows] = others
-        delta = self.others[rows] - self.positive_scores[rows]
+        delta = self.delta(rows)
         self.losses[rows] = torch.where(self.present[rows], share * _log1p_exp(delta), 0.0)
         self.positive_gradients[rows] = -share * self.weights[rows] * delta.sigmoid()
+
+    def delta(self, rows: slice) -> torch.Tensor:
+        """By how much the negatives outweigh the positive; NaN for an infinite one, as in torch's cross-entropy."""
+        positive = self.positive_scores[rows]
+        return torch.where(positive == torch.inf, torch.nan, self.others[rows] - positive)
 
     def solve_columns(self, base: torch.Tensor) -> Columns:
         """Adds the column direction to losses and positive gradients.
@@ -129,7 +134,7 @@ class Rows:
     def slopes(self, rows: slice, share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(reference, weight, own): a negative's score s has the gradient weight * exp(s - reference)."""
         others = self.others[rows]
-        weight = share * self.weights[rows] * (others - self.positive_scores[rows]).sigmoid()
+        weight = share * self.weights[rows] * self.delta(rows).sigmoid()
         reference = torch.where(others == -torch.inf, 0.0, others)
         return reference, weight, torch.where(self.present[rows], self.positive_gradients[rows], 0.0)
 
