@@ -65,6 +65,10 @@ class Row:
     note: str = ""
 
 
+Case = tuple[str, int, int, int, int, str]
+"""op, n, m, dim, k, dtype"""
+
+
 class Device:
     """The GPU; or the CPU, on which only this script itself can be tried."""
 
@@ -99,6 +103,10 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Search = Callable[[torch.Tensor], Any]
+
+
 def eager_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
     scores = (queries @ passages.T).float() / TEMPERATURE
     return cross_entropy(scores, torch.arange(len(queries), device=queries.device))
@@ -121,29 +129,40 @@ def panels_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
     return found[1]
 
 
-def loss_peers(device: Device) -> Iterator[tuple[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]]:
-    yield "torch", eager_loss
-    yield "torch-panels", panels_loss
+def inf_cl() -> Loss:
+    from inf_cl.flash import cal_flash_loss
+
+    def loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+        own = torch.arange(len(queries), device=queries.device)
+        result: torch.Tensor = cal_flash_loss(queries, passages, own, 1 / TEMPERATURE).mean()
+        return result
+
+    return loss
+
+
+def cut_cross_entropy() -> Loss:
+    from cut_cross_entropy import linear_cross_entropy
+
+    def loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+        own = torch.arange(len(queries), device=queries.device)
+        result: torch.Tensor = linear_cross_entropy(queries / TEMPERATURE, passages, own, impl="cce_exact")
+        return result
+
+    return loss
+
+
+def loss_backends(device: Device) -> dict[str, Callable[[], Loss]]:
+    """By name, how to make each, ours first; what is not installed is left out."""
+    found: dict[str, Callable[[], Loss]] = {
+        "pyhbt": lambda: our_loss,
+        "torch": lambda: eager_loss,
+        "torch-panels": lambda: panels_loss,
+    }
     if device.cuda:
-        yield "torch-compile", torch.compile(eager_loss)
-    if device.cuda and installed("inf_cl"):
-        from inf_cl import cal_flash_loss
-
-        def inf_cl(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
-            own = torch.arange(len(queries), device=queries.device)
-            loss: torch.Tensor = cal_flash_loss(queries, passages, own, 1 / TEMPERATURE).mean()
-            return loss
-
-        yield "inf-cl", inf_cl
-    if device.cuda and installed("cut_cross_entropy"):
-        from cut_cross_entropy import linear_cross_entropy
-
-        def cce(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
-            own = torch.arange(len(queries), device=queries.device)
-            loss: torch.Tensor = linear_cross_entropy(queries / TEMPERATURE, passages, own, impl="cce_exact")
-            return loss
-
-        yield "cut-cross-entropy", cce
+        found["torch-compile"] = lambda: torch.compile(eager_loss)
+        packages = {"inf_cl": inf_cl, "cut_cross_entropy": cut_cross_entropy}
+        found |= {package: make for package, make in packages.items() if installed(package)}
+    return found
 
 
 def with_gradients(
@@ -156,82 +175,109 @@ def with_gradients(
     return value.detach()
 
 
+def our_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+    return contrastive_loss(queries, passages, temperature=TEMPERATURE)
+
+
+def ready_loss(make: Callable[[], Loss], queries: torch.Tensor, passages: torch.Tensor) -> Callable[[], Any]:
+    return partial(with_gradients, make(), queries, passages)
+
+
 def time_losses(device: Device, cases: list[tuple[int, int, torch.dtype]]) -> Iterator[Row]:
     for n, dim, dtype in cases:
-        generator = torch.Generator().manual_seed(0)
-        queries, passages = (
-            normalize(torch.randn(n, dim, generator=generator)).to(device.device, dtype).requires_grad_()
-            for _ in range(2)
-        )
-
-        def ours(q: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-            return contrastive_loss(q, p, temperature=TEMPERATURE)
-
-        own_ms = None
-        for name, loss in (("pyhbt", ours), *loss_peers(device)):
-            case = ("contrastive", name, n, n, dim, 0, str(dtype).removeprefix("torch."))
-            try:
-                ms, peak = device.milliseconds(partial(with_gradients, loss, queries, passages))
-            except Exception as error:  # out of memory, or a peer that cannot
-                yield Row(*case, None, None, None, None, device.name, torch.__version__, _first_line(error))
-                continue
-            own_ms = own_ms or ms
-            tflops = 6 * n * n * dim / ms * 1e-9
-            yield Row(*case, ms, ms / own_ms, peak, tflops, device.name, torch.__version__)
+        queries, passages = (unit(n, dim, device, seed).to(dtype).requires_grad_() for seed in (0, 1))
+        calls = {
+            name: partial(ready_loss, make, queries, passages) for name, make in loss_backends(device).items()
+        }
+        case = ("contrastive", n, n, dim, 0, str(dtype).removeprefix("torch."))
+        yield from time_backends(device, case, calls, 6.0 * n * n * dim)
 
 
-def search_peers(
-    corpus: torch.Tensor, k: int, device: Device
-) -> Iterator[tuple[str, Callable[[torch.Tensor], Any]]]:
-    def matmul_topk(queries: torch.Tensor) -> Any:
-        best: tuple[torch.Tensor, torch.Tensor] | None = None
-        for start in range(0, len(corpus), 65536):
-            chunk = corpus[start : start + 65536]
-            scores, indices = (queries @ chunk.T).topk(min(k, len(chunk)))
-            indices += start
-            if best is not None:
-                scores, indices = torch.cat([best[0], scores], 1), torch.cat([best[1], indices], 1)
-                scores, places = scores.topk(k)
-                indices = indices.gather(1, places)
-            best = scores, indices
-        return best
+def matmul_topk(corpus: torch.Tensor, k: int, queries: torch.Tensor) -> Any:
+    best: tuple[torch.Tensor, torch.Tensor] | None = None
+    for start in range(0, len(corpus), 65536):
+        chunk = corpus[start : start + 65536]
+        scores, indices = (queries @ chunk.T).topk(min(k, len(chunk)))
+        indices += start
+        if best is not None:
+            scores, indices = torch.cat([best[0], scores], 1), torch.cat([best[1], indices], 1)
+            scores, places = scores.topk(k)
+            indices = indices.gather(1, places)
+        best = scores, indices
+    return best
 
-    yield "torch-matmul-topk", matmul_topk
-    if device.cuda and installed("faiss"):
-        import faiss
 
-        if hasattr(faiss, "StandardGpuResources"):
-            resources = faiss.StandardGpuResources()
-            index = faiss.GpuIndexFlatIP(resources, corpus.shape[1])
-            index.add(corpus.cpu().numpy())
-            yield "faiss-gpu", lambda queries: index.search(queries.cpu().numpy(), k)
-    if device.cuda and installed("cuvs"):
-        from cuvs.neighbors import brute_force
+def faiss_gpu(corpus: torch.Tensor, k: int) -> Search:
+    import faiss
 
-        built = brute_force.build(corpus, metric="inner_product")
-        yield "cuvs", lambda queries: brute_force.search(built, queries, k)
+    index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), corpus.shape[1])
+    index.add(corpus.cpu().numpy())
+    return lambda queries: index.search(queries.cpu().numpy(), k)
+
+
+def cuvs(corpus: torch.Tensor, k: int) -> Search:
+    from cuvs.neighbors import brute_force
+
+    built = brute_force.build(corpus, metric="inner_product")
+    return lambda queries: brute_force.search(built, queries, k)
+
+
+def our_index(corpus: torch.Tensor, k: int) -> Search:
+    index = ExactIndex(corpus)
+    return lambda queries: index.search(queries, k)
+
+
+def chunked(corpus: torch.Tensor, k: int) -> Search:
+    return partial(matmul_topk, corpus, k)
+
+
+def search_backends(device: Device) -> dict[str, Callable[[torch.Tensor, int], Search]]:
+    """As :func:`loss_backends`."""
+    found = {"pyhbt": our_index, "torch-matmul-topk": chunked}
+    packages = {"faiss": faiss_gpu, "cuvs": cuvs} if device.cuda else {}
+    return found | {package: make for package, make in packages.items() if installed(package)}
+
+
+def ready_search(
+    make: Callable[[torch.Tensor, int], Search], corpus: torch.Tensor, k: int, queries: torch.Tensor
+) -> Callable[[], Any]:
+    return partial(make(corpus, k), queries)
 
 
 def time_searches(device: Device, cases: list[tuple[int, int, int, int]]) -> Iterator[Row]:
     for nq, n, dim, k in cases:
-        generator = torch.Generator().manual_seed(0)
-        queries, corpus = (
-            normalize(torch.randn(rows, dim, generator=generator)).to(device.device) for rows in (nq, n)
-        )
-        index = ExactIndex(corpus)
-        own_ms = None
-        ours = ("pyhbt", lambda q, index=index, k=k: index.search(q, k))
-        for name, search in (ours, *search_peers(corpus, k, device)):
-            case = ("search", name, nq, n, dim, k, "float32")
-            try:
-                ms, peak = device.milliseconds(partial(search, queries))
-            except Exception as error:
-                yield Row(*case, None, None, None, None, device.name, torch.__version__, _first_line(error))
-                continue
-            own_ms = own_ms or ms
+        queries, corpus = unit(nq, dim, device, 0), unit(n, dim, device, 1)
+        calls = {
+            name: partial(ready_search, make, corpus, k, queries)
+            for name, make in search_backends(device).items()
+        }
+        case = ("search", nq, n, dim, k, "float32")
+        yield from time_backends(device, case, calls, 2.0 * nq * n * dim)
+
+
+def time_backends(
+    device: Device, case: Case, calls: dict[str, Callable[[], Callable[[], Any]]], flops: float
+) -> Iterator[Row]:
+    """Each call is made before it is timed. One that cannot be made or run has its error as a note."""
+    own_ms = None
+    op, *rest = case
+    for name, make in calls.items():
+        try:
+            ms, peak = device.milliseconds(make())
+        except Exception as error:  # out of memory, or a peer that has changed
             yield Row(
-                *case, ms, ms / own_ms, peak, 2 * nq * n * dim / ms * 1e-9, device.name, torch.__version__
+                op, name, *rest, None, None, None, None, device.name, torch.__version__, _first_line(error)
             )
+            continue
+        own_ms = own_ms or ms
+        tflops = flops / ms * 1e-9
+        yield Row(op, name, *rest, ms, ms / own_ms, peak, tflops, device.name, torch.__version__)
+
+
+def unit(rows: int, dim: int, device: Device, seed: int) -> torch.Tensor:
+    """Random directions (rows, dim) float32."""
+    generator = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(rows, dim, generator=generator)).to(device.device)
 
 
 def _first_line(error: Exception) -> str:
