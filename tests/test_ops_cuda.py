@@ -351,3 +351,21 @@ def test_products_in_float32_whatever_tf32_is_set_to(gpu: str) -> None:
     left, right, _ = make(67, 70, 45, 3)
     found = native.multiply_rows(left.to(device), right.to(device)).cpu()
     torch.testing.assert_close(found.double(), left.double() @ right.double().T, rtol=0, atol=2e-6)
+
+
+def test_gradients_do_not_depend_on_panels(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many queries and few passages: rows of a panel are limited by the grid too."""
+    device = "cuda" if gpu == "cuda" else "cpu"
+    queries, passages, _ = make(300, 3, 5, 12)
+    positives = torch.arange(300, device=device) % 3
+    found = []
+    for rows in (64, 1 << 18):
+        monkeypatch.setattr(cuda_contrastive, "MOST_PANEL_ROWS", rows)
+        q, p = (x.to(device, copy=True).requires_grad_() for x in (queries, passages))
+        loss = contrastive_loss(q, p, positives)
+        loss.backward()
+        assert q.grad is not None
+        assert p.grad is not None
+        found.append((loss.detach(), q.grad, p.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)

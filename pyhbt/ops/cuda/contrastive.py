@@ -16,6 +16,7 @@ from pyhbt.ops import checks, panels
 from pyhbt.ops.cuda.kernels import ROW_TYPES, Gradient, Kernels, Panel, wide_product
 
 PANEL_BYTES = 256 << 20
+MOST_PANEL_ROWS = 1 << 18  # a grid has 65535 blocks in that direction, of 8 rows at least
 _HALF_RANGE = 64.0
 """Gradients in float16 are scaled to at most about this; several rows may add up in one, and 65504 is the end."""
 
@@ -98,7 +99,7 @@ class _Batch:
         self.positives = positives.contiguous()
         self.temperature = temperature
         self.margin = margin / temperature
-        rows = max(32, PANEL_BYTES // (4 * len(passages)) // 32 * 32)
+        rows = min(MOST_PANEL_ROWS, max(32, PANEL_BYTES // (4 * len(passages)) // 32 * 32))
         self.panels = [
             slice(start, min(start + rows, len(queries))) for start in range(0, len(queries), rows)
         ]

@@ -123,9 +123,7 @@ class Kernels:
         """left right^T in float32: never in TF32, whose rounding exp() would multiply."""
         if left.dtype != torch.float32:
             return wide_product(left, right.T)
-        if not (left.is_cuda and torch.backends.cuda.matmul.allow_tf32):
-            return left @ right.T
-        return self.multiply_rows(left, right)
+        return self.multiply_rows(left, right) if _takes_tf32(left) else left @ right.T
 
     def multiply_rows(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """left right^T by our own kernel, in float32 multiply-adds."""
@@ -211,9 +209,23 @@ def wide_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left right, summed and returned in float32; half-precision numbers are multiplied as they are."""
     if left.dtype == torch.float32:
         return left @ right
-    if left.is_cuda and _OUT_DTYPE:
+    if (
+        left.is_cuda
+        and _OUT_DTYPE
+        and not getattr(torch.backends.cuda.matmul, "allow_fp16_accumulation", False)
+    ):
         return torch.mm(left, right, out_dtype=torch.float32)
-    return left.float() @ right.float()
+    return left.float() @ right.float()  # exact products in TF32 too, which has the bits of both halves
+
+
+def _takes_tf32(tensor: torch.Tensor) -> bool:
+    """Whether torch multiplies float32 matrices in TF32 where this one lies."""
+    settings = torch.backends.cuda.matmul
+    if not tensor.is_cuda:
+        return False
+    if hasattr(settings, "fp32_precision"):  # allow_tf32 cannot be read once this has been set
+        return bool(settings.fp32_precision == "tf32")
+    return bool(settings.allow_tf32)
 
 
 @lru_cache(maxsize=1)
