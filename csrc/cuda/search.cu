@@ -118,8 +118,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads / kLanes;
   const int64_t warp_first =
       (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x / kWarp * kWarp) / kLanes;
-  for (int64_t at = scored + warp_first; at < count;
-       at += step) {  // the same number of times in a whole warp
+  // All lanes of a warp go round together: it has four entries at a time.
+  for (int64_t at = scored + warp_first; at < count; at += step) {
     const int64_t entry = at + threadIdx.x % kWarp / kLanes;
     const int64_t known = entry < count ? entry : count - 1;
     const int64_t passage = lists.passages[query * lists.capacity + known];

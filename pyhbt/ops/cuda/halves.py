@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 14
 _TOP = 10  # largest numbers lie below 2^10: products of up to 2^40 numbers stay within float32
 _MOST_UNIT = 100
 _SLACK = 1 + 2.0**-20  # more than the rounding of sizes and errors, which are rounded up by it
@@ -27,7 +27,7 @@ class HalfRows:
     error: torch.Tensor
     """(n,) float32: no less than the norm of their difference."""
     scale: torch.Tensor
-    """(n,) float64: 2^unit."""
+    """(n,) float32: 2^unit."""
 
 
 def accumulation_error(dim: int) -> float:
@@ -43,8 +43,7 @@ def halve(rows: torch.Tensor, norms: torch.Tensor | None) -> HalfRows:
     """``norms`` (n,) float64: the rows are divided by them (0: left as they are)."""
     n, dim = rows.shape
     halves = torch.empty(n, dim, dtype=torch.float16, device=rows.device)
-    size, error = (torch.empty(n, device=rows.device) for _ in range(2))
-    scale = torch.empty(n, dtype=torch.float64, device=rows.device)
+    size, error, scale = (torch.empty(n, device=rows.device) for _ in range(3))
     for start in range(0, n, _ROWS_AT_ONCE):
         chosen = slice(start, min(n, start + _ROWS_AT_ONCE))
         wide = rows[chosen].double()
@@ -54,8 +53,9 @@ def halve(rows: torch.Tensor, norms: torch.Tensor | None) -> HalfRows:
         unit = _TOP - torch.frexp(largest).exponent.double()
         served = (largest == 0) | (largest.isfinite() & (unit.abs() <= _MOST_UNIT))
         unit = torch.where(served & (largest > 0), unit, 0.0)
-        scale[chosen] = torch.exp2(unit)
-        wide = torch.where(served[:, None], wide * scale[chosen, None], 0.0)
+        power = torch.exp2(unit)
+        scale[chosen] = power.float()
+        wide = torch.where(served[:, None], wide * power[:, None], 0.0)
         halves[chosen] = wide.half()
         rounded = halves[chosen].double()
         sizes = torch.maximum(wide.norm(dim=1), rounded.norm(dim=1)) * _SLACK

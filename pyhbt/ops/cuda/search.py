@@ -75,10 +75,8 @@ class _Queries:
     def tile(self, corpus: Corpus, first: int, last: int) -> ScoreTile:
         passages = corpus.halves
         scores = wide_product(self.halves.halves, passages.halves[first:last].T)
-        scale = passages.scale.float()
-        return ScoreTile(
-            scores, first, self.code_error, self.halves.size, passages.size, passages.error, scale
-        )
+        passage_parts = passages.size, passages.error, passages.scale
+        return ScoreTile(scores, first, self.code_error, self.halves.size, *passage_parts)
 
 
 def search(
@@ -104,7 +102,7 @@ def search(
         block = _Queries.of(queries[chosen], checked.of_queries(chosen))
         lists = Lists.empty(len(chosen), capacity, device)
         threshold = torch.full((len(chosen),), -torch.inf, device=device)
-        select = _selection(kernels, lists, kept, block.halves.scale, threshold)
+        select = _selection(kernels, lists, kept, block.halves.scale.double(), threshold)
         for first, last in _tiles(n, len(chosen), kept, capacity, safely):
             kernels.append_open(block.tile(corpus, first, last), threshold, block.filter.native(), lists)
             kernels.score_lists(block.rows, corpus.rows, corpus.norms, lists)
