@@ -103,8 +103,8 @@ class ExactIndex:
     def to(self, device: str | torch.device) -> ExactIndex:
         """Moves the index, as a ``torch.nn.Module``: queries lie on that device from now on. Results are the same.
 
-        On a CUDA device it takes a copy of the vectors and, for their float16 form, 2 dim + 12 bytes a passage (cosine: 8
-        more), made at the first search and after :meth:`add`; what the CPU has stays there for :meth:`save` and
+        On a CUDA device it takes a copy of the vectors and, for their float16 form, 2 dim + 12 bytes a passage (cosine:
+        8 more), made at the first search and after :meth:`add`; what the CPU has stays there for :meth:`save` and
         :meth:`add`.
 
         :returns: the index itself.
