@@ -1,6 +1,6 @@
 """For whoever has a GPU: are the CUDA kernels right, and how fast are they beside their peers?
 
-usage: python -m benches.gpu [--out FOLDER] [--quick] [--skip-checks]
+usage: python benches/gpu.py [--out FOLDER] [--quick] [--skip-checks]
 
 Runs the tests of the kernels on the device, the same under compute-sanitizer where it is on PATH, and timings beside
 torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy and FAISS on the GPU.
@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_timings import Device, Row, time_all
 
 import pyhbt
 from pyhbt.ops.cuda import kernels
-
-from .gpu_timings import Device, Row, time_all
 
 ROOT = Path(__file__).parents[1]
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
@@ -76,7 +75,7 @@ class Tee(io.TextIOBase):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benches.gpu", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python benches/gpu.py", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "results")
     parser.add_argument("--quick", action="store_true", help="small shapes, no compute-sanitizer")
     parser.add_argument("--skip-checks", action="store_true", help="timings alone")
