@@ -20,6 +20,7 @@ from pyhbt.ops.filters import CheckedFilter, SearchFilter
 TILE_BYTES = 256 << 20
 LIST_BYTES = 1 << 30
 QUERIES_AT_ONCE = 1024
+FIRST_PASSAGES = 1024
 SPARE = 4096
 """Entries of a list beyond those that are kept: from 2 k on, and what a tile adds must fit."""
 MOST_PASSAGES = 2**31 - 1
@@ -180,14 +181,14 @@ def _even_tiles(n: int, columns: int) -> Iterator[tuple[int, int]]:
 
 
 def _tiles(n: int, num_queries: int, kept: int, capacity: int, safely: bool) -> Iterator[tuple[int, int]]:
-    """Stretches of the corpus: all of the first is kept; then as many as should add half of what a list has room for.
+    """Stretches of the corpus. All of the first is scored; then each is as long as all before, up to a tile's memory.
 
-    After s passages, a passage is among the best k so far with chance k / s.
+    After s passages, a passage is among the best k so far with chance k / s: a stretch of s more adds some k entries.
     """
     first, room = 0, capacity - kept
     while first < n:
-        wanted = room if safely or first == 0 else room // 2 * first // max(1, kept)
-        last = min(n, first + max(room, min(wanted, _columns(num_queries))))
+        wanted = min(max(first, FIRST_PASSAGES, 2 * kept), _columns(num_queries))
+        last = min(n, first + (min(wanted, room) if safely or first == 0 else wanted))
         yield first, last
         first = last
 
