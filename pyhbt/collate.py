@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,28 +15,41 @@ from pyhbt.encoders.base import Encoder, Features
 
 
 class Batch(TypedDict):
-    """One training batch of n queries and m >= n passages.
+    """One training batch: n queries, translations of some of them, m >= n passages.
 
-    ``queries`` and ``passages`` are what the encoder's ``tokenize`` gives; passage i < n is the positive of
-    query i, the others are hard negatives. ``query_groups`` (n,) and ``passage_groups`` (m,) are int64 group ids,
-    -1 for hard negatives. ``cross_lingual`` is a bool scalar.
+    ``texts`` are groups of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64 (t,) is
+    where each text's vector is among theirs, for queries, translations, passages in a row. Passage i < n is query
+    i's own; then come parallel passages, then hard negatives. Row j of the loss has the query ``query_of[j]`` and the
+    passage ``positives[j]``, both int64 (r,), r >= n. ``query_groups`` (n,) and ``passage_groups`` (m,) are int64
+    group ids, -1 for hard negatives, the same in every batch and on every rank. ``translated`` int64 (translations,) is
+    the query that each translation belongs to.
     """
 
-    queries: Features
-    passages: Features
+    texts: list[Features]
+    order: Tensor
+    num_queries: int
+    translated: Tensor
+    query_of: Tensor
+    positives: Tensor
     query_groups: Tensor
     passage_groups: Tensor
-    cross_lingual: Tensor
+    cross_lingual: bool
 
 
 class PairCollator:
-    """Turns a list of pairs into a :class:`Batch`; equal hard negatives are encoded once."""
+    """Turns a list of pairs into a :class:`Batch`; equal hard negatives are encoded once.
 
-    def __init__(self, encoder: Encoder) -> None:
+    ``mini_batch_size``: most texts in a group (None: no limit).
+    """
+
+    def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
+        if mini_batch_size is not None and mini_batch_size < 1:
+            raise ValueError(f"mini_batch_size: found {mini_batch_size}, expected at least 1")
         self.encoder = encoder
+        self.mini_batch_size = mini_batch_size
 
     def __call__(self, pairs: Sequence[Pair]) -> Batch:
-        """Tokenise and number the groups of ``pairs``; O(text).
+        """Tokenise, group and number ``pairs``; O(text).
 
         Raises:
             ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
@@ -46,14 +61,32 @@ class PairCollator:
                 + ("none" if not kinds else "monolingual and cross-lingual pairs in one batch")
                 + ", expected pairs of one kind"
             )
-        ids: dict[str, int] = {}
-        groups = [ids.setdefault(pair.group, len(ids)) for pair in pairs]
+        groups = np.array([group_id(pair.group) for pair in pairs], dtype=np.int64)
+        translated = [i for i, pair in enumerate(pairs) if pair.parallel_query is not None]
+        parallel = [(i, text) for i, pair in enumerate(pairs) for text in pair.parallel_passages]
         negatives = list(dict.fromkeys(text for pair in pairs for text in pair.negatives))
-        query_groups = torch.tensor(groups, dtype=torch.int64)
-        return Batch(
-            queries=self.encoder.tokenize([pair.query for pair in pairs], "query"),
-            passages=self.encoder.tokenize([pair.passage for pair in pairs] + negatives, "passage"),
-            query_groups=query_groups,
-            passage_groups=torch.cat([query_groups, torch.full((len(negatives),), -1, dtype=torch.int64)]),
-            cross_lingual=torch.tensor(kinds.pop()),
+        queries = [pair.query for pair in pairs] + [pairs[i].parallel_query or "" for i in translated]
+        passages = [pair.passage for pair in pairs] + [text for _, text in parallel] + negatives
+        texts, order = self.encoder.pack(
+            self.encoder.token_ids(queries, "query") + self.encoder.token_ids(passages, "passage"),
+            self.mini_batch_size,
         )
+        query_of = np.array([*range(len(pairs)), *(i for i, _ in parallel)], dtype=np.int64)
+        return Batch(
+            texts=texts,
+            order=order,
+            num_queries=len(pairs),
+            translated=torch.tensor(translated, dtype=torch.int64),
+            query_of=torch.from_numpy(query_of),
+            positives=torch.arange(len(query_of)),
+            query_groups=torch.from_numpy(groups),
+            passage_groups=torch.from_numpy(
+                np.concatenate([groups[query_of], np.full(len(negatives), -1, dtype=np.int64)])
+            ),
+            cross_lingual=kinds.pop(),
+        )
+
+
+def group_id(name: str) -> int:
+    """A number of 63 bits for a group's name, the same in every process; two names share one with odds of 2^-63."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1

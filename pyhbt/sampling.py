@@ -10,7 +10,7 @@ O(batch log batch) a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +40,8 @@ class HybridBatchSampler(Sampler[list[int]]):
         steps: batches an epoch and rank; by default enough that every distinct query could be drawn once.
         seed: fixes the order, together with :meth:`set_epoch`.
         language_sampling: exponent a of p(language) ~ n^a, where n counts the pairs of the language (or
-            language pair): ``"uniform"`` is 0, ``"size"`` is 1.
+            language pair): ``"uniform"`` is 0, ``"size"`` is 1. A schedule such as ``"linear:1:0.3"`` moves it over the
+            training, as temperature sampling with cooldown does (1 / a is the temperature; arXiv 2410.04579).
         cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
             leaves this open.
         groups: ``"distinct"``: no two pairs of one group in a batch, so translations of a passage are never
@@ -66,7 +67,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         ratio: float | str | RatioSchedule = 0.5,
         steps: int | None = None,
         seed: int = 0,
-        language_sampling: float | Literal["uniform", "size"] = "uniform",
+        language_sampling: float | str = "uniform",
         cross_pairs: CrossPairs = "single",
         groups: GroupPolicy = "distinct",
         num_ranks: int = 1,
@@ -99,8 +100,15 @@ class HybridBatchSampler(Sampler[list[int]]):
         self.steps = steps if steps is not None else max(1, -(-len(pairs.queries) // union))
         self.schedule_steps = schedule_steps if schedule_steps is not None else self.steps
         self._union_size = union
-        exponent = _exponent(language_sampling)
-        self._monolingual, self._cross_lingual = _buckets(pairs, exponent, mixed=cross_pairs == "mixed")
+        self._exponent = _exponent(language_sampling)
+        if cross_pairs == "mixed" and self._exponent.kind != "constant":
+            raise ValueError(
+                f"language_sampling: found {language_sampling!r} with cross_pairs 'mixed', expected one exponent"
+            )
+        self._monolingual, self._cross_lingual = _buckets(
+            pairs, self._exponent.knots[0][1], mixed=cross_pairs == "mixed"
+        )
+        self._ratio_changes: list[tuple[int, float]] = []
         lowest, highest = self.schedule.bounds
         if highest > 0 and not self._cross_lingual:
             raise ValueError(
@@ -159,10 +167,54 @@ class HybridBatchSampler(Sampler[list[int]]):
             self._plan = None
             self._orders.clear()
 
+    @property
+    def ratio_changes(self) -> tuple[tuple[int, float], ...]:
+        """(step, ratio) of every :meth:`set_ratio` so far; part of the sampler's state."""
+        return tuple(self._ratio_changes)
+
+    @ratio_changes.setter
+    def ratio_changes(self, changes: Sequence[tuple[int, float]]) -> None:
+        self._ratio_changes = []
+        for step, ratio in changes:
+            self.set_ratio(float(ratio), int(step))
+        self._plan = None
+
+    def set_ratio(self, ratio: float, from_step: int) -> None:
+        """From a step of this epoch on, make ``ratio`` the probability of a cross-lingual batch (adaptive schedule).
+
+        Batches before that step stay as they are.
+
+        Raises:
+            ValueError: the schedule is not adaptive, or the ratio is outside its bounds, or the step is before the last
+                change.
+        """
+        low, high = self.schedule.bounds
+        if self.schedule.kind != "adaptive" or not low <= ratio <= high:
+            raise ValueError(f"ratio: found {ratio}, expected what {self.schedule.label} allows")
+        if self._ratio_changes and from_step < self._ratio_changes[-1][0]:
+            raise ValueError(f"from_step: found {from_step}, expected at least {self._ratio_changes[-1][0]}")
+        self._ratio_changes.append((from_step, ratio))
+        self._plan = None
+
+    def ratio(self, step: int) -> float:
+        """The probability that the batches of a step of this epoch are cross-lingual."""
+        return float(self._ratios()[step])
+
+    def _ratios(self) -> NDArray[np.float64]:
+        ratios = self.schedule.at(self._progress())
+        for step, ratio in self._ratio_changes:
+            ratios[max(0, step) :] = ratio
+        return ratios
+
+    def _progress(self) -> NDArray[np.float64]:
+        progress: NDArray[np.float64] = (self.epoch * self.steps + np.arange(self.steps)) / max(
+            1, self.schedule_steps - 1
+        )
+        return progress
+
     def _epoch_plan(self) -> _Plan:
         if self._plan is None:
-            progress = (self.epoch * self.steps + np.arange(self.steps)) / max(1, self.schedule_steps - 1)
-            cross = self._rng(_KIND).random(self.steps) < self.schedule.at(progress)
+            cross = self._rng(_KIND).random(self.steps) < self._ratios()
             draws = self._rng(_BUCKET).random(self.steps)
             buckets = np.empty(self.steps, dtype=np.int64)
             for chosen, offset, part in (
@@ -170,11 +222,25 @@ class HybridBatchSampler(Sampler[list[int]]):
                 (cross, len(self._monolingual), self._cross_lingual),
             ):
                 if chosen.any():
-                    edges = np.cumsum([bucket.weight for bucket in part])
-                    index = np.searchsorted(edges, draws[chosen] * edges[-1], side="right")
-                    buckets[chosen] = offset + np.minimum(index, len(part) - 1)
+                    buckets[chosen] = offset + self._draw(part, draws[chosen], np.flatnonzero(chosen))
             self._plan = _Plan(buckets, _occurrences(buckets))
         return self._plan
+
+    def _draw(
+        self, part: list[_Bucket], draws: NDArray[np.float64], steps: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The bucket of ``part`` for each step, from its uniform draw."""
+        if self._exponent.kind == "constant":
+            edges = np.cumsum([bucket.weight for bucket in part])
+            found: NDArray[np.int64] = np.searchsorted(edges, draws * edges[-1], side="right")
+            return np.minimum(found, len(part) - 1)
+        exponents = self._exponent.at(self._progress())[steps]
+        sizes = np.array([len(bucket.rows) for bucket in part], dtype=np.float64)
+        index: NDArray[np.int64] = np.empty(len(draws), dtype=np.int64)
+        for place, (draw, exponent) in enumerate(zip(draws, exponents, strict=True)):
+            edges = np.cumsum(sizes**exponent)
+            index[place] = np.searchsorted(edges, draw * edges[-1], side="right")
+        return np.minimum(index, len(part) - 1)
 
     def _order(self, index: int, cycle: int) -> NDArray[np.int64]:
         """Positions of a bucket's pairs in the order of one pass over it; the latest pass is kept."""
@@ -255,16 +321,23 @@ def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Buc
     return monolingual, cross_lingual
 
 
-def _exponent(language_sampling: float | str) -> float:
-    if language_sampling == "uniform":
-        return 0.0
-    if language_sampling == "size":
-        return 1.0
-    if isinstance(language_sampling, str) or not 0.0 <= language_sampling <= 1.0:
-        raise ValueError(
-            f"language_sampling: found {language_sampling!r}, expected 'uniform', 'size' or an exponent in [0, 1]"
+def _exponent(language_sampling: float | str) -> RatioSchedule:
+    """The exponent as a schedule over training."""
+    named = {"uniform": 0.0, "size": 1.0}
+    try:
+        schedule = RatioSchedule.parse(
+            named.get(language_sampling, language_sampling)
+            if isinstance(language_sampling, str)
+            else language_sampling
         )
-    return float(language_sampling)
+    except ValueError:
+        schedule = None
+    if schedule is None or schedule.kind == "adaptive":
+        raise ValueError(
+            f"language_sampling: found {language_sampling!r}, expected 'uniform', 'size', an exponent in [0, 1] "
+            "or a schedule of exponents such as linear:1:0.3"
+        )
+    return schedule
 
 
 def _occurrences(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
-"""How the cross-lingual ratio moves over training: constant, linear, cosine, steps.
+"""How the cross-lingual ratio moves over training: constant, linear, cosine, steps, adaptive.
 
 A schedule maps progress in [0, 1] (steps done / steps planned) to the probability that a batch is cross-lingual.
-Hybrid batch training (arXiv 2408.10536, section 3) keeps it constant; the others are extensions of it.
+Hybrid batch training (arXiv 2408.10536, section 3) keeps it constant; the others are extensions of it. The exponent of
+language sampling takes the same schedules, adaptive apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-ScheduleKind = Literal["constant", "linear", "cosine", "steps"]
+ScheduleKind = Literal["constant", "linear", "cosine", "steps", "adaptive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class RatioSchedule:
     """Cross-lingual ratio as a function of training progress. Make one with :meth:`parse` or the constructors.
 
     ``knots`` are (progress, ratio) points: one for ``constant``; start and end for ``linear`` and ``cosine``;
-    the beginnings of plateaus for ``steps``. ``label`` names the schedule in results and reports.
+    the beginnings of plateaus for ``steps``; for ``adaptive`` the lowest and the highest ratio, between which a
+    controller moves it (:mod:`pyhbt.adaptive`), beginning in the middle. ``label`` names the schedule in results and
+    reports.
     """
 
     kind: ScheduleKind
@@ -36,6 +39,9 @@ class RatioSchedule:
         places = [progress for progress, _ in self.knots]
         if not places or places[0] != 0.0 or places != sorted(set(places)):
             raise ValueError(f"ratio: schedule points at {places}, expected an ascending list from 0")
+        if self.kind == "adaptive" and not self.knots[0][1] < self.knots[-1][1]:
+            low, high = self.bounds
+            raise ValueError(f"ratio: adaptive from {high:g} to {low:g}, expected LOW below HIGH")
 
     @classmethod
     def constant(cls, ratio: float) -> RatioSchedule:
@@ -44,7 +50,8 @@ class RatioSchedule:
 
     @classmethod
     def parse(cls, spec: float | str | RatioSchedule) -> RatioSchedule:
-        """A number, or one of ``"0.5"``, ``"linear:0:1"``, ``"cosine:0:1"``, ``"steps:0@0,0.5@0.3,1@0.6"``.
+        """A number, or one of ``"0.5"``, ``"linear:0:1"``, ``"cosine:0:1"``, ``"steps:0@0,0.5@0.3,1@0.6"``,
+        ``"adaptive:0.1:0.9"``.
 
         In ``steps`` each item is RATIO@PROGRESS, the progress at which the plateau begins.
 
@@ -57,9 +64,10 @@ class RatioSchedule:
             return cls.constant(spec)
         kind, _, rest = spec.strip().partition(":")
         try:
-            if kind == "linear" or kind == "cosine":
-                start, end = (float(number) for number in rest.split(":"))
-                return cls("linear" if kind == "linear" else "cosine", ((0.0, start), (1.0, end)))
+            for two_ends in ("linear", "cosine", "adaptive"):
+                if kind == two_ends:
+                    start, end = (float(number) for number in rest.split(":"))
+                    return cls(two_ends, ((0.0, start), (1.0, end)))
             if kind == "steps":
                 items = [item.split("@") for item in rest.split(",")]
                 return cls("steps", tuple((float(place), float(ratio)) for ratio, place in items))
@@ -68,7 +76,8 @@ class RatioSchedule:
             if str(error).startswith("ratio:"):
                 raise
             raise ValueError(
-                f"ratio: found {spec!r}, expected a number in [0, 1], linear:A:B, cosine:A:B or steps:R@P,..."
+                f"ratio: found {spec!r}, expected a number in [0, 1], linear:A:B, cosine:A:B, steps:R@P,... "
+                "or adaptive:LOW:HIGH"
             ) from None
         return cls.constant(number)
 
@@ -88,8 +97,10 @@ class RatioSchedule:
         return min(ratios), max(ratios)
 
     def at(self, progress: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Ratios at the given progress values, clipped to [0, 1]; same shape."""
+        """Ratios at the given progress values, clipped to [0, 1]; same shape. Adaptive: where it begins."""
         progress = np.clip(progress, 0.0, 1.0)
+        if self.kind == "adaptive":
+            return np.full(progress.shape, sum(self.bounds) / 2)
         ratios = np.array([ratio for _, ratio in self.knots])
         if self.kind in ("constant", "steps"):
             places = np.array([place for place, _ in self.knots])

@@ -18,7 +18,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,16 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 import pyhbt
+from pyhbt.arms import Arm
 from pyhbt.centring import DESCRIPTION
 from pyhbt.data import StudyData
+from pyhbt.data.judged import judged_pairs
 from pyhbt.data.types import PairSet
 from pyhbt.encoders import Encoder, load_encoder
 from pyhbt.evaluation import DEFAULT_METRICS, Evaluation, Evaluator, MeanScore, encode_set
 from pyhbt.files import write_atomically
 from pyhbt.metrics import measure
 from pyhbt.ops._native import build_info
-from pyhbt.schedules import RatioSchedule
 from pyhbt.training import TrainingConfig
 from pyhbt.vocabulary import BIAS_METRICS, STUDY_CENTRINGS
 
@@ -49,7 +50,8 @@ class StudyConfig:
     """Everything that decides a study's figures.
 
     ``languages`` None means all of the data. ``eval_every`` is in steps (None: a tenth of the training),
-    ``max_length`` in tokens (None: the encoder's own). ``ratios`` are numbers or schedules as texts.
+    ``max_length`` in tokens (None: the encoder's own). ``ratios`` are the arms (:mod:`pyhbt.arms`): numbers,
+    schedules as texts, either with further changes to the training settings.
     """
 
     training: TrainingConfig
@@ -67,7 +69,10 @@ class StudyConfig:
     metrics: tuple[str, ...] = DEFAULT_METRICS
 
     def __post_init__(self) -> None:
-        labels = tuple(RatioSchedule.parse(ratio).label for ratio in self.ratios)
+        arms = [Arm.parse(ratio) for ratio in self.ratios]
+        for arm in arms:
+            replace(self.training, **dict(arm.changes))  # refuses what does not go together
+        labels = tuple(arm.label for arm in arms)
         object.__setattr__(self, "ratios", labels)
         if self.eval_every is None:
             object.__setattr__(self, "eval_every", max(1, self.training.steps // 10))
@@ -183,9 +188,11 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
         observe(progress)
         return dict(progress.scores)
 
-    steps = config.training.steps
+    arm = Arm.parse(progress.ratio)
+    training = replace(config.training, **dict(arm.changes))
+    steps = training.steps
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = config.training.arguments(
+        arguments = training.arguments(
             scratch,
             progress.seed,
             eval_strategy="steps",
@@ -196,11 +203,12 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
             disable_tqdm=True,
             log_level="error",
         )
-        trainer = config.training.trainer(
+        trainer = training.trainer(
             encoder,
             arguments,
             sets.train,
-            RatioSchedule.parse(progress.ratio),
+            arm.ratio,
+            dev_pairs=judged_pairs(sets.dev.data) if arm.ratio.kind == "adaptive" else None,
             evaluate=on_dev,
             callbacks=[_StepObserver(progress, observe)],
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from pyhbt.checkpoints import checkpoints
+from pyhbt.code_switching import CodeSwitching, load_lexicon
 from pyhbt.data.types import PairSet
 from pyhbt.encoders import Encoder, NgramEncoder
 from pyhbt.files import write_atomically
+from pyhbt.objectives import Objective
 from pyhbt.sampling import CrossPairs
 from pyhbt.schedules import RatioSchedule
 from pyhbt.trainer import Evaluate, HybridTrainer
@@ -23,7 +25,8 @@ class TrainingConfig:
     """Settings of a training, ratio and seed apart.
 
     ``learning_rate`` is the peak of a linear warm-up over ``warmup_steps`` and a linear decay to 0;
-    ``batch_size`` counts pairs of one rank. See :class:`HybridTrainer` for the others.
+    ``batch_size`` counts pairs of one rank. ``code_switching`` is the probability that a word is replaced by a
+    translation from ``lexicon``, a path. See :class:`HybridTrainer` and :class:`Objective` for the others.
     """
 
     steps: int
@@ -32,9 +35,17 @@ class TrainingConfig:
     temperature: float
     warmup_steps: int = 10
     weight_decay: float = 0.0
+    learn_temperature: bool = False
     symmetric: bool = False
-    language_sampling: float | Literal["uniform", "size"] = "uniform"
+    matryoshka_dims: tuple[int, ...] = ()
+    parallel_passages: int = 0
+    alignment_weight: float = 0.0
+    js_weight: float = 0.0
+    language_sampling: float | str = "uniform"
     cross_pairs: CrossPairs = "single"
+    lexicon: str | None = None
+    code_switching: float = 0.0
+    mini_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
@@ -43,6 +54,12 @@ class TrainingConfig:
         for name in ("learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected a number above 0")
+        object.__setattr__(self, "matryoshka_dims", tuple(self.matryoshka_dims))
+        if not 0 <= self.code_switching <= 1:
+            raise ValueError(f"code_switching: found {self.code_switching}, expected a number in [0, 1]")
+        if self.code_switching and self.lexicon is None:
+            raise ValueError(f"lexicon: found None, expected a file: code_switching is {self.code_switching}")
+        _ = self.objective  # its own checks
 
     @classmethod
     def for_encoder(cls, encoder: Encoder, **given: Any) -> TrainingConfig:
@@ -63,6 +80,11 @@ class TrainingConfig:
                 "weight_decay": 0.01,
             }
         return cls(**defaults | {name: value for name, value in given.items() if value is not None})
+
+    @property
+    def objective(self) -> Objective:
+        """The loss of these settings."""
+        return Objective(**{field.name: getattr(self, field.name) for field in fields(Objective)})
 
     def arguments(self, folder: str | Path, seed: int, **others: Any) -> TrainingArguments:
         """The Trainer's arguments for these settings; ``others`` are passed on."""
@@ -86,19 +108,25 @@ class TrainingConfig:
         pairs: PairSet,
         ratio: float | str | RatioSchedule,
         *,
+        dev_pairs: PairSet | None = None,
         evaluate: Evaluate | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> HybridTrainer:
-        """A trainer with these settings."""
+        """A trainer with these settings; ``dev_pairs`` are for an adaptive ratio."""
+        switching = None
+        if self.code_switching and self.lexicon is not None:
+            switching = CodeSwitching(load_lexicon(self.lexicon), self.code_switching)
         return HybridTrainer(
             encoder,
             arguments,
             pairs,
             ratio=ratio,
-            temperature=self.temperature,
-            symmetric=self.symmetric,
+            objective=self.objective,
+            mini_batch_size=self.mini_batch_size,
             language_sampling=self.language_sampling,
             cross_pairs=self.cross_pairs,
+            code_switching=switching,
+            dev_pairs=dev_pairs,
             evaluate=evaluate,
             callbacks=callbacks,
         )
@@ -114,6 +142,7 @@ def train_encoder(
     seed: int = 0,
     save_every: int = 500,
     resume: bool = False,
+    dev_pairs: PairSet | None = None,
     evaluate: Evaluate | None = None,
     eval_every: int | None = None,
 ) -> Path:
@@ -123,21 +152,20 @@ def train_encoder(
     the last. ``evaluate`` is called every ``eval_every`` steps (None: a tenth of the training) and at the end;
     what it returns goes to the log.
 
+    Under torchrun, rank 0 alone writes.
+
     Raises:
         FileExistsError: OUT/checkpoints holds checkpoints and ``resume`` is off.
         FileNotFoundError: ``resume`` is on and there is no checkpoint.
+        CheckpointError: ``resume`` is on and no checkpoint is whole; or one could not be written.
     """
     out = Path(out)
-    checkpoints = out / "checkpoints"
-    last: str | None = None
-    if checkpoints.is_dir():
-        last = get_last_checkpoint(str(checkpoints))  # type: ignore[no-untyped-call]
-    if last is not None and not resume:
-        raise FileExistsError(f"{last} is there: resume from it, or choose another folder")
-    if last is None and resume:
-        raise FileNotFoundError(f"{checkpoints}: no checkpoint to resume from")
+    folder = out / "checkpoints"
+    found = checkpoints(folder)
+    if found and not resume:
+        raise FileExistsError(f"{found[0]} is there: resume from it, or choose another folder")
     arguments = config.arguments(
-        checkpoints,
+        folder,
         seed,
         logging_steps=max(1, min(50, config.steps // 100)),
         save_strategy="steps",
@@ -146,9 +174,12 @@ def train_encoder(
         eval_strategy="no" if evaluate is None else "steps",
         eval_steps=eval_every or max(1, config.steps // 10),
     )
-    trainer = config.trainer(encoder, arguments, pairs, ratio, evaluate=evaluate)
-    trainer.train(resume_from_checkpoint=last)
-    encoder.save(out / "encoder")
+    trainer = config.trainer(encoder, arguments, pairs, ratio, dev_pairs=dev_pairs, evaluate=evaluate)
+    trainer.train(resume_from_checkpoint=resume)
+    if not arguments.should_save:
+        return out / "encoder"
+    with write_atomically(out / "encoder", replace=True) as temporary:
+        encoder.save(temporary)
     with write_atomically(out / "train.jsonl") as temporary:
         lines = (json.dumps(row) + "\n" for row in trainer.state.log_history)
         temporary.write_text("".join(lines), encoding="utf-8")

@@ -15,15 +15,16 @@ PACKAGE = ROOT / "pyhbt"
 LAYERS = (
     {"cli"},
     {"terminal", "doctor"},
-    {"searching"},
+    {"searching", "mining", "integrations"},
     {"study", "report", "scoring", "plots", "findings"},
     {"training", "evaluation", "results", "statistics"},
-    {"trainer", "centring", "sharded"},
-    {"collate", "index", "similar"},
-    {"encoders", "sampling", "ops"},
+    {"trainer", "centring", "sharded", "arms"},
+    {"objectives", "drawing", "gradient_cache", "adaptive"},
+    {"collate", "index", "similar", "candidates"},
+    {"encoders", "sampling", "ops", "augmentation"},
     {"vocabulary"},
-    {"schedules", "metrics", "data"},
-    {"files", "_core"},
+    {"schedules", "metrics", "data", "checkpoints"},
+    {"files", "_core", "packing", "distributed", "code_switching", "tally"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

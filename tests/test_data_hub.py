@@ -55,7 +55,7 @@ def test_mmarco_takes_a_slice_with_negatives(mmarco: Path) -> None:
     by_text = {(pair.query, pair.passage): pair for pair in pairs}
     assert len(pairs) == len(by_text) == 8
     assert by_text["g query 1", 'e "passage 10'] == Pair(
-        "g query 1", 'e "passage 10', "de", "en", "1", ('e "passage 20', 'e "passage 21')
+        "g query 1", 'e "passage 10', "de", "en", "1", ('e "passage 20', 'e "passage 21'), "0"
     )
     # Passage 20 is missing from the German collection.
     assert by_text["e query 1", 'g "passage 10'].negatives == ('g "passage 21',)

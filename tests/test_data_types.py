@@ -42,11 +42,11 @@ def test_from_parallel_pairs_every_query_language_with_every_passage_language() 
         ParallelItem("g3", {"en": "t"}, {"en": "u"}),
     ]
     assert list(PairSet.from_parallel(items)) == [
-        Pair("q", "p", "en", "en", "g1"),
-        Pair("q", "s", "en", "de", "g1"),
-        Pair("r", "p", "fr", "en", "g1"),
-        Pair("r", "s", "fr", "de", "g1"),
-        Pair("t", "u", "en", "en", "g3"),
+        Pair("q", "p", "en", "en", "g1", question="0"),
+        Pair("q", "s", "en", "de", "g1", question="0"),
+        Pair("r", "p", "fr", "en", "g1", question="0"),
+        Pair("r", "s", "fr", "de", "g1", question="0"),
+        Pair("t", "u", "en", "en", "g3", question="2"),
     ]
     assert len(PairSet.from_parallel([])) == 0
 

@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainingArguments
 from pyhbt.collate import PairCollator
 from pyhbt.data.types import PairSet
 from pyhbt.encoders import Encoder, NgramEncoder, load_encoder
+from pyhbt.objectives import Objective
 from pyhbt.ops import contrastive_loss
 from pyhbt.sampling import HybridBatchSampler
 from pyhbt.trainer import HybridTrainer
@@ -53,14 +54,16 @@ def test_equal_to_a_plain_loop(tmp_path: Path) -> None:
     encoder = small_ngram()
     plain = copy.deepcopy(encoder)
     options = {"max_steps": 6, "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "seed": 3}
-    trainer = HybridTrainer(encoder, arguments(tmp_path, **options), PAIRS, ratio=0.5, temperature=0.1)
+    trainer = HybridTrainer(
+        encoder, arguments(tmp_path, **options), PAIRS, ratio=0.5, objective=Objective(temperature=0.1)
+    )
     trainer.train()
     optimizer = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.0)
     collate = PairCollator(plain)
     losses = []
     for batch in HybridBatchSampler(PAIRS, 8, ratio=0.5, steps=6, seed=3):
         inputs = collate([PAIRS[row] for row in batch])
-        queries, passages = plain(inputs["queries"], inputs["passages"])
+        queries, passages = plain(inputs["texts"])[inputs["order"]].split(8)
         loss = contrastive_loss(queries, passages, temperature=0.1)
         optimizer.zero_grad()
         loss.backward()
@@ -175,7 +178,9 @@ def test_checkpoints_are_encoders(tmp_path: Path, bert: Path) -> None:
 def test_gradient_reaches_every_weight(tmp_path: Path, bert: Path) -> None:
     encoder = load_encoder(bert)
     before = {name: value.clone() for name, value in encoder.named_parameters()}
-    HybridTrainer(encoder, arguments(tmp_path, max_steps=2), PAIRS, symmetric=True).train()
+    HybridTrainer(
+        encoder, arguments(tmp_path, max_steps=2), PAIRS, objective=Objective(symmetric=True)
+    ).train()
     unchanged = [name for name, value in encoder.named_parameters() if torch.equal(value, before[name])]
     assert unchanged == []
 

@@ -101,7 +101,7 @@ def load_afriqa_study(
             continue
         group = groups.setdefault(passage, question.positive)
         for lang, text in ((question.language, question.text), (question.pivot, question.pivot_text)):
-            pairs.append(Pair(text, passage, lang, question.pivot, group))
+            pairs.append(Pair(text, passage, lang, question.pivot, group, question=question.id))
     dev, test = (
         _retrieval_set(f"afriqa {split}", questions[split], passages, True, tiers)
         for split in ("dev", "test")

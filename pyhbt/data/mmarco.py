@@ -118,8 +118,8 @@ def _texts(file: str, wanted: set[str]) -> dict[str, str]:
 def _with_negatives(
     items: list[ParallelItem], hard: list[list[str]], passages: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Pair]:
-    for item, ids in zip(items, hard, strict=True):
+    for number, (item, ids) in enumerate(zip(items, hard, strict=True)):
         for passage_lang, passage in item.passages.items():
             texts = tuple(passages[passage_lang][one] for one in ids if one in passages[passage_lang])
             for query_lang, query in item.queries.items():
-                yield Pair(query, passage, query_lang, passage_lang, item.group, texts)
+                yield Pair(query, passage, query_lang, passage_lang, item.group, texts, str(number))

@@ -1,9 +1,10 @@
 """Own training pairs from JSON lines, Parquet or CSV, and a study folder made of them.
 
 Columns: ``query``, ``passage``, ``query_lang``, ``passage_lang``; optional ``group`` (pairs whose passages have the
-same content share it; default: one group a distinct passage text) and ``negatives`` (a list of passages that do not
-answer the query; not in CSV). Other columns are ignored. JSON lines and Parquet are streamed through the
-``datasets`` library, so nothing is cached on disk; O(total text) memory.
+same content share it; default: one group a distinct passage text), ``question`` (translations of a query share it;
+default: none known) and ``negatives`` (a list of passages that do not answer the query; not in CSV). Other columns
+are ignored. JSON lines and Parquet are streamed through the ``datasets`` library, so nothing is cached on disk;
+O(total text) memory.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def _read(path: Path, limit: int | None) -> Iterator[Pair]:
             passage_lang=text_field(row, "passage_lang", where),
             group=passage if row.get("group") is None else text_field(row, "group", where),
             negatives=texts,
+            question="" if row.get("question") is None else text_field(row, "question", where),
         )
 
 

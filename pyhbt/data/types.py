@@ -28,7 +28,10 @@ class Pair:
     """One training example: a query, a passage that answers it, and passages that do not.
 
     ``group`` names the content of the passage: translations of one passage share it, and a passage is never
-    used as a negative of a query of its own group.
+    used as a negative of a query of its own group. ``question`` names what is asked: translations of one query share
+    it, and their passages are parallel; empty: the query has no known translation.
+    ``parallel_query`` and ``parallel_passages`` are the query and the passage in other languages, where a training
+    wants them (:class:`pyhbt.augmentation.Augmentation`).
     """
 
     query: str
@@ -37,6 +40,9 @@ class Pair:
     passage_lang: str
     group: str
     negatives: tuple[str, ...] = ()
+    question: str = ""
+    parallel_query: str | None = None
+    parallel_passages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +63,37 @@ class PairSet(Sequence[Pair]):
 
     ``queries`` and ``passages`` hold the distinct texts. The arrays, all int64 of shape (num_pairs,), point into
     them: ``query_index``, ``passage_index``; ``query_langs`` and ``passage_langs`` into ``languages``; ``groups``
-    into ``group_names``. ``negatives`` maps a pair's position to positions in ``passages``.
+    into ``group_names``; ``questions`` into ``question_names``, which has one empty entry for every pair without
+    a named question. ``negatives`` maps a pair's position to positions in ``passages``.
     """
 
     queries: tuple[str, ...]
     passages: tuple[str, ...]
     languages: tuple[str, ...]
     group_names: tuple[str, ...]
+    question_names: tuple[str, ...]
     query_index: NDArray[np.int64]
     passage_index: NDArray[np.int64]
     query_langs: NDArray[np.int64]
     passage_langs: NDArray[np.int64]
     groups: NDArray[np.int64]
+    questions: NDArray[np.int64]
     negatives: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[Pair]) -> PairSet:
         """Columns of ``pairs``, in their order; O(total text)."""
         queries, passages, languages, groups = _Index(), _Index(), _Index(), _Index()
-        rows: list[tuple[int, int, int, int, int]] = []
+        question_names: list[str] = []
+        named: dict[str, int] = {}
+        rows: list[tuple[int, int, int, int, int, int]] = []
         negatives: dict[int, tuple[int, ...]] = {}
         for pair in pairs:
+            question = named.get(pair.question, len(question_names))
+            if question == len(question_names):
+                question_names.append(pair.question)
+                if pair.question:
+                    named[pair.question] = question
             if pair.negatives:
                 negatives[len(rows)] = tuple(passages.add(text) for text in pair.negatives)
             rows.append(
@@ -87,17 +103,19 @@ class PairSet(Sequence[Pair]):
                     languages.add(pair.query_lang),
                     languages.add(pair.passage_lang),
                     groups.add(pair.group),
+                    question,
                 )
             )
-        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-        return cls._from_table(queries, passages, languages, groups, table, negatives)
+        table = np.array(rows, dtype=np.int64).reshape(-1, 6)
+        return cls._from_table(queries, passages, languages, groups, question_names, table, negatives)
 
     @classmethod
     def from_parallel(cls, items: Iterable[ParallelItem]) -> PairSet:
         """Every query language of an item with every passage language of it; O(total text + pairs)."""
         queries, passages, languages, groups = _Index(), _Index(), _Index(), _Index()
         blocks: list[NDArray[np.int64]] = []
-        for item in items:
+        number = -1
+        for number, item in enumerate(items):
             group = groups.add(item.group)
             query_side = [(queries.add(text), languages.add(lang)) for lang, text in item.queries.items()]
             passage_side = [(passages.add(text), languages.add(lang)) for lang, text in item.passages.items()]
@@ -105,13 +123,14 @@ class PairSet(Sequence[Pair]):
                 continue
             query_columns = np.repeat(np.array(query_side, dtype=np.int64), len(passage_side), axis=0)
             passage_columns = np.tile(np.array(passage_side, dtype=np.int64), (len(query_side), 1))
-            block = np.empty((len(query_columns), 5), dtype=np.int64)
+            block = np.empty((len(query_columns), 6), dtype=np.int64)
             block[:, 0], block[:, 2] = query_columns.T
             block[:, 1], block[:, 3] = passage_columns.T
-            block[:, 4] = group
+            block[:, 4], block[:, 5] = group, number
             blocks.append(block)
-        table = np.concatenate(blocks) if blocks else np.empty((0, 5), dtype=np.int64)
-        return cls._from_table(queries, passages, languages, groups, table, {})
+        table = np.concatenate(blocks) if blocks else np.empty((0, 6), dtype=np.int64)
+        question_names = [str(question) for question in range(number + 1)]
+        return cls._from_table(queries, passages, languages, groups, question_names, table, {})
 
     @classmethod
     def _from_table(
@@ -120,21 +139,26 @@ class PairSet(Sequence[Pair]):
         passages: _Index,
         languages: _Index,
         groups: _Index,
+        question_names: Sequence[str],
         table: NDArray[np.int64],
         negatives: Mapping[int, tuple[int, ...]],
     ) -> PairSet:
-        """Columns of ``table`` (num_pairs, 5): query, passage, query language, passage language, group."""
-        query_index, passage_index, query_langs, passage_langs, group_index = np.ascontiguousarray(table.T)
+        """Columns of ``table`` (num_pairs, 6): query, passage, query language, passage language, group, question."""
+        query_index, passage_index, query_langs, passage_langs, group_index, questions = np.ascontiguousarray(
+            table.T
+        )
         return cls(
             queries=queries.names,
             passages=passages.names,
             languages=languages.names,
             group_names=groups.names,
+            question_names=tuple(question_names),
             query_index=query_index,
             passage_index=passage_index,
             query_langs=query_langs,
             passage_langs=passage_langs,
             groups=group_index,
+            questions=questions,
             negatives=negatives,
         )
 
@@ -156,6 +180,7 @@ class PairSet(Sequence[Pair]):
             passage_lang=self.languages[self.passage_langs[position]],
             group=self.group_names[self.groups[position]],
             negatives=tuple(self.passages[i] for i in self.negatives.get(position, ())),
+            question=self.question_names[self.questions[position]],
         )
 
     def __repr__(self) -> str:

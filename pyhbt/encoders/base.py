@@ -7,7 +7,8 @@ product is the cosine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyhbt.packing import Group, groups_of_least_cost, groups_within_budget
+
 TextKind = Literal["query", "passage"]
 Features = dict[str, Tensor]
 
 CONFIG_NAME = "pyhbt_encoder.json"
-_CHUNK_TEXTS = 16_384
+_CHUNK_TEXTS = 8192
 
 
 class Encoder(nn.Module, ABC):
@@ -29,7 +32,10 @@ class Encoder(nn.Module, ABC):
 
     dim: int
     max_length: int
-    default_batch_size = 64
+    encode_tokens = 2048
+    """Tokens that :meth:`encode` computes at a time, padding included."""
+    group_overhead: int | None = None
+    """Tokens that a group of texts of its own costs in a training batch; None: texts are not padded, one group."""
     training_length: int | None = None
     """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
 
@@ -61,16 +67,31 @@ class Encoder(nn.Module, ABC):
         """Tensors of one batch of texts."""
         return self.features(self.token_ids(texts, kind))
 
-    def forward(self, queries: Features, passages: Features) -> tuple[Tensor, Tensor]:
-        """Embeddings of a training batch: queries (n, dim) and passages (m, dim)."""
-        return self.embed(queries), self.embed(passages)
+    def pack(
+        self, token_ids: Sequence[NDArray[np.int64]], max_rows: int | None = None
+    ) -> tuple[list[Features], Tensor]:
+        """Groups of texts of similar length, of at most ``max_rows`` texts, as :meth:`forward` takes them; and, int64
+        (n,), where each text's vector is in what that gives. O(n log n)."""
+        lengths = [len(row) for row in token_ids]
+        if self.group_overhead is None:
+            parts = -(-len(lengths) // max_rows) if max_rows is not None else 1
+            groups: list[Group] = np.array_split(np.arange(len(lengths)), max(1, parts))
+        else:
+            groups = groups_of_least_cost(lengths, self.group_overhead, max_rows)
+        order = np.empty(len(lengths), dtype=np.int64)
+        order[np.concatenate(groups)] = np.arange(len(lengths))
+        return [self.features([token_ids[row] for row in group]) for group in groups], torch.from_numpy(order)
+
+    def forward(self, groups: Sequence[Features]) -> Tensor:
+        """Embeddings (n, dim) of the texts of all groups, in a row."""
+        return torch.cat([self.embed(features) for features in groups])
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def encode(
         self,
         texts: Sequence[str],
@@ -81,8 +102,8 @@ class Encoder(nn.Module, ABC):
     ) -> Tensor:
         """Unit vectors of many texts: float32 (len(texts), dim) on the CPU, in the order given.
 
-        Texts are batched by token count, so that little is spent on padding; dropout is off during the call.
-        ``batch_size`` None means the encoder's own.
+        Texts are sorted by their number of tokens and batched to ``encode_tokens`` tokens, padding included (and at
+        most ``batch_size`` texts), while the next ones are being tokenised; dropout is off during the call.
 
         Raises:
             ValueError: ``batch_size`` below 1, or ``kind`` unknown.
@@ -90,8 +111,7 @@ class Encoder(nn.Module, ABC):
         """
         if isinstance(texts, str):
             raise TypeError("texts: found one str, expected a sequence of str")
-        batch_size = self.default_batch_size if batch_size is None else batch_size
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: found {batch_size}, expected at least 1")
         if kind not in ("query", "passage"):
             raise ValueError(f"kind: found {kind!r}, expected 'query' or 'passage'")
@@ -103,17 +123,34 @@ class Encoder(nn.Module, ABC):
         self.eval()
         try:
             with tqdm(total=len(texts), desc=f"encode {kind}", unit="text", disable=not progress) as bar:
-                for start in range(0, len(texts), _CHUNK_TEXTS):
-                    rows = self.token_ids(texts[start : start + _CHUNK_TEXTS], kind)
-                    longest_first = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-                    for first in range(0, len(rows), batch_size):
-                        chosen = longest_first[first : first + batch_size]
-                        features = self.features([rows[row] for row in chosen])
-                        vectors = self.embed(
-                            {name: value.to(self.device) for name, value in features.items()}
-                        )
-                        output[[start + row for row in chosen]] = vectors.float().cpu()
-                        bar.update(len(chosen))
+                for start, rows in self._tokenised_ahead(texts, kind):
+                    for group in groups_within_budget([len(row) for row in rows], self.encode_tokens):
+                        for chosen in _parts(group, batch_size):
+                            features = self.features([rows[row] for row in chosen])
+                            vectors = self.embed(
+                                {name: value.to(self.device) for name, value in features.items()}
+                            )
+                            output[torch.from_numpy(chosen) + start] = vectors.float().cpu()
+                            bar.update(len(chosen))
         finally:
             self.train(was_training)
         return output
+
+    def _tokenised_ahead(
+        self, texts: Sequence[str], kind: TextKind
+    ) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
+        """Chunks of texts as token ids, with where they begin; the next chunk is made while one is used."""
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            starts = range(0, len(texts), _CHUNK_TEXTS)
+            following = None
+            for start in starts:
+                current = following or ahead.submit(self.token_ids, texts[start : start + _CHUNK_TEXTS], kind)
+                following = None
+                if start != starts[-1]:
+                    begin = start + _CHUNK_TEXTS
+                    following = ahead.submit(self.token_ids, texts[begin : begin + _CHUNK_TEXTS], kind)
+                yield start, current.result()
+
+
+def _parts(group: Group, max_rows: int | None) -> list[Group]:
+    return [group] if max_rows is None else np.array_split(group, -(-len(group) // max_rows))

@@ -43,7 +43,7 @@ class NgramEncoder(Encoder):
         ValueError: a size, a dimension or a count below 1.
     """
 
-    default_batch_size = 2048
+    encode_tokens = 1 << 18
 
     def __init__(
         self,
@@ -80,21 +80,6 @@ class NgramEncoder(Encoder):
             "input_ids": torch.from_numpy(flat),
             "offsets": torch.from_numpy(np.concatenate([[0], ends])[: len(token_ids)].astype(np.int64)),
         }
-
-    def tokenize(self, texts: Sequence[str], kind: TextKind) -> Features:
-        """As :meth:`features` of :meth:`token_ids`, without the way through lists."""
-        flat, offsets = self._buckets(texts)
-        return {"input_ids": torch.from_numpy(flat), "offsets": torch.from_numpy(offsets)}
-
-    def forward(self, queries: Features, passages: Features) -> tuple[Tensor, Tensor]:
-        """As the base class, with one look-up for both sides: its gradient is as large as the table."""
-        split = len(queries["offsets"])
-        both = {
-            "input_ids": torch.cat([queries["input_ids"], passages["input_ids"]]),
-            "offsets": torch.cat([queries["offsets"], passages["offsets"] + len(queries["input_ids"])]),
-        }
-        vectors = self.embed(both)
-        return vectors[:split], vectors[split:]
 
     def embed(self, features: Features) -> Tensor:
         """Unit vectors (n, dim); a text without n-grams gives zeros."""

@@ -44,6 +44,7 @@ class TransformerEncoder(Encoder):
     """
 
     training_length = 128
+    group_overhead = 64
 
     def __init__(
         self,

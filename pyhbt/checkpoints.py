@@ -1,0 +1,130 @@
+"""Which checkpoints are whole. A checkpoint counts once its manifest is there, written last, and its files fit it.
+
+The manifest lists every file of the folder with its size and SHA-256. A training that was killed, or whose disk was
+full, leaves a folder without manifest; a damaged file does not fit. Resuming takes the latest whole checkpoint and
+says what it passed over. Cost: one reading of the files (about a second a gigabyte).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from pyhbt.files import write_atomically
+
+MANIFEST = "pyhbt_manifest.json"
+_BLOCK_BYTES = 1 << 20
+
+WRITE_ERRORS = (
+    OSError,
+    RuntimeError,
+    SafetensorError,
+)  # torch and safetensors have their own for a full disk
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, or none can be read; the message names the last good one."""
+
+
+def seal(checkpoint: Path) -> None:
+    """Bring the files of a finished checkpoint to the disk and write its manifest."""
+    files = {}
+    for path in _files(checkpoint):
+        files[str(path.relative_to(checkpoint))] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    with write_atomically(checkpoint / MANIFEST) as temporary:
+        temporary.write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
+
+
+def fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in words; None where it is whole."""
+    manifest = checkpoint / MANIFEST
+    if not manifest.is_file():
+        return "it was not finished"
+    try:
+        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        for name, known in listed.items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != known["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes, expected {known['bytes']}"
+            if _digest(path) != known["sha256"]:
+                return f"{name} is damaged"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, whole or not, the latest step first."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and path.is_dir():
+            found.append((int(match[1]), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The latest whole checkpoint; a warning for every later one that is not."""
+    passed: list[str] = []
+    for path in checkpoints(folder):
+        wrong = fault(path)
+        if wrong is None:
+            for warning in passed:
+                logger.warning("%s; resuming from %s", warning, path.name)
+            return path
+        passed.append(f"{path}: {wrong}")
+    for warning in passed:
+        logger.warning("%s; no checkpoint before it is whole", warning)
+    return None
+
+
+def last_in_words(folder: Path) -> str:
+    """The latest sealed checkpoint, for a message."""
+    for path in checkpoints(folder):
+        if (path / MANIFEST).is_file():
+            return f"the last good checkpoint is {path.name}"
+    return "there is no good checkpoint"
+
+
+def discard(checkpoint: Path) -> None:
+    """Remove a checkpoint; the manifest goes first, so that half a folder never looks whole."""
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def keep_last(folder: Path, limit: int | None, best: str | None = None) -> None:
+    """Discard all but the ``limit`` checkpoints sealed last (None or 0: keep all), and ``best``, a path."""
+    if not limit or limit < 0:
+        return
+    found = checkpoints(folder)
+    sealed = [path for path in found if (path / MANIFEST).is_file()]
+    sealed.sort(key=lambda path: (path / MANIFEST).stat().st_mtime_ns, reverse=True)
+    keep = {path.resolve() for path in [*sealed[:limit], *([Path(best)] if best else [])]}
+    for path in found:
+        if path.resolve() not in keep:
+            discard(path)
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
