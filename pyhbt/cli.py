@@ -1,4 +1,4 @@
-"""The ``pyhbt`` command: study, train, evaluate, encode, search, report, doctor.
+"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, report, doctor.
 
 A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
 """
@@ -361,6 +361,66 @@ def search(
     console.print(
         f"{out}: {done.queries} queries, {done.passages} passages{resumed}", highlight=False, soft_wrap=True
     )
+
+
+@app.command()
+def mine(
+    out: Annotated[Path, typer.Option(help="Write pairs with negatives to this .jsonl file.")],
+    data: DataOption = "cldr",
+    encoder: EncoderOption = "ngram",
+    num_negatives: Annotated[int, typer.Option(help="Negatives wanted for each pair.", min=1)] = 7,
+    skip_top: Annotated[int, typer.Option(help="Leave out this many of the best passages.", min=0)] = 0,
+    depth: Annotated[int, typer.Option(help="Look at passages up to this rank.", min=1)] = 100,
+    pool: Annotated[
+        Literal["passage", "query", "other", "any"],
+        typer.Option(help="Language of negatives: the passage's, the query's, any but the query's, any."),
+    ] = "passage",
+    share: Annotated[float, typer.Option(help="Most of the positive's score that they may have.")] = 0.95,
+    margin: Annotated[float | None, typer.Option(help="Least distance below the positive's score.")] = None,
+    any_score: Annotated[bool, typer.Option("--any-score", help="No --share: whatever they score.")] = False,
+    draw: Annotated[
+        Literal["top", "random"], typer.Option(help="The best of these passages, or a random choice.")
+    ] = "top",
+    seed: Annotated[int, typer.Option(help="Fixes the random choice.", min=0)] = 0,
+    existing: Annotated[
+        Literal["keep", "replace"], typer.Option(help="Negatives that pairs have come first, or go.")
+    ] = "keep",
+    corpus: Annotated[Path | None, typer.Option(help="More passages: JSON lines with text and lang.")] = None,
+    languages: LanguagesOption = None,
+    limit: Annotated[int | None, typer.Option(help="Keep at most this many training items.", min=1)] = None,
+    max_length: LengthOption = None,
+    query_prefix: QueryPrefixOption = None,
+    passage_prefix: PassagePrefixOption = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts encoded at a time.", min=1)] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Find hard negatives for training pairs: passages that score high and do not answer."""
+    _set_up(threads)
+    from pyhbt.candidates import load_corpus
+    from pyhbt.data import load_train
+    from pyhbt.encoders import load_encoder
+    from pyhbt.mining import MiningRules, mine_to_file
+    from pyhbt.terminal import console
+
+    rules = MiningRules(
+        num_negatives=num_negatives,
+        skip_top=skip_top,
+        depth=depth,
+        pool=pool,
+        share=None if any_score else share,
+        margin=margin,
+        draw=draw,
+        seed=seed,
+        existing=existing,
+    )
+    pairs = load_train(data, languages=_codes(languages), limit=limit)
+    more = load_corpus(corpus) if corpus else ()
+    model = load_encoder(
+        encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
+    )
+    console.print(f"{pairs}\nencoder {encoder}: {model.describe()}", highlight=False, soft_wrap=True)
+    found = mine_to_file(model, pairs, out, rules, corpus=more, batch_size=batch_size, progress=True)
+    console.print(f"{found.describe()}\n{out}: {len(pairs):,} pairs", highlight=False, soft_wrap=True)
 
 
 @app.command()

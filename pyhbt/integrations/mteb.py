@@ -1,0 +1,252 @@
+"""MTEB's retrieval tasks on exact search, and PyHBT's encoders as MTEB models (extra ``pyhbt[mteb]``).
+
+Shapes: document embeddings (n, dim), query embeddings (nq, dim). Cost: one exact search over the whole corpus, with
+its embeddings in memory; reranking: one over each query's list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from pyhbt.index import ExactIndex
+from pyhbt.ops import checks, search
+from pyhbt.ops.codes import DTYPES
+from pyhbt.ops.exact import Similarity, check_choice, check_k
+
+if TYPE_CHECKING:
+    from mteb.models import ModelMeta, SearchEncoderWrapper
+
+    from pyhbt.encoders import Encoder, TextKind
+    from pyhbt.ops.checks import Array
+
+Results: TypeAlias = tuple[list[list[float]], list[list[int]]]
+SimilarityFn: TypeAlias = "Callable[[Array, Array], Any]"
+
+_SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot")
+_COMPARED = 8
+_TOLERANCE = 0.02  # of the product of the norms: bfloat16 keeps 8 bits
+
+
+class ExactSearchBackend:
+    """An index backend for ``mteb.SearchEncoderWrapper``: exact, ties to the document added first.
+
+    :param model: an MTEB model, asked for its similarity function.
+    :param similarity: "cosine" or "dot"; default: the model's.
+    :raises ValueError: another similarity function.
+    """
+
+    def __init__(self, model: Any = None, *, similarity: Similarity | None = None) -> None:
+        if similarity is None:
+            similarity = _similarity_of(model)
+        check_choice(similarity, "similarity", _SIMILARITIES)
+        self.similarity: Similarity = similarity
+        self.idxs: list[str] = []
+        self._index: ExactIndex | None = None
+
+    def add_documents(self, embeddings: Array, idxs: Iterable[str]) -> None:
+        """Appends documents; O(documents added), amortised.
+
+        :param embeddings: (n, dim) array or tensor of floating or integer numbers, finite, of one kind in all calls;
+            float32, float16 and bfloat16 are kept as they are, others become float32.
+        :param idxs: their n ids.
+        :raises ValueError: another count of ids or dim, numbers that are not finite.
+        :raises TypeError: another dtype than before.
+        """
+        vectors, names = _matrix(embeddings, "embeddings"), list(idxs)
+        if len(names) != len(vectors):
+            raise ValueError(f"idxs: found {len(names)}, expected {len(vectors)} (one for each embedding)")
+        if self._index is None:
+            self._index = ExactIndex(vectors, similarity=self.similarity)
+        else:
+            self._index.add(vectors)
+        self.idxs.extend(names)
+
+    def search(
+        self,
+        embeddings: Array,
+        top_k: int,
+        similarity_fn: SimilarityFn | None = None,
+        top_ranked: Mapping[str, Sequence[str]] | None = None,
+        query_idx_to_id: Mapping[int, str] | None = None,
+    ) -> Results:
+        """The best documents of each query: of all, or of its list in ``top_ranked``.
+
+        :param embeddings: (nq, dim) of the queries.
+        :param top_k: results a query, fewer where there are fewer documents.
+        :param similarity_fn: the model's; its scores of one query are compared with ours.
+        :param top_ranked: ids of the documents to rerank, for each query id; a query without any finds nothing.
+        :param query_idx_to_id: the id of each query, for ``top_ranked``.
+        :returns: scores, and positions among the documents in the order added, or in the query's list.
+        :raises ValueError: no documents, another dim, an unknown id, or a ``similarity_fn`` that scores otherwise.
+        """
+        check_k(top_k)
+        if self._index is None:
+            raise ValueError("index: found no documents, expected add_documents first")
+        queries = _matrix(embeddings, "embeddings")
+        if top_ranked is None:
+            scores, places = self._index.search(queries, min(top_k, max(1, len(self._index))))
+            results = [row[row >= 0] for row in places]
+            found = [row[: len(kept)].tolist() for row, kept in zip(scores, results, strict=True)]
+            self._compare(queries, found, results, similarity_fn)
+            return found, [row.tolist() for row in results]
+        if query_idx_to_id is None:
+            raise ValueError(
+                "query_idx_to_id: found None, expected the ids of queries, since top_ranked is given"
+            )
+        lists = [top_ranked.get(query_idx_to_id[row], ()) for row in range(len(queries))]
+        return self._rerank(queries, lists, top_k, similarity_fn)
+
+    def clear(self) -> None:
+        """Forgets all documents."""
+        self._index, self.idxs = None, []
+
+    def _rerank(
+        self,
+        queries: torch.Tensor,
+        lists: Sequence[Sequence[str]],
+        top_k: int,
+        similarity_fn: SimilarityFn | None,
+    ) -> Results:
+        assert self._index is not None
+        place_of = {name: place for place, name in enumerate(self.idxs)}
+        scores: list[list[float]] = []
+        positions: list[list[int]] = []
+        documents: list[torch.Tensor] = []
+        for row, names in enumerate(lists):
+            unknown = [name for name in names if name not in place_of]
+            if unknown:
+                raise ValueError(
+                    f"top_ranked: found {unknown[0]!r}, expected ids of documents that were added"
+                )
+            places = torch.tensor([place_of[name] for name in names], dtype=torch.int64)
+            documents.append(places)
+            if len(places) == 0:
+                scores.append([])
+                positions.append([])
+                continue
+            best, where = search(
+                queries[row : row + 1],
+                self._index.vectors[places],
+                min(top_k, len(places)),
+                similarity=self.similarity,
+            )
+            scores.append(best[0].tolist())
+            positions.append(where[0].tolist())
+        found = [places[where] for places, where in zip(documents, positions, strict=True)]
+        self._compare(queries, scores, found, similarity_fn)
+        return scores, positions
+
+    def _compare(
+        self,
+        queries: torch.Tensor,
+        scores: Sequence[Sequence[float]],
+        documents: Sequence[torch.Tensor],
+        similarity_fn: SimilarityFn | None,
+    ) -> None:
+        """Scores of the first query that found something against those of the model's function."""
+        row = next((row for row, places in enumerate(documents) if len(places)), None)
+        if similarity_fn is None or row is None or self._index is None:
+            return
+        query, chosen = queries[row : row + 1], self._index.vectors[documents[row][:_COMPARED]]
+        expected = torch.as_tensor(similarity_fn(query, chosen)).detach().cpu().double().reshape(-1)
+        found = torch.tensor(scores[row][:_COMPARED], dtype=torch.float64)
+        scale = (
+            torch.ones(len(found)).double()
+            if self.similarity == "cosine"
+            else query.double().norm() * chosen.double().norm(dim=1)
+        )
+        if not bool(((found - expected).abs() <= _TOLERANCE * scale).all()):
+            raise ValueError(
+                f"similarity_fn: found scores {expected.tolist()}, expected {found.tolist()} ({self.similarity})"
+            )
+
+
+def search_wrapper(model: Any, *, similarity: Similarity | None = None) -> SearchEncoderWrapper:
+    """An MTEB model whose retrieval tasks search exactly; hand it to ``mteb.evaluate``.
+
+    :param model: an MTEB model, or an encoder of PyHBT's.
+    :param similarity: as for :class:`ExactSearchBackend`.
+    :raises ImportError: mteb is not installed.
+    :raises ValueError: the model's similarity function is neither cosine nor dot.
+    """
+    from pyhbt.encoders import Encoder
+
+    wrapper = _mteb().models.SearchEncoderWrapper
+    if isinstance(model, Encoder):
+        model = MtebEncoder(model)
+    wrapped: SearchEncoderWrapper = wrapper(
+        model, index_backend=ExactSearchBackend(model, similarity=similarity)
+    )
+    return wrapped
+
+
+class MtebEncoder:
+    """An encoder of PyHBT's as an MTEB model (its ``EncoderProtocol``).
+
+    Texts become what the encoder makes of queries or passages; MTEB's own prompts are not used.
+
+    :param encoder: any.
+    :param name: ``owner/name`` in results.
+    :raises ImportError: mteb is not installed.
+    """
+
+    def __init__(self, encoder: Encoder, *, name: str = "pyhbt/encoder") -> None:
+        meta = _mteb().models.ModelMeta
+        self.encoder = encoder
+        self.mteb_model_meta: ModelMeta = meta.create_empty(
+            {
+                "name": name,
+                "embed_dim": encoder.dim,
+                "max_tokens": encoder.max_length,
+                "similarity_fn_name": _mteb().models.model_meta.ScoringFunction.COSINE,
+            }
+        )
+
+    def encode(self, inputs: Iterable[Mapping[str, Any]], **options: Any) -> torch.Tensor:
+        """Unit vectors (texts, dim) of the texts of batches; ``prompt_type`` "query" marks queries."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        kind: TextKind = "query" if options.get("prompt_type") == "query" else "passage"
+        return self.encoder.encode(texts, kind, batch_size=options.get("batch_size"))
+
+    def similarity(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
+        """Cosines (n, m) of all with all."""
+        first, second = _unit(embeddings1), _unit(embeddings2)
+        return first @ second.T
+
+    def similarity_pairwise(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
+        """Cosines (n,) of each with its partner."""
+        return (_unit(embeddings1) * _unit(embeddings2)).sum(dim=1)
+
+
+def _similarity_of(model: Any) -> Similarity:
+    """The model's similarity function by name: what its metadata says, or else its own model, or else cosine."""
+    name = getattr(getattr(model, "mteb_model_meta", None), "similarity_fn_name", None)
+    if name is None:
+        name = getattr(getattr(model, "model", None), "similarity_fn_name", None) or "cosine"
+    name = getattr(name, "value", name)
+    for similarity in _SIMILARITIES:
+        if name == similarity:
+            return similarity
+    raise ValueError(f"model: found similarity function {name!r}, expected cosine or dot")
+
+
+def _matrix(value: Array, name: str) -> torch.Tensor:
+    tensor = checks.as_tensor(value, name).detach().cpu()
+    if tensor.is_sparse:
+        tensor = tensor.to_dense()
+    return tensor if tensor.dtype in DTYPES else tensor.float()
+
+
+def _unit(value: Array) -> torch.Tensor:
+    return torch.nn.functional.normalize(_matrix(value, "embeddings").float(), dim=1)
+
+
+def _mteb() -> Any:
+    try:
+        import mteb
+    except ImportError as error:
+        raise ImportError("mteb: not installed, expected it: pip install 'pyhbt[mteb]'") from error
+    return mteb
