@@ -8,7 +8,7 @@ Settings (LAReQA, arXiv 2004.05484; arXiv 2408.10536, section 4):
 
 Only queries with a relevant passage in the pool count. Means are macro means: over queries within a language or
 language pair, then over languages or pairs. Cost: one exact rank count of every query in every language's corpus
-and in the pool, O(2 n m d) for n queries and m passages of d dims.
+and in the pool, and one search of the pool, O(3 n m d) for n queries and m passages of d dims.
 """
 
 from __future__ import annotations
@@ -22,10 +22,29 @@ from numpy.typing import NDArray
 from pyhbt.centring import Centring, centre
 from pyhbt.data.types import RetrievalSet, Tier, scarcer
 from pyhbt.encoders import Encoder
-from pyhbt.metrics import measure, rank_distance
+from pyhbt.metrics import (
+    max_rank,
+    mean_rank_correlation,
+    measure,
+    peer,
+    peer_depends_on_ranks,
+    rank_distance,
+)
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
-from pyhbt.vocabulary import ALL_LANGUAGES, ALL_TIERS, RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE, Setting
+from pyhbt.vocabulary import (
+    ALL_LANGUAGES,
+    ALL_TIERS,
+    MAX_RANK,
+    PEER,
+    PEER_CUTOFF,
+    RANK_CORRELATION,
+    RANK_CORRELATION_CUTOFF,
+    RANK_DISTANCE,
+    SETTINGS,
+    TOP_1_SAME_LANGUAGE,
+    Setting,
+)
 
 DEFAULT_METRICS = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
 
@@ -138,8 +157,9 @@ class Evaluator:
 
     Args:
         data: the retrieval set.
-        metrics: names that :func:`pyhbt.metrics.measure` knows. The multilingual setting adds
-            ``"rank distance"`` and ``"top-1 in query language"``.
+        metrics: names that :func:`pyhbt.metrics.measure` knows. The multilingual setting adds those of language
+            bias: ``"rank distance"``, ``"Max@R"``, ``"top-1 in query language"``, ``"MRC@10"`` and ``"PEER@100"``
+            (NaN where every order of the relevant passages scores the same).
         settings: those wanted.
 
     Raises:
@@ -161,6 +181,8 @@ class Evaluator:
         self._query_langs = np.asarray(data.query_langs)
         self._passage_langs = np.asarray(data.passage_langs)
         self._lang_codes = np.unique(self._passage_langs, return_inverse=True)[1]
+        self._query_codes = np.unique(self._query_langs, return_inverse=True)[1]
+        self._groups = np.unique(np.asarray(data.query_groups), return_inverse=True)[1]
         judgements = _judgements(data)
         self._pools = []
         for lang in sorted(set(data.passage_langs)):
@@ -170,9 +192,10 @@ class Evaluator:
             self._pools.append(_Pool.of(lang, pool, judgements, wanted))
         if "multilingual" in settings:
             everything = np.arange(len(data.passage_ids))
-            self._pools.append(
-                _Pool.of(ALL_LANGUAGES, everything, judgements, np.ones(len(data.query_ids), dtype=bool))
-            )
+            whole = _Pool.of(ALL_LANGUAGES, everything, judgements, np.ones(len(data.query_ids), dtype=bool))
+            self._pools.append(whole)
+            self._target_langs = self._lang_codes[whole.targets]
+            self._peer_tells = peer_depends_on_ranks(whole.gains, self._target_langs)
 
     def evaluate(
         self, queries: NDArray[np.float32], passages: NDArray[np.float32], *, centring: Centring = "none"
@@ -204,13 +227,8 @@ class Evaluator:
         corpus = passages[pool.passages]
         found = exact_ranks(queries[asking], corpus, pool.targets)
         values = {name: score(found, pool.gains) for name, score in self._measures.items()}
-        if pool.lang == ALL_LANGUAGES:
-            values[RANK_DISTANCE] = rank_distance(found, self._lang_codes[pool.targets])
-            values[TOP_1_SAME_LANGUAGE] = np.zeros(len(asking))
-            if len(asking):
-                best = search(queries[asking], corpus, 1)[1][:, 0]
-                same = self._passage_langs[best] == self._query_langs[asking]
-                values[TOP_1_SAME_LANGUAGE] = same.astype(np.float64)
+        if pool.lang == ALL_LANGUAGES and len(asking):
+            values |= self._bias(pool, found, search(queries[asking], corpus, self._depth)[1])
         tiers = self.data.tiers
         langs, code, counts = np.unique(self._query_langs[asking], return_inverse=True, return_counts=True)
         means = {name: _means_by(code, value, len(langs)) for name, value in values.items()}
@@ -230,6 +248,28 @@ class Evaluator:
                 values={name: value[here] for name, value in values.items()},
                 means={name: float(mean[number]) for name, mean in means.items()},
             )
+
+    @property
+    def _depth(self) -> int:
+        """How many first passages of the multilingual pool the measures of bias need."""
+        return min(RANK_CORRELATION_CUTOFF, len(self._passage_langs))
+
+    def _bias(
+        self, pool: _Pool, found: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Measures of language bias from the ranks ``found`` and the passages ranked ``first`` (queries, depth)."""
+        langs, asking = self._target_langs, pool.queries
+        same = self._passage_langs[first[:, 0]] == self._query_langs[asking]
+        fairness = np.full(len(found), np.nan)
+        tells = self._peer_tells
+        fairness[tells] = peer(found[tells], pool.gains[tells], langs[tells], PEER_CUTOFF)
+        return {
+            RANK_DISTANCE: rank_distance(found, langs),
+            MAX_RANK: max_rank(found, langs),
+            TOP_1_SAME_LANGUAGE: same.astype(np.float64),
+            RANK_CORRELATION: mean_rank_correlation(first, self._groups[asking], self._query_codes[asking]),
+            PEER: fairness,
+        }
 
 
 def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:

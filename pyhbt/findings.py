@@ -23,7 +23,16 @@ from pyhbt.statistics import (
     seed_interval,
     steps_to_reach,
 )
-from pyhbt.vocabulary import ALL_TIERS, BIAS_METRICS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
+from pyhbt.vocabulary import (
+    ALL_TIERS,
+    BIAS_METRICS,
+    RANK_CORRELATION,
+    RANK_DISTANCE,
+    RANK_METRICS,
+    SETTINGS,
+    STUDY_CENTRINGS,
+    TOP_1_SAME_LANGUAGE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +41,11 @@ NONE: Final = "\N{EN DASH}"  # printed where there is no figure
 SPACE: Final = "\N{NO-BREAK SPACE}"
 LEVEL: Final = 0.05  # of significance, after Holm
 SHARE: Final = 0.9  # of a final value that counts as converged
+_BIAS_TOLD: Final = {  # in the short answer; the table of language bias has them all
+    RANK_DISTANCE: "rank distance between translations",
+    TOP_1_SAME_LANGUAGE: "share of first passages in the query's own language",
+    RANK_CORRELATION: "rank correlation between translations of a query",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,9 @@ def number(value: float, metric: str = "") -> str:
     """A measurement in print: three decimals, or one for ranks; an en dash where there is none."""
     if math.isnan(value):
         return NONE
-    return f"{value:,.1f}" if metric == RANK_DISTANCE else f"{value:.3f}"
+    if metric in RANK_METRICS:
+        return f"{value:,.1f}"
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "\N{MINUS SIGN}")  # 0.0 takes the sign from -0.000
 
 
 def signed(value: float) -> str:
@@ -298,15 +314,14 @@ class _Tier:
 
     def _bias(self) -> str:
         clauses = []
-        names = (
-            f"{RANK_DISTANCE} between translations",
-            "share of first passages in the query's own language",
-        )
-        for metric, name in zip(BIAS_METRICS, names, strict=True):
+        for metric, name in _BIAS_TOLD.items():
             before, after = (self._final(r, "multilingual", metric).mean for r in (self.reference, self.best))
             if not (math.isnan(before) or math.isnan(after)):
                 clauses.append(f"the {name} goes from {number(before, metric)} to {number(after, metric)}")
-        return f"In the multilingual setting {' and '.join(clauses)}." if clauses else ""
+        if not clauses:
+            return ""
+        *most, last = clauses
+        return f"In the multilingual setting {', '.join(most) + ' and ' if most else ''}{last}."
 
     def _centring(self) -> str:
         plain, centred = (

@@ -43,7 +43,17 @@ from pyhbt.results import (
     load_unit_scores,
     ratio_label,
 )
-from pyhbt.vocabulary import ALL_TIERS, BIAS_METRICS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
+from pyhbt.vocabulary import (
+    ALL_TIERS,
+    BIAS_METRICS,
+    PEER,
+    RANK_CORRELATION,
+    RANK_DISTANCE,
+    RANK_METRICS,
+    SETTINGS,
+    STUDY_CENTRINGS,
+    TOP_1_SAME_LANGUAGE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,6 +61,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CENTRING_NAMES: Final = {"none": "plain", "both": "centred"}
+_BIAS_TABLES: Final = {
+    "Between languages of passages": (*RANK_METRICS, PEER),
+    "Between languages of queries": (TOP_1_SAME_LANGUAGE, RANK_CORRELATION),
+}
+# The share in the query's language has no best end: both 0 and 1 are biased.
+_BEST: Final = {**dict.fromkeys(RANK_METRICS, min), TOP_1_SAME_LANGUAGE: None}  # of the others, max
 
 
 class SummaryTable(NamedTuple):
@@ -151,7 +167,7 @@ def write_report(out: Path) -> Path:
             if any(comparison.centring == centring for comparison in comparisons)
         ],
         convergence_tables=[table for metric in metrics if (table := _convergence_table(macro, metric))],
-        bias_table=_bias_table(macro),
+        bias_tables=[table for group in _BIAS_TABLES.items() if (table := _bias_table(macro, *group)).rows],
         pictures=_write_plots(results, macro, metrics, out / "plots"),
         command=_command(config),
         configuration=_configuration(config),
@@ -253,17 +269,18 @@ def _grouped(columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
 
 
 def _interval_rows(
-    rows: Results, ratios: Sequence[Ratio], columns: Sequence[dict[str, str]], lowest_best: Sequence[bool]
+    rows: Results, ratios: Sequence[Ratio], columns: Sequence[dict[str, str]]
 ) -> tuple[Row, ...]:
     """A row for each ratio and centring; the best of a centring stands out where there are several ratios."""
     body: dict[tuple[Ratio, str], list[Cell]] = {}
-    for where, lowest in zip(columns, lowest_best, strict=True):
+    for where in columns:
+        metric = where["metric"]
+        choose = _BEST.get(metric, max)
         for centring in STUDY_CENTRINGS:
             intervals = {ratio: final_interval(rows, ratio, centring=centring, **where) for ratio in ratios}
             known = [interval.mean for interval in intervals.values() if not math.isnan(interval.mean)]
-            best = (min(known) if lowest else max(known)) if len(known) > 1 else None
+            best = choose(known) if choose and len(known) > 1 else None
             for ratio, interval in intervals.items():
-                metric = where["metric"]
                 note = "" if math.isnan(interval.low) else f"± {number(interval.half_width, metric)}"
                 cell = Cell(number(interval.mean, metric), note, interval.mean == best)
                 body.setdefault((ratio, centring), []).append(cell)
@@ -284,31 +301,22 @@ def _main_table(results: Results, metric: str) -> Table:
     rows = results.macro(split="test", metric=metric)
     columns = _setting_tiers(rows)
     where = [{"setting": setting, "tier": tier, "metric": metric} for setting, tier in columns]
-    body = _interval_rows(rows, results.ratios, where, [False] * len(where))
+    body = _interval_rows(rows, results.ratios, where)
     return Table(metric, "ratio", _grouped(columns), tuple(tier for _, tier in columns), body)
 
 
-def _bias_table(results: Results) -> Table:
-    rows = results.macro(split="test", setting="multilingual", metric=BIAS_METRICS)
+def _bias_table(results: Results, title: str, metrics: Sequence[str]) -> Table:
+    """The metrics that were measured; old studies have but two, and parallel data no PEER."""
+    rows = results.macro(split="test", setting="multilingual", metric=metrics)
     columns = [
         (metric, tier)
-        for metric in BIAS_METRICS
+        for metric in metrics
         for tier in ALL_TIERS
         if tier in rows.select(metric=metric).distinct("tier")
     ]
     where = [{"tier": tier, "metric": metric} for metric, tier in columns]
-    # The share in the query's language has no best end: both 0 and 1 are biased.
-    marked = [metric == RANK_DISTANCE for metric, _ in columns]
-    body = _interval_rows(rows, results.ratios, where, marked)
-    body = tuple(
-        Row(
-            row.head,
-            row.sub,
-            tuple(c if m else Cell(c.text, c.note) for c, m in zip(row.cells, marked, strict=True)),
-        )
-        for row in body
-    )
-    return Table("Language bias", "ratio", _grouped(columns), tuple(tier for _, tier in columns), body)
+    body = _interval_rows(rows, results.ratios, where)
+    return Table(title, "ratio", _grouped(columns), tuple(tier for _, tier in columns), body)
 
 
 def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str, centring: str) -> Table:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from pyhbt.data.types import TIERS
-from pyhbt.vocabulary import ALL_TIERS, RANK_DISTANCE, SETTINGS, STUDY_CENTRINGS
+from pyhbt.vocabulary import (
+    ALL_TIERS,
+    MAX_RANK,
+    RANK_CORRELATION,
+    RANK_DISTANCE,
+    SETTINGS,
+    STUDY_CENTRINGS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +41,12 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 }
 _TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
 _CODED_KEYS: Final = ("ratio", "seed", "step", *_TEXT_KEYS)
-UNBOUNDED_METRICS: Final = (RANK_DISTANCE,)
+_RANGES: Final = {
+    RANK_DISTANCE: (0.0, math.inf),
+    MAX_RANK: (1.0, math.inf),
+    RANK_CORRELATION: (-1.0, 1.0),
+}  # of the other metrics: 0 to 1
+_ROUNDING: Final = 1e-9  # by which a mean may pass the top of its range
 
 
 def ratio_order(ratio: Ratio) -> tuple[bool, float, str]:
@@ -234,9 +246,9 @@ def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise ValueError(
                 f"{where}: {key}: found {row[key]!r}, expected one of {', '.join(_CHOICES[key])}"
             )
-    top = math.inf if row["metric"] in UNBOUNDED_METRICS else 1.0 + 1e-9  # a mean may round past 1
-    if type(value) not in (int, float) or not 0 <= value <= top or math.isinf(value):
-        expected = "a finite number >= 0" if top == math.inf else "a number in [0, 1]"
+    low, high = _RANGES.get(row["metric"], (0.0, 1.0))
+    if type(value) not in (int, float) or not low <= value <= high + _ROUNDING or math.isinf(value):
+        expected = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
         raise ValueError(f"{where}: value: found {value!r}, expected {expected}")
     checked = {key: row[key] for key in _CODED_KEYS}
     return {**checked, "ratio": ratio, "value": float(value)}

@@ -14,7 +14,7 @@ from rich.table import Table
 from pyhbt.evaluation import Evaluation
 from pyhbt.study import Observer
 from pyhbt.study import Progress as StudyProgress
-from pyhbt.vocabulary import RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE
+from pyhbt.vocabulary import BIAS_METRICS, RANK_METRICS, SETTINGS
 
 console = Console()
 
@@ -76,7 +76,7 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> None:
-    """Macro means in percent, one row a setting and centring, and language bias."""
+    """Macro means in percent, one row a setting and centring, and those of language bias that are defined."""
     rows = []
     for evaluation in evaluations:
         for setting in SETTINGS:
@@ -84,12 +84,23 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
             if any(value == value for value in values):
                 rows.append([setting, evaluation.centring, *(f"{100 * value:.2f}" for value in values)])
     table("macro means over languages or language pairs, x 100", ["setting", "centring", *metrics], rows)
-    for evaluation in evaluations:
-        distance = evaluation.macro("multilingual", RANK_DISTANCE)
-        same = evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE)
-        if distance == distance or same == same:
-            console.print(
-                f"language bias, centring {evaluation.centring}: rank distance {distance:,.1f}, "
-                f"top-1 in the query's language {100 * same:.1f} %",
-                highlight=False,
-            )
+    bias = {
+        metric: [evaluation.macro("multilingual", metric) for evaluation in evaluations]
+        for metric in BIAS_METRICS
+    }
+    measured = {metric: values for metric, values in bias.items() if any(value == value for value in values)}
+    if measured:
+        table(
+            "language bias in the multilingual pool",
+            ["centring", *measured],
+            [
+                [
+                    evaluation.centring,
+                    *(
+                        f"{value:,.1f}" if metric in RANK_METRICS else f"{value:.3f}"
+                        for metric, value in zip(measured, values, strict=True)
+                    ),
+                ]
+                for evaluation, *values in zip(evaluations, *measured.values(), strict=True)
+            ],
+        )

@@ -15,5 +15,11 @@ ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a me
 STUDY_CENTRINGS: Final = ("none", "both")  # every figure of a study is given plain and centred
 
 RANK_DISTANCE: Final = "rank distance"
+MAX_RANK: Final = "Max@R"
 TOP_1_SAME_LANGUAGE: Final = "top-1 in query language"
-BIAS_METRICS: Final = (RANK_DISTANCE, TOP_1_SAME_LANGUAGE)
+RANK_CORRELATION_CUTOFF: Final = 10
+RANK_CORRELATION: Final = f"MRC@{RANK_CORRELATION_CUTOFF}"
+PEER_CUTOFF: Final = 100
+PEER: Final = f"PEER@{PEER_CUTOFF}"
+RANK_METRICS: Final = (RANK_DISTANCE, MAX_RANK)  # measured in ranks, unbounded, the lower the better
+BIAS_METRICS: Final = (*RANK_METRICS, PEER, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyhbt.data.types import TIERS, Tier, scarcer
-from pyhbt.vocabulary import SETTINGS
+from pyhbt.vocabulary import MAX_RANK, PEER, RANK_CORRELATION, RANK_DISTANCE, SETTINGS, TOP_1_SAME_LANGUAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +41,7 @@ class Study:
     tiers: Sequence[Tier] = TIERS
     steps: Sequence[int] = tuple(range(0, 2001, 200))
     metrics: Sequence[str] = ("recall@10", "mAP")
+    bias: Sequence[str] = (RANK_DISTANCE, MAX_RANK, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)  # of parallel data
     units: int = 240
     unfinished: Sequence[tuple[float | str, int]] = ()
     config: Mapping[str, Any] | None = None
@@ -99,9 +100,14 @@ def _cell_rows(
                         yield {**macro, "step": study.steps[-1], "split": "test", "value": value}
                 if finished and setting == "multilingual":
                     share = 0.5 if isinstance(ratio, str) else float(ratio)
-                    bias = {"rank distance": 420 - 180 * share + 900 * offset - (40 if centring == "both" else 0),
-                            "top-1 in query language": 0.8 - 0.45 * share + offset}  # fmt: skip
-                    for metric, value in bias.items():
+                    centred = centring == "both"
+                    bias = {RANK_DISTANCE: 420 - 180 * share + 900 * offset - 40 * centred,
+                            MAX_RANK: 450 - 180 * share + 900 * offset - 40 * centred,
+                            TOP_1_SAME_LANGUAGE: 0.8 - 0.45 * share + offset,
+                            RANK_CORRELATION: -0.6 + 0.5 * share + 0.2 * centred + offset,
+                            PEER: 0.2 + 0.3 * share + 0.1 * centred + offset}  # fmt: skip
+                    for metric in study.bias:
+                        value = bias[metric]
                         yield {**cell, "step": study.steps[-1], "split": "test", "centring": centring,
                                "setting": setting, "query_lang": "*", "passage_lang": "*", "tier": tier,
                                "metric": metric, "value": value}  # fmt: skip

@@ -24,6 +24,7 @@ from pyhbt.findings import (
 from pyhbt.report import summary_table, write_report
 from pyhbt.results import Results, UnitScores, load_results, load_unit_scores
 from pyhbt.statistics import holm, randomisation_test, seed_interval, steps_to_reach
+from pyhbt.vocabulary import BIAS_METRICS, MAX_RANK, RANK_CORRELATION, RANK_DISTANCE, TOP_1_SAME_LANGUAGE
 from tests.synthetic_study import HOSTILE, HOSTILE_NAME, Study, rows, write_study
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def test_page_stands_alone(hostile_page: Path) -> None:
     folder = hostile_page.parent
     plots = sorted(path.name for path in (folder / "plots").iterdir())
     light = [name for name in plots if not name.endswith("-dark.png")]
-    assert len(light) == 2 * 3 + 2 + 2
+    assert len(light) == 2 * 3 + 4 + 2
     assert len(plots) == 2 * len(light)
     assert parsed.tags.count("img") == parsed.tags.count("source") == len(light)
     assert "language-pairs-difference.png" in light
@@ -174,6 +175,65 @@ def test_tables_hold_the_intervals_over_seeds(study: Path, results: Results, wit
     assert re.search(rf"{interval.mean:.3f}\s*± {interval.half_width:.3f}", text)
 
 
+def bias_section(page: str) -> str:
+    return page[page.index("<h2>Language bias</h2>") : page.index("<h2>Language pairs</h2>")]
+
+
+def marked(page: str) -> dict[str, list[bool]]:
+    """Of every metric of language bias: whether each figure of it stands out, down its columns."""
+    found: dict[str, list[bool]] = {}
+    for table in re.findall(r"<table>(.*?)</table>", bias_section(page), re.DOTALL):
+        spans = re.findall(r'<th colspan="(\d+)".*?<span>(.*?)</span>', table)
+        names = [name for span, name in spans for _ in range(int(span))]
+        for row in re.findall(r"<tr class.*?</tr>", table, re.DOTALL):
+            for name, cell in zip(names, re.findall(r"<td.*?</td>", row, re.DOTALL), strict=True):
+                found.setdefault(name, []).append("<b>" in cell)
+    return found
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [(RANK_DISTANCE, TOP_1_SAME_LANGUAGE), SMALL.bias, BIAS_METRICS],
+    ids=["of old studies", "of parallel data", "all"],
+)
+def test_bias_tables_hold_what_was_measured(
+    tmp_path: Path, measured: tuple[str, ...], without_plots: None
+) -> None:
+    shape = Study(ratios=(0, 0.5, 1), languages=("en", "de", "ar"), steps=(0,), units=3, bias=measured)
+    page = write_report(write_study(tmp_path, shape)).read_text(encoding="utf-8")
+    stands_out = marked(page)
+    assert stands_out.keys() == set(measured)
+    for metric, marks in stands_out.items():
+        assert len(marks) == 3 * 2 * 4  # ratios, centrings, tiers
+        assert sum(marks) == (0 if metric == TOP_1_SAME_LANGUAGE else 2 * 4)
+    results = load_results(tmp_path)
+    for metric in measured:
+        where = {"setting": "multilingual", "tier": "zero-shot", "metric": metric}
+        for centring in ("none", "both"):
+            values = results.macro(split="test", ratio=0, centring=centring, **where).by_seed()
+            assert f">{number(np.mean(list(values.values())), metric)}<" in bias_section(page)
+
+
+def test_short_answer_tells_the_bias_that_was_measured(results: Results) -> None:
+    told = "In the multilingual setting the rank distance between translations goes from "
+    text = sentences(results)
+    assert told in text
+    assert re.search(r"own language goes from \S+ to \S+ and the rank correlation .* from −0\.\d+ to", text)
+    old = Study(ratios=(0, 0.5), languages=("en", "de"), bias=(RANK_DISTANCE, TOP_1_SAME_LANGUAGE))
+    text = sentences(Results.from_rows(rows(old)))
+    assert re.search(f"{told}[0-9.]+ to [0-9.]+ and the share of first passages", text)
+    assert "rank correlation" not in text
+    none = Study(ratios=(0, 0.5), languages=("en", "de"), bias=(MAX_RANK,))
+    assert "In the multilingual setting" not in sentences(Results.from_rows(rows(none)))
+
+
+def test_figures_in_print() -> None:
+    assert number(-0.0004, RANK_CORRELATION) == "0.000"
+    assert number(-0.64, RANK_CORRELATION) == "−0.640"
+    assert number(1220.43, MAX_RANK) == "1,220.4"
+    assert number(float("nan"), MAX_RANK) == "–"
+
+
 def test_short_answer_follows_the_numbers(results: Results, scores: UnitScores) -> None:
     text = sentences(results, scores)
     best = best_ratio(results, "cross-lingual", "all", "recall@10")
@@ -211,7 +271,8 @@ def test_gain_that_centring_gives_for_nothing() -> None:
 
 
 def test_reference_may_be_best() -> None:
-    flat = [{**row, "value": 0.5} for row in rows(Study(ratios=(0, 0.5), seeds=(0,), languages=("en", "de")))]
+    shape = Study(ratios=(0, 0.5), seeds=(0,), languages=("en", "de"), bias=(RANK_DISTANCE,))
+    flat = [{**row, "value": 0.5} for row in rows(shape)]
     text = sentences(Results.from_rows(flat))
     assert (
         "Ratio 0 has the best cross-lingual recall@10: 0.500 (one seed); no other ratio does better." in text

@@ -111,6 +111,11 @@ def test_languages_and_pairs(results: Results) -> None:
         ({"value": None}, "value: found None"),
         ({"value": math.nan}, "value: found nan"),
         ({"metric": "rank distance", "value": math.inf}, "value: found inf, expected a finite number >= 0"),
+        ({"metric": "rank distance", "value": -1}, "value: found -1, expected a finite number >= 0"),
+        ({"metric": "Max@R", "value": 0.5}, "value: found 0.5, expected a finite number >= 1"),
+        ({"metric": "MRC@10", "value": -1.1}, r"value: found -1.1, expected a number in \[-1, 1\]"),
+        ({"metric": "MRC@10", "value": math.nan}, r"value: found nan, expected a number in \[-1, 1\]"),
+        ({"metric": "PEER@100", "value": -0.1}, r"value: found -0.1, expected a number in \[0, 1\]"),
     ],
 )
 def test_bad_fields_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -118,6 +123,12 @@ def test_bad_fields_are_named(tmp_path: Path, change: dict[str, Any], message: s
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(ValueError, match=rf"results\.jsonl:2: {message}"):
         load_results(tmp_path)
+
+
+def test_ranges_of_language_bias() -> None:
+    kept = {"rank distance": 0.0, "Max@R": 11.0, "MRC@10": -0.86, "PEER@100": 1.0}
+    loaded = Results.from_rows({**ROW, "metric": metric, "value": value} for metric, value in kept.items())
+    assert loaded.values.tolist() == list(kept.values())
 
 
 @pytest.mark.parametrize(
