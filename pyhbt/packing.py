@@ -15,21 +15,26 @@ Group = NDArray[np.int64]
 
 
 def groups_of_least_cost(
-    lengths: Sequence[int] | NDArray[np.int64], overhead: int, max_rows: int | None = None
+    lengths: Sequence[int] | NDArray[np.int64],
+    overhead: int,
+    max_rows: int | None = None,
+    max_tokens: int | None = None,
 ) -> list[Group]:
     """The partition with the fewest padded tokens, each group counted as ``overhead`` tokens more; longest first.
 
-    Optimal over all partitions (without ``max_rows``): cuts between equal lengths never help, so a dynamic
-    programme over the d distinct lengths finds it in O(n log n + d^2). Groups above ``max_rows`` texts are then cut
-    into equal parts, texts in order of length. Within a group texts keep the order given, unless it was cut.
+    Optimal over all partitions without the limits: cuts between equal lengths never help, so a dynamic programme over
+    the d distinct lengths finds it in O(n log n + d^2). Groups above ``max_rows`` texts, or ``max_tokens`` padded tokens
+    (a longer text is alone), are then cut into equal parts, texts in order of length. Within a group texts keep the
+    order given, unless it was cut.
 
     Raises:
-        ValueError: ``overhead`` below 0, or ``max_rows`` below 1.
+        ValueError: ``overhead`` below 0, or a limit below 1.
     """
     if overhead < 0:
         raise ValueError(f"overhead: found {overhead}, expected at least 0")
-    if max_rows is not None and max_rows < 1:
-        raise ValueError(f"max_rows: found {max_rows}, expected at least 1")
+    for name, limit in (("max_rows", max_rows), ("max_tokens", max_tokens)):
+        if limit is not None and limit < 1:
+            raise ValueError(f"{name}: found {limit}, expected at least 1")
     tokens = np.asarray(lengths, dtype=np.int64)
     if not len(tokens):
         return []
@@ -47,9 +52,12 @@ def groups_of_least_cost(
     while last > 0:
         start = int(first[last])
         group = np.flatnonzero((code >= start) & (code < last))
-        if max_rows is not None and len(group) > max_rows:
+        rows = len(group) if max_rows is None else max_rows
+        if max_tokens is not None:
+            rows = min(rows, max(1, max_tokens // max(1, int(distinct[last - 1]))))
+        if len(group) > rows:
             group = group[np.argsort(-tokens[group], kind="stable")]
-            groups += np.array_split(group, -(-len(group) // max_rows))
+            groups += np.array_split(group, -(-len(group) // rows))
         else:
             groups.append(group)
         last = start

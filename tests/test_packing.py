@@ -25,6 +25,8 @@ def test_every_text_is_in_one_group(lengths: list[int], overhead: int, max_rows:
     assert all(len(group) for group in groups)
     if max_rows is not None:
         assert all(len(group) <= max_rows for group in groups)
+    for group in groups_of_least_cost(lengths, overhead, max_rows, 50):
+        assert len(group) == 1 or len(group) * max(lengths[row] for row in group) <= 50
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=9), st.integers(0, 30))
@@ -68,5 +70,7 @@ def test_errors() -> None:
         groups_of_least_cost([1], -1)
     with pytest.raises(ValueError, match="max_rows: found 0, expected at least 1"):
         groups_of_least_cost([1], 1, 0)
+    with pytest.raises(ValueError, match="max_tokens: found 0, expected at least 1"):
+        groups_of_least_cost([1], 1, None, 0)
     with pytest.raises(ValueError, match="max_tokens: found 0, expected at least 1"):
         groups_within_budget([1], 0)

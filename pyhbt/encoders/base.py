@@ -25,6 +25,8 @@ Features = dict[str, Tensor]
 
 CONFIG_NAME = "pyhbt_encoder.json"
 _CHUNK_TEXTS = 8192
+_DEVICE_OVERHEAD = 4096
+"""Tokens that a group of its own costs on a device that is fed from the CPU: a guess, not measured."""
 
 
 class Encoder(nn.Module, ABC):
@@ -35,7 +37,9 @@ class Encoder(nn.Module, ABC):
     encode_tokens = 2048
     """Tokens that :meth:`encode` computes at a time, padding included."""
     group_overhead: int | None = None
-    """Tokens that a group of texts of its own costs in a training batch; None: texts are not padded, one group."""
+    """Tokens that a group of texts of its own costs in a training batch on the CPU; None: texts are not padded."""
+    group_tokens: int | None = None
+    """Most tokens of such a group on the CPU, padding included: activations of more fall out of its caches."""
     training_length: int | None = None
     """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
 
@@ -76,8 +80,10 @@ class Encoder(nn.Module, ABC):
         if self.group_overhead is None:
             parts = -(-len(lengths) // max_rows) if max_rows is not None else 1
             groups: list[Group] = np.array_split(np.arange(len(lengths)), max(1, parts))
+        elif self.device.type == "cpu":
+            groups = groups_of_least_cost(lengths, self.group_overhead, max_rows, self.group_tokens)
         else:
-            groups = groups_of_least_cost(lengths, self.group_overhead, max_rows)
+            groups = groups_of_least_cost(lengths, _DEVICE_OVERHEAD, max_rows)
         order = np.empty(len(lengths), dtype=np.int64)
         order[np.concatenate(groups)] = np.arange(len(lengths))
         return [self.features([token_ids[row] for row in group]) for group in groups], torch.from_numpy(order)

@@ -45,6 +45,7 @@ class TransformerEncoder(Encoder):
 
     training_length = 128
     group_overhead = 64
+    group_tokens = 2048
 
     def __init__(
         self,
