@@ -13,6 +13,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pyhbt.cli_options import (
+    ENCODER_HELP,
+    AlignmentOption,
+    BatchOption,
+    CodeSwitchingOption,
+    CrossPairsOption,
+    DataOption,
+    EncoderOption,
+    JsOption,
+    LanguagesOption,
+    LearnTemperatureOption,
+    LengthOption,
+    LexiconOption,
+    LowResourceOption,
+    MatryoshkaOption,
+    MiniBatchOption,
+    ParallelPassagesOption,
+    PassagePrefixOption,
+    QueryPrefixOption,
+    RateOption,
+    SamplingOption,
+    SymmetricOption,
+    TemperatureOption,
+    ThreadsOption,
+    ZeroShotOption,
+    arms,
+    codes,
+    dims,
+    exponent,
+)
+
 if TYPE_CHECKING:
     from pyhbt.encoders import Encoder
 
@@ -26,48 +57,9 @@ app = typer.Typer(
     ),
 )
 
-_DATA_HELP = (
-    "cldr (embedded), xquad-r:FOLDER, mlqa-r:FOLDER, afriqa:FOLDER, jsonl:PATH, parquet:PATH, beir:FOLDER, "
-    "mmarco[:SOURCE] or miracl[:SOURCE]."
-)
-_ENCODER_HELP = "ngram (embedded), a Hugging Face or sentence-transformers folder, or a hub name."
-_LANGUAGES_HELP = "Languages, comma-separated; by default all of the data."
-
 # click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 _QUICK_STEPS = 150
-
-DataOption = Annotated[str, typer.Option(help=_DATA_HELP)]
-EncoderOption = Annotated[str, typer.Option(help=_ENCODER_HELP)]
-LanguagesOption = Annotated[str | None, typer.Option(help=_LANGUAGES_HELP)]
-LowResourceOption = Annotated[
-    str | None,
-    typer.Option(help="Languages of which only a few training pairs are kept, comma-separated."),
-]
-ZeroShotOption = Annotated[
-    str | None, typer.Option(help="Languages evaluated but never trained on, comma-separated.")
-]
-BatchOption = Annotated[int | None, typer.Option(help="Pairs a batch.", min=1)]
-RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-TemperatureOption = Annotated[float | None, typer.Option(help="The loss divides scores by it.")]
-SymmetricOption = Annotated[
-    bool | None, typer.Option("--symmetric", help="Add the passage-to-query direction of the loss.")
-]
-LengthOption = Annotated[int | None, typer.Option(help="Tokens kept of a text.", min=1)]
-QueryPrefixOption = Annotated[
-    str | None, typer.Option(help="Put before queries; default: the encoder's own.")
-]
-PassagePrefixOption = Annotated[
-    str | None, typer.Option(help="Put before passages; default: the encoder's own.")
-]
-SamplingOption = Annotated[
-    str | None,
-    typer.Option(help="Draw languages uniformly (uniform), by size (size), or by size^A (a number)."),
-]
-CrossPairsOption = Annotated[
-    str | None, typer.Option(help="A cross-lingual batch has one language pair (single) or many (mixed).")
-]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; default: torch's.", min=1)]
 
 
 @app.command()
@@ -77,7 +69,8 @@ def study(
     ratios: Annotated[
         str | None,
         typer.Option(
-            help="Cross-lingual ratios to compare, separated by commas; schedules such as linear:0:1 by spaces."
+            help="Arms to compare: ratios separated by commas; with schedules such as linear:0:1 or adaptive:0.1:0.9, "
+            "by spaces. An arm may change more: 0.5+js=0.5, 0.5+language-sampling=0.3."
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds for each ratio (3).", min=1)] = None,
@@ -90,7 +83,15 @@ def study(
     batch_size: BatchOption = None,
     learning_rate: RateOption = None,
     temperature: TemperatureOption = None,
+    learn_temperature: LearnTemperatureOption = None,
     symmetric: SymmetricOption = None,
+    matryoshka_dims: MatryoshkaOption = None,
+    parallel_passages: ParallelPassagesOption = None,
+    alignment_weight: AlignmentOption = None,
+    js_weight: JsOption = None,
+    lexicon: LexiconOption = None,
+    code_switching: CodeSwitchingOption = None,
+    mini_batch_size: MiniBatchOption = None,
     language_sampling: SamplingOption = None,
     cross_pairs: CrossPairsOption = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between points of the curve.", min=1)] = None,
@@ -116,10 +117,10 @@ def study(
     wanted: dict[str, Any] = {
         "data": data,
         "encoder": encoder,
-        "languages": _codes(languages),
-        "low_resource": _codes(low_resource),
-        "zero_shot": _codes(zero_shot),
-        "ratios": _ratios(ratios) if ratios else (0.0, 0.5, 1.0) if quick else None,
+        "languages": codes(languages),
+        "low_resource": codes(low_resource),
+        "zero_shot": codes(zero_shot),
+        "ratios": arms(ratios) if ratios else (0.0, 0.5, 1.0) if quick else None,
         "seeds": tuple(range(seeds)) if seeds else (0,) if quick else None,
         "eval_every": eval_every,
         "query_prefix": query_prefix,
@@ -134,8 +135,16 @@ def study(
             batch_size=batch_size,
             learning_rate=learning_rate,
             temperature=temperature,
+            learn_temperature=learn_temperature,
             symmetric=symmetric,
-            language_sampling=_sampling(language_sampling),
+            matryoshka_dims=dims(matryoshka_dims),
+            parallel_passages=parallel_passages,
+            alignment_weight=alignment_weight,
+            js_weight=js_weight,
+            lexicon=lexicon,
+            code_switching=code_switching,
+            mini_batch_size=mini_batch_size,
+            language_sampling=exponent(language_sampling),
             cross_pairs=cross_pairs,
         )
         config = StudyConfig(training, **{name: value for name, value in wanted.items() if value is not None})
@@ -160,7 +169,7 @@ def train(
     data: DataOption = "cldr",
     encoder: EncoderOption = "ngram",
     ratio: Annotated[
-        str, typer.Option(help="Cross-lingual ratio, or a schedule such as linear:0:1.")
+        str, typer.Option(help="Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.")
     ] = "0.5",
     seed: Annotated[int, typer.Option(help="Fixes the order of batches and dropout.", min=0)] = 0,
     steps: Annotated[int | None, typer.Option(help="Training steps.", min=1)] = None,
@@ -169,14 +178,31 @@ def train(
     batch_size: BatchOption = None,
     learning_rate: RateOption = None,
     temperature: TemperatureOption = None,
+    learn_temperature: LearnTemperatureOption = None,
     symmetric: SymmetricOption = None,
+    matryoshka_dims: MatryoshkaOption = None,
+    parallel_passages: ParallelPassagesOption = None,
+    alignment_weight: AlignmentOption = None,
+    js_weight: JsOption = None,
+    lexicon: LexiconOption = None,
+    code_switching: CodeSwitchingOption = None,
+    mini_batch_size: MiniBatchOption = None,
     language_sampling: SamplingOption = None,
     cross_pairs: CrossPairsOption = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Score the data's dev set every so many steps, into the log.", min=1)
     ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in OUT.")
+    ] = False,
+    language_means: Annotated[
+        bool, typer.Option("--language-means", help="Save the mean vector of each training language too.")
+    ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(help="Upload the encoder to this hub repository (NAME or OWNER/NAME), private."),
+    ] = None,
     max_length: LengthOption = None,
     query_prefix: QueryPrefixOption = None,
     passage_prefix: PassagePrefixOption = None,
@@ -185,7 +211,9 @@ def train(
     """Train one encoder on hybrid batches and save it."""
     _set_up(threads)
     from pyhbt.data import load_study, load_train
+    from pyhbt.data.judged import judged_pairs
     from pyhbt.encoders import load_encoder
+    from pyhbt.model_card import push_to_hub as push
     from pyhbt.scoring import dev_scores
     from pyhbt.terminal import console
     from pyhbt.training import TrainingConfig, train_encoder
@@ -204,12 +232,22 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         temperature=temperature,
+        learn_temperature=learn_temperature,
         symmetric=symmetric,
-        language_sampling=_sampling(language_sampling),
+        matryoshka_dims=dims(matryoshka_dims),
+        parallel_passages=parallel_passages,
+        alignment_weight=alignment_weight,
+        js_weight=js_weight,
+        lexicon=lexicon,
+        code_switching=code_switching,
+        mini_batch_size=mini_batch_size,
+        language_sampling=exponent(language_sampling),
         cross_pairs=cross_pairs,
     )
-    dev = load_study(data, languages=_codes(languages)).dev if eval_every else None
-    pairs = load_train(data, languages=_codes(languages), limit=limit)
+    dev = None
+    if eval_every or ratio.startswith("adaptive"):
+        dev = load_study(data, languages=codes(languages)).dev
+    pairs = load_train(data, languages=codes(languages), limit=limit)
     console.print(f"{model.describe()}\ntraining on {pairs}\n{config}", highlight=False, soft_wrap=True)
     saved = train_encoder(
         model,
@@ -220,10 +258,17 @@ def train(
         seed=seed,
         save_every=save_every,
         resume=resume,
-        evaluate=dev_scores(dev) if dev else None,
+        dev_pairs=judged_pairs(dev) if dev and ratio.startswith("adaptive") else None,
+        evaluate=dev_scores(dev) if dev and eval_every else None,
         eval_every=eval_every,
+        language_means=language_means,
+        base=encoder,
+        data_name=data,
+        scored_on=dev.name if dev else "",
     )
     console.print(f"encoder: {saved}", highlight=False, soft_wrap=True)
+    if push_to_hub and int(os.environ.get("RANK", "0")) == 0:
+        console.print(f"pushed: {push(saved, push_to_hub)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -235,6 +280,9 @@ def evaluate(
     centring: Annotated[
         str, typer.Option(help="Comma-separated list of none, passages, both: language means subtracted.")
     ] = "none,both",
+    language_means: Annotated[
+        bool, typer.Option("--language-means", help="Subtract the means that the encoder carries.")
+    ] = False,
     metrics: Annotated[
         str, typer.Option(help="Comma-separated list of mAP, mAP@k, recall@k, nDCG@k, MRR, MRR@k.")
     ] = "mAP,recall@1,recall@10,nDCG@10,MRR@10",
@@ -261,7 +309,7 @@ def evaluate(
     from pyhbt.terminal import console, evaluation_table
 
     names = [name.strip() for name in metrics.split(",")]
-    loaded = load_retrieval(data, languages=_codes(languages), split=split)
+    loaded = load_retrieval(data, languages=codes(languages), split=split)
     model = load_encoder(
         encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
     )
@@ -271,6 +319,7 @@ def evaluate(
         loaded,
         metrics=names,
         centrings=[parse_centring(name.strip()) for name in centring.split(",")],
+        language_means=language_means,
         batch_size=batch_size,
         run=run,
         run_depth=run_depth,
@@ -290,6 +339,9 @@ def encode(
     encoder: EncoderOption = "ngram",
     kind: Annotated[Literal["query", "passage"], typer.Option(help="Decides the prefix.")] = "passage",
     field: Annotated[str, typer.Option(help="Field of a .jsonl line that holds the text.")] = "text",
+    language: Annotated[
+        str | None, typer.Option(help="Of the texts: the encoder's mean of it is subtracted.")
+    ] = None,
     max_length: LengthOption = None,
     query_prefix: QueryPrefixOption = None,
     passage_prefix: PassagePrefixOption = None,
@@ -305,7 +357,7 @@ def encode(
     model = load_encoder(
         encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
     )
-    shape = encode_file(model, texts, out, kind=kind, field=field, batch_size=batch_size)
+    shape = encode_file(model, texts, out, kind=kind, field=field, language=language, batch_size=batch_size)
     console.print(f"{out}: float32 {shape}", highlight=False, soft_wrap=True)
 
 
@@ -316,7 +368,7 @@ def search(
     out: Annotated[Path, typer.Option(help="TREC run file; an interrupted search goes on.")],
     k: Annotated[int, typer.Option(help="Passages a query.", min=1)] = 100,
     similarity: Annotated[Literal["dot", "cosine"], typer.Option(help="Of vectors.")] = "dot",
-    encoder: Annotated[str | None, typer.Option(help="For texts: " + _ENCODER_HELP)] = None,
+    encoder: Annotated[str | None, typer.Option(help="For texts: " + ENCODER_HELP)] = None,
     query_ids: Annotated[Path | None, typer.Option(help="One id a line; default: _id, id or row.")] = None,
     corpus_ids: Annotated[Path | None, typer.Option(help="The same for passages.")] = None,
     exclude_self: Annotated[
@@ -413,7 +465,7 @@ def mine(
         seed=seed,
         existing=existing,
     )
-    pairs = load_train(data, languages=_codes(languages), limit=limit)
+    pairs = load_train(data, languages=codes(languages), limit=limit)
     more = load_corpus(corpus) if corpus else ()
     model = load_encoder(
         encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
@@ -471,25 +523,14 @@ def _set_up(threads: int | None) -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if threads is not None:
         torch.set_num_threads(threads)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first rank speaks
+        from pyhbt.terminal import console
+
+        console.quiet = True
 
 
 def _training_length(model: Encoder) -> int | None:
     return None if model.training_length is None else min(model.training_length, model.max_length)
-
-
-def _codes(text: str | None) -> tuple[str, ...] | None:
-    return tuple(code.strip() for code in text.split(",") if code.strip()) if text is not None else None
-
-
-def _ratios(text: str) -> tuple[str, ...]:
-    return tuple(part for part in (text.split() if " " in text or ":" in text else text.split(",")) if part)
-
-
-def _sampling(text: str | None) -> float | str | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return text
 
 
 def _command() -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,11 +145,22 @@ class Evaluation:
 
 
 def encode_set(
-    encoder: Encoder, data: RetrievalSet, *, batch_size: int | None = None, progress: bool = False
+    encoder: Encoder,
+    data: RetrievalSet,
+    *,
+    language_means: bool = False,
+    batch_size: int | None = None,
+    progress: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Unit vectors of the set's queries (n, d) and passages (m, d), float32."""
-    queries = encoder.encode(data.query_texts, "query", batch_size=batch_size, progress=progress)
-    passages = encoder.encode(data.passage_texts, "passage", batch_size=batch_size, progress=progress)
+    """Unit vectors of the set's queries (n, d) and passages (m, d), float32.
+
+    ``language_means``: less the means that the encoder carries; ValueError if it lacks one.
+    """
+    query_langs = data.query_langs if language_means else None
+    passage_langs = data.passage_langs if language_means else None
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    queries = encoder.encode(data.query_texts, "query", language=query_langs, **options)
+    passages = encoder.encode(data.passage_texts, "passage", language=passage_langs, **options)
     return queries.numpy(), passages.numpy()
 
 

@@ -23,9 +23,9 @@ def groups_of_least_cost(
     """The partition with the fewest padded tokens, each group counted as ``overhead`` tokens more; longest first.
 
     Optimal over all partitions without the limits: cuts between equal lengths never help, so a dynamic programme over
-    the d distinct lengths finds it in O(n log n + d^2). Groups above ``max_rows`` texts, or ``max_tokens`` padded tokens
-    (a longer text is alone), are then cut into equal parts, texts in order of length. Within a group texts keep the
-    order given, unless it was cut.
+    the d distinct lengths finds it in O(n log n + d^2). Groups above ``max_rows`` texts, or ``max_tokens`` padded
+    tokens (a longer text is alone), are then cut into equal parts, texts in order of length. Within a group texts keep
+    the order given, unless it was cut.
 
     Raises:
         ValueError: ``overhead`` below 0, or a limit below 1.

@@ -25,12 +25,13 @@ def score_encoder(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     centrings: Sequence[Centring] = ("none", "both"),
+    language_means: bool = False,
     batch_size: int | None = None,
     run: Path | None = None,
     run_depth: int = 100,
     qrels: Path | None = None,
 ) -> list[Evaluation]:
-    """Encode the set once and evaluate it under each centring.
+    """Encode the set once, with the encoder's language means if wanted, and evaluate it under each centring.
 
     ``run`` gets the first ``run_depth`` passages of every query in the multilingual pool, not centred, in TREC
     format; ``qrels`` the judgements.
@@ -38,7 +39,9 @@ def score_encoder(
     evaluator = Evaluator(
         data, metrics=metrics
     )  # before the long part, so that a wrong metric is told at once
-    queries, passages = encode_set(encoder, data, batch_size=batch_size, progress=True)
+    queries, passages = encode_set(
+        encoder, data, language_means=language_means, batch_size=batch_size, progress=True
+    )
     evaluations = [evaluator.evaluate(queries, passages, centring=centring) for centring in centrings]
     if run is not None:
         scores, indices = search(queries, passages, run_depth)
@@ -84,6 +87,7 @@ def encode_file(
     *,
     kind: TextKind = "passage",
     field: str = "text",
+    language: str | None = None,
     batch_size: int | None = None,
 ) -> tuple[int, int]:
     """Encode the lines of a text file, or one field of a JSONL file, into a .npy file; returns its shape.
@@ -91,7 +95,8 @@ def encode_file(
     Raises:
         ValueError: a line that is no JSON object with that field; names file, line and field.
     """
-    vectors = encoder.encode(_read_texts(texts, field), kind, batch_size=batch_size, progress=True).numpy()
+    strings = _read_texts(texts, field)
+    vectors = encoder.encode(strings, kind, language=language, batch_size=batch_size, progress=True).numpy()
     with write_atomically(out) as temporary, temporary.open("wb") as target:
         np.save(target, vectors)
     return vectors.shape[0], vectors.shape[1]

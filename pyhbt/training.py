@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments
 
 from pyhbt.checkpoints import checkpoints
 from pyhbt.code_switching import CodeSwitching, load_lexicon
 from pyhbt.data.types import PairSet
-from pyhbt.encoders import Encoder, NgramEncoder
+from pyhbt.encoders import Encoder, LanguageMeans, NgramEncoder, TextKind
 from pyhbt.files import write_atomically
+from pyhbt.model_card import CardFacts, write_model_card
 from pyhbt.objectives import Objective
 from pyhbt.sampling import CrossPairs
 from pyhbt.schedules import RatioSchedule
@@ -145,8 +148,15 @@ def train_encoder(
     dev_pairs: PairSet | None = None,
     evaluate: Evaluate | None = None,
     eval_every: int | None = None,
+    language_means: bool = False,
+    base: str = "",
+    data_name: str = "",
+    scored_on: str = "",
 ) -> Path:
     """Train ``encoder`` in place and save it to OUT/encoder, its log to OUT/train.jsonl; returns OUT/encoder.
+
+    OUT/encoder has a model card, which names ``base``, ``data_name`` and, for the last scores, ``scored_on``; with
+    ``language_means`` also the mean vector of each training language's queries and passages.
 
     Checkpoints go to OUT/checkpoints every ``save_every`` steps, the last two are kept; ``resume`` goes on from
     the last. ``evaluate`` is called every ``eval_every`` steps (None: a tenth of the training) and at the end;
@@ -178,9 +188,45 @@ def train_encoder(
     trainer.train(resume_from_checkpoint=resume)
     if not arguments.should_save:
         return out / "encoder"
+    if language_means:
+        encoder.language_means = LanguageMeans.of(encoder, _texts_of(pairs))
+    facts = CardFacts(
+        base or encoder.describe(),
+        pairs.languages,
+        {
+            "encoder": encoder.describe(),
+            "data": f"{data_name or 'pairs'}: {len(pairs):,} pairs, {len(pairs.group_names):,} groups",
+            "cross-lingual ratio": RatioSchedule.parse(ratio).label,
+            "seed": seed,
+            **{field.name: getattr(config, field.name) for field in fields(config)},
+        },
+        _last_scores(trainer.state.log_history),
+        scored_on,
+    )
     with write_atomically(out / "encoder", replace=True) as temporary:
         encoder.save(temporary)
+        write_model_card(temporary, facts, title="encoder")
     with write_atomically(out / "train.jsonl") as temporary:
         lines = (json.dumps(row) + "\n" for row in trainer.state.log_history)
         temporary.write_text("".join(lines), encoding="utf-8")
     return out / "encoder"
+
+
+def _texts_of(pairs: PairSet) -> dict[TextKind, tuple[list[str], list[str]]]:
+    """The distinct texts of each kind, once for each language that they have in the pairs."""
+    columns: dict[TextKind, tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]] = {
+        "query": (pairs.queries, pairs.query_index, pairs.query_langs),
+        "passage": (pairs.passages, pairs.passage_index, pairs.passage_langs),
+    }
+    found: dict[TextKind, tuple[list[str], list[str]]] = {}
+    for kind, (texts, index, langs) in columns.items():
+        distinct = np.unique(np.stack([index, langs], axis=1), axis=0).tolist()
+        found[kind] = [texts[text] for text, _ in distinct], [pairs.languages[lang] for _, lang in distinct]
+    return found
+
+
+def _last_scores(log: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of the last evaluation in a log."""
+    rows = [row for row in log if any(name.startswith("eval_") for name in row)]
+    last = rows[-1] if rows else {}
+    return {name.removeprefix("eval_"): value for name, value in last.items() if name.startswith("eval_")}

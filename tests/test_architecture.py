@@ -14,6 +14,7 @@ PACKAGE = ROOT / "pyhbt"
 # From the top; a module may import from its own layer's package and from any layer below.
 LAYERS = (
     {"cli"},
+    {"cli_options"},
     {"terminal", "doctor"},
     {"searching", "mining", "integrations"},
     {"study", "report", "scoring", "plots", "findings"},
@@ -22,6 +23,7 @@ LAYERS = (
     {"objectives", "drawing", "gradient_cache", "adaptive"},
     {"collate", "index", "similar", "candidates"},
     {"encoders", "sampling", "ops", "augmentation"},
+    {"model_card"},
     {"vocabulary"},
     {"schedules", "metrics", "data", "checkpoints"},
     {"files", "_core", "packing", "distributed", "code_switching", "tally"},

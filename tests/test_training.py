@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModel
 
 from pyhbt.data.types import PairSet
 from pyhbt.encoders import NgramEncoder, load_encoder
 from pyhbt.training import TrainingConfig, train_encoder
 
+from .ranks import command, environment, write_script
 from .toy import parallel_items, save_tiny_bert
 
 PAIRS = PairSet.from_parallel(parallel_items(20, ("aa", "bb")))
@@ -60,9 +63,79 @@ def test_resume(tmp_path: Path) -> None:
     assert torch.equal(again.table.weight, whole.table.weight)
 
 
+def test_card_and_language_means(tmp_path: Path) -> None:
+    encoder = load_encoder(save_tiny_bert(tmp_path / "bert"))
+    saved = train_encoder(
+        encoder,
+        PAIRS,
+        CONFIG,
+        tmp_path / "out",
+        ratio="linear:0:1",
+        evaluate=lambda encoder, step: {"monolingual mAP": step / 10},
+        eval_every=3,
+        language_means=True,
+        base="tiny",
+        data_name="toy",
+        scored_on="toy dev",
+    )
+    card = (saved / "README.md").read_text()
+    for phrase in (
+        "| base | tiny |",
+        "| languages | aa bb |",
+        "| data | toy: 80 pairs, 20 groups |",
+        "| cross-lingual ratio | linear:0:1 |",
+        "| learning_rate | 0.01 |",
+        "## Scores on toy dev",
+        "| monolingual | 0.6000 |",
+    ):
+        assert phrase in card
+    loaded = load_encoder(saved)
+    assert loaded.language_means is not None
+    assert loaded.language_means.means.keys() == {(k, c) for k in ("query", "passage") for c in ("aa", "bb")}
+    passages = sorted({(pair.passage, pair.passage_lang) for pair in PAIRS})
+    here = loaded.encode([text for text, lang in passages if lang == "aa"]).double().mean(0)
+    torch.testing.assert_close(loaded.language_means.means["passage", "aa"].double(), here, atol=1e-6, rtol=0)
+    AutoModel.from_pretrained(saved)
+
+
+def test_a_second_training_replaces_the_encoder_whole(tmp_path: Path) -> None:
+    train_encoder(small(), PAIRS, CONFIG, tmp_path, save_every=3)
+    (tmp_path / "encoder/stale").write_text("of the first")
+    again = small()
+    train_encoder(again, PAIRS, CONFIG, tmp_path, save_every=3, resume=True)
+    assert not (tmp_path / "encoder/stale").exists()
+    assert torch.equal(load_encoder(tmp_path / "encoder").encode(["kalo"]), again.encode(["kalo"]))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_train_command_on_two_ranks(tmp_path: Path) -> None:
+    """torchrun pyhbt train: one encoder, one log, one voice."""
+    options = ["train", "--data", "cldr", "--languages", "en,de,fr", "--steps", "6", "--batch-size", "8"]
+    script = write_script(tmp_path / "run.py", "from pyhbt.cli import main\nmain()\n")
+    for ranks in (2, 1):
+        out = tmp_path / str(ranks)
+        done = subprocess.run(
+            command(script, ranks, *options, "--out", str(out), "--eval-every", "3"),
+            check=True,
+            env=environment(),
+            timeout=300,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.count("encoder: ") == 1
+        rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+        assert [row["step"] for row in rows if "eval_monolingual mAP" in row] == [3, 6]
+        load_encoder(out / "encoder")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"code_switching": 0.3}, "lexicon: found None, expected a file: code_switching is 0.3"),
+        ({"code_switching": 1.3}, r"code_switching: found 1.3, expected a number in \[0, 1\]"),
+        ({"js_weight": -1.0}, "js_weight: found -1.0"),
         ({"steps": 0}, "steps: found 0"),
         ({"batch_size": 0}, "batch_size: found 0"),
         ({"temperature": 0.0}, "temperature: found 0.0, expected a number above 0"),

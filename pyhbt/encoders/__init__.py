@@ -6,10 +6,19 @@ import json
 from pathlib import Path
 
 from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features, TextKind
+from pyhbt.encoders.means import LanguageMeans
 from pyhbt.encoders.ngram import NgramEncoder
 from pyhbt.encoders.transformer import Pooling, TransformerEncoder
 
-__all__ = ["Encoder", "Features", "NgramEncoder", "TextKind", "TransformerEncoder", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "Features",
+    "LanguageMeans",
+    "NgramEncoder",
+    "TextKind",
+    "TransformerEncoder",
+    "load_encoder",
+]
 
 
 def load_encoder(
@@ -41,13 +50,15 @@ def load_encoder(
     config = folder / CONFIG_NAME
     saved_ngram = config.is_file() and json.loads(config.read_text(encoding="utf-8"))["type"] == "ngram"
     if str(spec) != "ngram" and not saved_ngram:
-        return TransformerEncoder.load(
+        transformer = TransformerEncoder.load(
             folder if folder.is_dir() else str(spec),
             pooling=pooling,
             max_length=max_length,
             query_prefix=query_prefix,
             passage_prefix=passage_prefix,
         )
+        transformer.language_means = LanguageMeans.load(folder)
+        return transformer
     for name, value in (
         ("pooling", pooling),
         ("query_prefix", query_prefix),
@@ -56,5 +67,7 @@ def load_encoder(
         if value is not None:
             raise ValueError(f"{name}: found {value!r}, expected None: an n-gram encoder has none")
     if saved_ngram:
-        return NgramEncoder.load(folder, max_length=max_length)
+        ngram = NgramEncoder.load(folder, max_length=max_length)
+        ngram.language_means = LanguageMeans.load(folder)
+        return ngram
     return NgramEncoder(seed=seed) if max_length is None else NgramEncoder(seed=seed, max_length=max_length)

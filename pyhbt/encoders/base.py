@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyhbt.encoders.means import LanguageMeans
 from pyhbt.packing import Group, groups_of_least_cost, groups_within_budget
 
 TextKind = Literal["query", "passage"]
@@ -40,6 +41,8 @@ class Encoder(nn.Module, ABC):
     """Tokens that a group of texts of its own costs in a training batch on the CPU; None: texts are not padded."""
     group_tokens: int | None = None
     """Most tokens of such a group on the CPU, padding included: activations of more fall out of its caches."""
+    language_means: LanguageMeans | None = None
+    """What :meth:`encode` subtracts where it is told the language; saved and loaded with the encoder."""
     training_length: int | None = None
     """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
 
@@ -59,9 +62,17 @@ class Encoder(nn.Module, ABC):
     def describe(self) -> str:
         """The encoder in one line, for people."""
 
-    @abstractmethod
     def save(self, folder: str | Path) -> None:
-        """Write weights and configuration to ``folder``, which ``load_encoder`` reads back."""
+        """Write weights, configuration and language means to ``folder``, which ``load_encoder`` reads back."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save(folder)
+        if self.language_means is not None:
+            self.language_means.save(folder)
+
+    @abstractmethod
+    def _save(self, folder: Path) -> None:
+        """Write weights and configuration to a folder that is there."""
 
     @abstractmethod
     def load_weights(self, folder: str | Path) -> None:
@@ -97,12 +108,13 @@ class Encoder(nn.Module, ABC):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(
         self,
         texts: Sequence[str],
         kind: TextKind = "passage",
         *,
+        language: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         progress: bool = False,
     ) -> Tensor:
@@ -110,9 +122,11 @@ class Encoder(nn.Module, ABC):
 
         Texts are sorted by their number of tokens and batched to ``encode_tokens`` tokens, padding included (and at
         most ``batch_size`` texts), while the next ones are being tokenised; dropout is off during the call.
+        With ``language``, one for all texts or one each, the encoder's mean of that language is subtracted.
 
         Raises:
-            ValueError: ``batch_size`` below 1, or ``kind`` unknown.
+            ValueError: ``batch_size`` below 1, ``kind`` unknown, as many languages as texts not given, or a language
+                that the encoder has no mean of.
             TypeError: ``texts`` is one string, or holds something that is not a string.
         """
         if isinstance(texts, str):
@@ -124,6 +138,7 @@ class Encoder(nn.Module, ABC):
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"texts[{position}]: found {type(text).__name__}, expected str")
+        languages = self._languages(texts, language)
         output = torch.empty(len(texts), self.dim, dtype=torch.float32)
         was_training = self.training
         self.eval()
@@ -133,14 +148,30 @@ class Encoder(nn.Module, ABC):
                     for group in groups_within_budget([len(row) for row in rows], self.encode_tokens):
                         for chosen in _parts(group, batch_size):
                             features = self.features([rows[row] for row in chosen])
-                            vectors = self.embed(
-                                {name: value.to(self.device) for name, value in features.items()}
-                            )
+                            with torch.inference_mode():
+                                vectors = self.embed(
+                                    {name: value.to(self.device) for name, value in features.items()}
+                                )
                             output[torch.from_numpy(chosen) + start] = vectors.float().cpu()
                             bar.update(len(chosen))
         finally:
             self.train(was_training)
-        return output
+        if languages is None or self.language_means is None:
+            return output
+        return self.language_means.centred(output, kind, languages)
+
+    def _languages(self, texts: Sequence[str], language: str | Sequence[str] | None) -> list[str] | None:
+        """The language of each text."""
+        if language is None:
+            return None
+        if self.language_means is None:
+            raise ValueError(
+                f"language: found {language!r}, expected None: the encoder has no language means"
+            )
+        languages = [language] * len(texts) if isinstance(language, str) else list(language)
+        if len(languages) != len(texts):
+            raise ValueError(f"language: found {len(languages)} languages, expected {len(texts)}, one a text")
+        return languages
 
     def _tokenised_ahead(
         self, texts: Sequence[str], kind: TextKind

@@ -90,10 +90,8 @@ class NgramEncoder(Encoder):
         sizes = " ".join(map(str, self.sizes))
         return f"hashed n-grams of {sizes} characters, {self.num_buckets:,} buckets, {self.dim} dims"
 
-    def save(self, folder: str | Path) -> None:
+    def _save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and the configuration."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         config = {
             "type": "ngram",
             "dim": self.dim,

@@ -166,10 +166,8 @@ class TransformerEncoder(Encoder):
             f"query prefix {self.prefixes['query']!r}, passage prefix {self.prefixes['passage']!r}"
         )
 
-    def save(self, folder: str | Path) -> None:
+    def _save(self, folder: Path) -> None:
         """Write a folder that sentence-transformers, ``AutoModel`` and :meth:`load` read."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         modules = ["Transformer", "Pooling"]
