@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyhbt.encoders import Encoder, NgramEncoder, TransformerEncoder, load_encoder
     from pyhbt.evaluation import evaluate
     from pyhbt.index import ExactIndex
+    from pyhbt.objectives import Objective
     from pyhbt.ops import SearchFilter, contrastive_loss, ranks, search
     from pyhbt.sampling import HybridBatchSampler
     from pyhbt.schedules import RatioSchedule
@@ -45,6 +46,7 @@ _HOME = {
     "TransformerEncoder": "encoders",
     "load_encoder": "encoders",
     "HybridTrainer": "trainer",
+    "Objective": "objectives",
     "evaluate": "evaluation",
     "StudyConfig": "study",
     "run_study": "study",
@@ -56,6 +58,7 @@ __all__ = [
     "HybridBatchSampler",
     "HybridTrainer",
     "NgramEncoder",
+    "Objective",
     "Pair",
     "PairSet",
     "ParallelItem",
