@@ -4,7 +4,7 @@ Shapes: vectors of queries (num_queries, dim) and passages (num_passages, dim); 
 Cost: one exact search for each distinct query and language pool, in blocks of pairs; each distinct text is encoded
 once. Memory O(texts dim + pairs num_negatives + block (depth + answers of a query)).
 Sources: thresholds relative to the positive's score (TopK-PercPos, TopK-MarginPos) are those of NV-Retriever, arXiv
-2407.15831, section 4; below a positive's score that is negative the share is taken of its magnitude.
+2407.15831; below a positive's score that is negative the share is taken of its magnitude.
 """
 
 from __future__ import annotations

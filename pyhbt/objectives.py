@@ -79,25 +79,26 @@ class Objective:
         """Whether a term needs translations of the queries."""
         return self.alignment_weight > 0 or self.js_weight > 0
 
+    def check_dim(self, dim: int) -> None:
+        """ValueError where a Matryoshka dimension is above the encoder's."""
+        if max(self.matryoshka_dims, default=0) > dim:
+            raise ValueError(f"matryoshka_dims: found {max(self.matryoshka_dims)}, expected at most {dim}")
+
     def loss(self, embeddings: Tensor, batch: Batch, temperature: Tensor | float) -> Loss:
         """The loss of a batch, from the unit vectors (t, dim) of its texts in the batch's order.
 
         Raises:
             ValueError: a Matryoshka dimension above dim.
         """
-        if max(self.matryoshka_dims, default=0) > embeddings.shape[1]:
-            raise ValueError(
-                f"matryoshka_dims: found {max(self.matryoshka_dims)}, expected at most {embeddings.shape[1]}"
-            )
+        self.check_dim(embeddings.shape[1])
         num_queries, num_translations = batch["num_queries"], len(batch["translated"])
         queries, translations, passages = torch.tensor_split(
             embeddings, (num_queries, num_queries + num_translations)
         )
-        aligned = [(queries[batch["translated"]], translations)]
-        parallel = batch["positives"] >= num_queries  # positives beyond each query's own passage
-        aligned.append((passages[batch["query_of"][parallel]], passages[batch["positives"][parallel]]))
-        num_aligned = sum(len(texts) for texts, _ in aligned)
-        counts = torch.tensor([num_queries, num_translations, num_aligned], device=embeddings.device)
+        num_parallel = len(batch["positives"]) - num_queries  # the last of them
+        counts = torch.tensor(
+            [num_queries, num_translations, num_translations + num_parallel], device=embeddings.device
+        )
         dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
         shares = world_size() / total(counts).clamp(min=1).to(dtype)
         all_passages, offset = gather_rows(passages)
@@ -108,7 +109,9 @@ class Objective:
         }
         value = terms["contrastive"]
         if self.alignment_weight > 0:
-            distance = torch.stack([(a - b).square().sum() for a, b in aligned]).sum()
+            own = passages[batch["query_of"][num_queries:]]
+            distance = (queries[batch["translated"]] - translations).square().sum()
+            distance = distance + (own - passages[batch["positives"][num_queries:]]).square().sum()
             terms["alignment"] = (distance * shares[2]).to(value.dtype)
             value = value + self.alignment_weight * terms["alignment"]
         if self.js_weight > 0:

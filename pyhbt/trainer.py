@@ -121,10 +121,7 @@ class HybridTrainer(Trainer):
         self.encoder = encoder
         self.pairs = pairs
         self._objective = Objective() if objective is None else objective
-        if max(self._objective.matryoshka_dims, default=0) > encoder.dim:
-            raise ValueError(
-                f"matryoshka_dims: found {max(self._objective.matryoshka_dims)}, expected at most {encoder.dim}"
-            )
+        self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
         self._examples = DrawnExamples(
             Augmentation(
@@ -220,9 +217,8 @@ class HybridTrainer(Trainer):
         batch = cast(Batch, self._prepare_inputs(inputs))
         self._tally.begin()
         groups = batch["texts"]
-        with (
-            self.compute_loss_context_manager()
-        ):  # autocast is in _Trained's forward, put there by accelerate
+        with self.compute_loss_context_manager():
+            # through _Trained, in whose forward accelerate puts autocast
             cache = GradientCache(lambda some: self._trained(some)[0], groups, self.encoder.device)
         temperature = self._trained.temperature()
         leaves = [cache.vectors]

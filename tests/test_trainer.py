@@ -1,12 +1,8 @@
-"""HybridTrainer: equal to a plain loop, logs, checkpoints, resume, both encoders, two processes."""
+"""HybridTrainer: equal to a plain loop, logs, checkpoints, resume, both encoders."""
 
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -183,52 +179,3 @@ def test_gradient_reaches_every_weight(tmp_path: Path, bert: Path) -> None:
     ).train()
     unchanged = [name for name, value in encoder.named_parameters() if torch.equal(value, before[name])]
     assert unchanged == []
-
-
-_TWO_PROCESSES = """
-    import sys, json
-    from pathlib import Path
-    sys.path.append(sys.argv[3])
-    import torch
-    from tests.test_trainer import PAIRS, arguments, small_ngram
-    from pyhbt.trainer import HybridTrainer
-
-    kinds = []
-    trainer = HybridTrainer(
-        small_ngram(), arguments(Path(sys.argv[1]), max_steps=12, per_device_train_batch_size=4), PAIRS
-    )
-    compute = trainer.compute_loss
-
-    def spy(model, inputs, **others):
-        kinds.append(bool(inputs["cross_lingual"]))
-        return compute(model, inputs, **others)
-
-    trainer.compute_loss = spy
-    trainer.train()
-    rank = trainer.args.process_index
-    weights = trainer.encoder.table.weight.detach().double().sum().item()
-    Path(sys.argv[2], f"rank{rank}.json").write_text(json.dumps([kinds, weights]))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_share_kinds_and_weights(tmp_path: Path) -> None:
-    import json
-
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(_TWO_PROCESSES))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-        + [str(tmp_path / "out"), str(tmp_path), str(Path(__file__).parents[1])],
-        check=True,
-        env=environment,
-        timeout=240,
-    )
-    (kinds, weights), (other_kinds, other_weights) = (
-        json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)
-    )
-    assert kinds == other_kinds
-    assert len(kinds) == 12
-    assert set(kinds) == {True, False}
-    assert weights == other_weights

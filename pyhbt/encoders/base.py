@@ -78,10 +78,6 @@ class Encoder(nn.Module, ABC):
     def load_weights(self, folder: str | Path) -> None:
         """Replace the weights by those that :meth:`save` wrote to ``folder``."""
 
-    def tokenize(self, texts: Sequence[str], kind: TextKind) -> Features:
-        """Tensors of one batch of texts."""
-        return self.features(self.token_ids(texts, kind))
-
     def pack(
         self, token_ids: Sequence[NDArray[np.int64]], max_rows: int | None = None
     ) -> tuple[list[Features], Tensor]:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pyhbt.distributed import total, world_size
+from pyhbt.objectives import MIN_TEMPERATURE
 
-_LOWEST = 0.01
 _KEY = "pyhbt.TemperatureCallback"
 
 
@@ -32,7 +32,7 @@ class Temperature(nn.Module):
         self._constant = None if learnable else float(value)
         if learnable:
             # "bias" in its name keeps the trainer's weight decay away, which would pull it towards temperature 1.
-            self._lowest = min(math.log(_LOWEST), math.log(value))
+            self._lowest = min(math.log(MIN_TEMPERATURE), math.log(value))
             self.log_bias = nn.Parameter(torch.tensor(math.log(value), dtype=torch.float32))
 
     @property
