@@ -31,7 +31,7 @@ WRITE_ERRORS = (
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(OSError):
     """A checkpoint could not be written, or none can be read; the message names the last good one."""
 
 

@@ -14,7 +14,6 @@ PACKAGE = ROOT / "pyhbt"
 # From the top; a module may import from its own layer's package and from any layer below.
 LAYERS = (
     {"cli"},
-    {"cli_options"},
     {"terminal", "doctor"},
     {"searching", "mining", "integrations"},
     {"study", "report", "scoring", "plots", "findings"},

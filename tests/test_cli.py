@@ -33,7 +33,9 @@ def pyhbt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return lambda *arguments: run(monkeypatch, capsys, *arguments)
 
 
-@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["study", "train", "evaluate", "encode", "search", "mine", "report", "doctor"]
+)
 def test_help(pyhbt: Any, command: str) -> None:
     code, out, _ = pyhbt(command, "--help")
     assert code == 0
@@ -159,6 +161,43 @@ def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
     assert code == 2
     assert "texts.jsonl:2: text" in err
     assert not (tmp_path / "w.npy").exists()
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(pyhbt: Any, tmp_path: Path) -> None:
+    options = ("--languages", "en,de,fr", "--steps", 2, "--out", tmp_path)
+    assert pyhbt("train", *options)[0] == 0
+    code, _, err = pyhbt("train", *options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "checkpoint-2 is there: resume from it" in err
+    (tmp_path / "checkpoints/checkpoint-2/model.safetensors").unlink()
+    code, _, err = pyhbt("train", *options, "--resume")
+    assert code == 2
+    assert "no whole checkpoint to resume from" in err.splitlines()[-1]
+
+
+def test_language_means(pyhbt: Any, tmp_path: Path) -> None:
+    languages = ("--languages", "en,de,fr")
+    assert pyhbt("train", *languages, "--steps", 2, "--language-means", "--out", tmp_path)[0] == 0
+    encoder = tmp_path / "encoder"
+    (tmp_path / "texts.txt").write_text("Berlin\n")
+    found = {}
+    for option in ((), ("--language", "de")):
+        out = tmp_path / "vectors.npy"
+        assert pyhbt("encode", tmp_path / "texts.txt", "--encoder", encoder, "--out", out, *option)[0] == 0
+        found[option] = np.load(out)
+    assert not np.allclose(*found.values())
+    scores = [
+        pyhbt("evaluate", "--encoder", encoder, *languages, "--centring", "none", *option)[1]
+        for option in ((), ("--language-means",))
+    ]
+    assert scores[0] != scores[1]
+    code, _, err = pyhbt(
+        "encode", tmp_path / "texts.txt", "--encoder", encoder, "--out", out, "--language", "xx"
+    )
+    assert (
+        code,
+        err.count("language: found 'xx', expected one with a mean of passage vectors: de, en, fr"),
+    ) == (2, 1)
 
 
 def test_search(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, report, doctor.
+
+A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pyhbt.cli import retrieval, training  # noqa: F401  # their commands register
+from pyhbt.cli.base import app
+
+# click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
+) -> None:
+    """Write report.html and its plots anew from a study's results."""
+    from pyhbt.report import write_report
+
+    typer.echo(f"report: {write_report(study)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
+    from pyhbt.doctor import diagnose
+
+    for subject, finding in diagnose():
+        typer.echo(f"{subject:<22} {finding}")
+
+
+def main() -> None:
+    """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
+    try:
+        status = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _fail(error.format_message())
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if "PYHBT_TRACEBACK" in os.environ:
+            raise
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("pyhbt: interrupted", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"pyhbt: {' '.join(message.split())}", err=True)
+    sys.exit(2)

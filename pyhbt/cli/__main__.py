@@ -1,0 +1,5 @@
+"""``python -m pyhbt.cli``."""
+
+from pyhbt.cli import main
+
+main()
