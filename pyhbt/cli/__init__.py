@@ -12,14 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
-from pyhbt.cli import retrieval, training  # noqa: F401  # their commands register
-from pyhbt.cli.base import app
+from pyhbt.cli.retrieval import encode, evaluate, mine, search
+from pyhbt.cli.training import study, train
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Hybrid batch training of multilingual dense retrievers: train on a mix of monolingual and cross-lingual "
+        "batches, and measure what the mix does. Start with: pyhbt study --quick"
+    ),
+)
 
 # click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
-@app.command()
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
 ) -> None:
@@ -29,13 +38,16 @@ def report(
     typer.echo(f"report: {write_report(study)}")
 
 
-@app.command()
 def doctor() -> None:
     """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
     from pyhbt.doctor import diagnose
 
     for subject, finding in diagnose():
         typer.echo(f"{subject:<22} {finding}")
+
+
+for _command in (study, train, evaluate, encode, search, mine, report, doctor):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -1,24 +1,12 @@
-"""The application that commands register with, and what they begin with."""
+"""What commands begin with."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from pyhbt.encoders import Encoder
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help=(
-        "Hybrid batch training of multilingual dense retrievers: train on a mix of monolingual and cross-lingual "
-        "batches, and measure what the mix does. Start with: pyhbt study --quick"
-    ),
-)
 
 
 def set_up(threads: int | None) -> None:

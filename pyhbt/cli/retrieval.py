@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pyhbt.cli.base import app, set_up
+from pyhbt.cli.base import set_up
 from pyhbt.cli.options import (
     ENCODER_HELP,
     DataOption,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pyhbt.encoders import Encoder
 
 
-@app.command()
 def evaluate(
     encoder: EncoderOption,
     data: DataOption = "cldr",
@@ -85,7 +84,6 @@ def evaluate(
         write_scores(evaluations, out)
 
 
-@app.command()
 def encode(
     texts: Annotated[Path, typer.Argument(help="UTF-8 file: one text a line, or .jsonl with a text field.")],
     out: Annotated[Path, typer.Option(help="Write float32 vectors (texts, dim) to this .npy file.")],
@@ -114,7 +112,6 @@ def encode(
     console.print(f"{out}: float32 {shape}", highlight=False, soft_wrap=True)
 
 
-@app.command()
 def search(
     queries: Annotated[Path, typer.Argument(help=".npy vectors (memory-mapped), or texts with --encoder.")],
     corpus: Annotated[Path, typer.Argument(help="The same, or the folder of a saved ExactIndex.")],
@@ -168,7 +165,6 @@ def search(
     )
 
 
-@app.command()
 def mine(
     out: Annotated[Path, typer.Option(help="Write pairs with negatives to this .jsonl file.")],
     data: DataOption = "cldr",

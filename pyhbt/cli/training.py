@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyhbt.cli.base import app, set_up, training_length
+from pyhbt.cli.base import set_up, training_length
 from pyhbt.cli.options import (
     AlignmentOption,
     BatchOption,
@@ -44,7 +44,6 @@ from pyhbt.cli.options import (
 _QUICK_STEPS = 150
 
 
-@app.command()
 def study(
     data: DataOption = "cldr",
     encoder: EncoderOption = "ngram",
@@ -145,7 +144,6 @@ def study(
     console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
 
 
-@app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the trained encoder, its log and checkpoints.")],
     data: DataOption = "cldr",
