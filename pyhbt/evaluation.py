@@ -20,17 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.bias import max_rank, mean_rank_correlation, peer, peer_depends_on_ranks, rank_distance
 from pyhbt.centring import Centring, centre
 from pyhbt.data.types import RetrievalSet, Tier, scarcer
 from pyhbt.encoders import Encoder
-from pyhbt.metrics import (
-    max_rank,
-    mean_rank_correlation,
-    measure,
-    peer,
-    peer_depends_on_ranks,
-    rank_distance,
-)
+from pyhbt.metrics import measure
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
 from pyhbt.vocabulary import (

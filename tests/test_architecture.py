@@ -23,7 +23,7 @@ LAYERS = (
     {"collate", "index", "similar", "candidates"},
     {"encoders", "sampling", "ops", "augmentation"},
     {"model_card"},
-    {"vocabulary"},
+    {"vocabulary", "bias"},
     {"schedules", "metrics", "data", "checkpoints"},
     {"files", "_core", "packing", "distributed", "code_switching", "tally"},
 )
