@@ -317,7 +317,12 @@ class _Tier:
         for metric, name in _BIAS_TOLD.items():
             before, after = (self._final(r, "multilingual", metric).mean for r in (self.reference, self.best))
             if not (math.isnan(before) or math.isnan(after)):
-                clauses.append(f"the {name} goes from {number(before, metric)} to {number(after, metric)}")
+                start, end = number(before, metric), number(after, metric)
+                clauses.append(
+                    f"the {name} stays at {start}"
+                    if start == end
+                    else f"the {name} goes from {start} to {end}"
+                )
         if not clauses:
             return ""
         *most, last = clauses

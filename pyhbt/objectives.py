@@ -101,12 +101,7 @@ class Objective:
         )
         dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
         shares = world_size() / total(counts).clamp(min=1).to(dtype)
-        all_passages, offset = gather_rows(passages)
-        terms = {
-            "contrastive": self._contrastive(
-                queries, passages, all_passages, offset, batch, temperature, shares[0]
-            )
-        }
+        terms = {"contrastive": self._contrastive(queries, passages, batch, temperature, shares[0])}
         value = terms["contrastive"]
         if self.alignment_weight > 0:
             own = passages[batch["query_of"][num_queries:]]
@@ -115,8 +110,9 @@ class Objective:
             terms["alignment"] = (distance * shares[2]).to(value.dtype)
             value = value + self.alignment_weight * terms["alignment"]
         if self.js_weight > 0:
+            constant = temperature.detach() if isinstance(temperature, Tensor) else temperature
             divergence = _js_divergence(
-                queries[batch["translated"]], translations, all_passages, _constant(temperature)
+                queries[batch["translated"]], translations, gather_rows(passages)[0], constant
             )
             terms["js"] = (divergence * shares[1]).to(value.dtype)
             value = value + self.js_weight * terms["js"]
@@ -126,8 +122,6 @@ class Objective:
         self,
         queries: Tensor,
         passages: Tensor,
-        all_passages: Tensor,
-        offset: int,
         batch: Batch,
         temperature: Tensor | float,
         share: Tensor,
@@ -135,43 +129,84 @@ class Objective:
         query_of, positives = batch["query_of"], batch["positives"]
         if len(positives) > len(queries):
             queries = queries[query_of]
-        query_groups = batch["query_groups"][query_of]
-        passage_groups, _ = gather_rows(batch["passage_groups"])
         positives_of_query = torch.bincount(query_of, minlength=batch["num_queries"])
-        weights = share / positives_of_query[query_of]
-        everywhere = world_size() > 1 and self.symmetric
-        all_queries, first_query = gather_rows(queries) if everywhere else (queries, 0)
-        all_groups, _ = gather_rows(query_groups) if everywhere else (query_groups, 0)
-        losses = []
-        for dim in self.matryoshka_dims or (None,):
-            similarity = "dot" if dim is None else "cosine"
-            loss = contrastive_loss(
+        losses = [
+            union_loss(
                 queries[:, :dim],
-                all_passages[:, :dim],
-                positives + offset,
+                passages[:, :dim],
+                positives,
+                weights=share / positives_of_query[query_of],
                 temperature=temperature,
-                similarity=similarity,
-                symmetric=self.symmetric and not everywhere,
-                query_groups=query_groups,
-                passage_groups=passage_groups,
-                weights=weights,
-                reduction="sum",
+                similarity="dot" if dim is None else "cosine",
+                symmetric=self.symmetric,
+                query_groups=batch["query_groups"][query_of],
+                passage_groups=batch["passage_groups"],
             )
-            if everywhere:
-                back = contrastive_loss(
-                    passages[positives, :dim],
-                    all_queries[:, :dim],
-                    torch.arange(len(queries), device=queries.device) + first_query,
-                    temperature=temperature,
-                    similarity=similarity,
-                    query_groups=batch["passage_groups"][positives],
-                    passage_groups=all_groups,
-                    weights=weights,
-                    reduction="sum",
-                )
-                loss = (loss + back) / 2
-            losses.append(loss)
+            for dim in self.matryoshka_dims or (None,)
+        ]
         return torch.stack(losses).mean()
+
+
+def union_loss(
+    queries: Tensor,
+    passages: Tensor,
+    positives: Tensor,
+    *,
+    weights: Tensor,
+    temperature: Tensor | float,
+    similarity: str,
+    symmetric: bool,
+    query_groups: Tensor | None = None,
+    passage_groups: Tensor | None = None,
+    margin: float | None = None,
+) -> Tensor:
+    """This rank's queries (n, dim) against the passages (m, dim) of all ranks: the sum of weights times losses.
+
+    :param positives: (n,) int64 positions in this rank's ``passages``.
+    :param weights: (n,) of the queries.
+    :param margin: as for ``contrastive_loss``; not together with ``symmetric`` on several ranks.
+    :returns: a scalar; gradients flow to the passages of every rank. The other arguments are those of
+        ``contrastive_loss``, as are time and memory, with m the passages of all ranks. The symmetric direction is that
+        of this rank's positives against the queries of all.
+    :raises ValueError: as ``contrastive_loss`` does, and a margin with ``symmetric`` on several ranks.
+
+    Every rank must call it, with its own rows.
+    """
+    several = world_size() > 1
+    if several and symmetric and margin is not None:
+        raise ValueError(
+            f"margin: found {margin}, expected None where symmetric scores are over several ranks"
+        )
+    all_passages, offset = gather_rows(passages)
+    all_groups = None if passage_groups is None else gather_rows(passage_groups)[0]
+    loss = contrastive_loss(
+        queries,
+        all_passages,
+        positives + offset,
+        weights=weights,
+        temperature=temperature,
+        similarity=similarity,
+        symmetric=symmetric and not several,
+        query_groups=query_groups,
+        passage_groups=all_groups,
+        margin=margin,
+        reduction="sum",
+    )
+    if not (several and symmetric):
+        return loss
+    all_queries, first = gather_rows(queries)
+    back = contrastive_loss(
+        passages[positives],
+        all_queries,
+        torch.arange(len(queries), device=queries.device) + first,
+        weights=weights,
+        temperature=temperature,
+        similarity=similarity,
+        query_groups=None if passage_groups is None else passage_groups[positives],
+        passage_groups=None if query_groups is None else gather_rows(query_groups)[0],
+        reduction="sum",
+    )
+    return (loss + back) / 2
 
 
 @dataclass(frozen=True)
@@ -181,10 +216,6 @@ class Loss:
 
     value: Tensor
     terms: Mapping[str, Tensor]
-
-
-def _constant(temperature: Tensor | float) -> Tensor | float:
-    return temperature.detach() if isinstance(temperature, Tensor) else temperature
 
 
 def _js_divergence(queries: Tensor, others: Tensor, passages: Tensor, temperature: Tensor | float) -> Tensor:

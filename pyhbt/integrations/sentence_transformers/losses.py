@@ -15,8 +15,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 
-from pyhbt.distributed import gather_rows, world_size
+from pyhbt.distributed import total, world_size
 from pyhbt.integrations.sentence_transformers.temperature import Temperature
+from pyhbt.objectives import union_loss
 from pyhbt.ops import contrastive_loss
 
 _SIMILARITIES = ("cosine", "dot")
@@ -96,38 +97,22 @@ class FusedInBatchLoss(nn.Module):
     ) -> Tensor:
         groups = self._groups(embeddings, labels)
         queries, positives, *negatives = embeddings
-        options: dict[str, Any] = {"temperature": temperature, "similarity": self.similarity}
+        passages = torch.cat([positives, *negatives])
+        options: dict[str, Any] = {
+            "temperature": temperature,
+            "similarity": self.similarity,
+            "symmetric": self.symmetric,
+            "margin": self.margin,
+        }
+        if groups is not None:
+            none = groups.new_full((len(passages) - len(groups),), -1)  # hard negatives belong to no group
+            options |= {"query_groups": groups, "passage_groups": torch.cat([groups, none])}
         if not self.gather_across_devices:
-            return contrastive_loss(
-                queries,
-                torch.cat([positives, *negatives]),
-                **options,
-                **_group_options(groups, groups, sum(map(len, negatives))),
-                symmetric=self.symmetric,
-                margin=self.margin,
-            )
-        all_positives, offset = gather_rows(positives)
-        all_negatives = [gather_rows(column)[0] for column in negatives]
-        all_groups = None if groups is None else gather_rows(groups)[0]
-        own = torch.arange(offset, offset + len(queries), device=queries.device)
-        loss = contrastive_loss(
-            queries,
-            torch.cat([all_positives, *all_negatives]),
-            own,
-            **options,
-            **_group_options(groups, all_groups, sum(map(len, all_negatives))),
-            margin=self.margin,
-        )
-        share = (
-            len(queries) * world_size() / len(all_positives)
-        )  # the mean over ranks is that over all queries
-        if not self.symmetric:
-            return loss * share
-        all_queries, _ = gather_rows(queries)
-        back = contrastive_loss(
-            positives, all_queries, own, **options, **_group_options(groups, all_groups, 0)
-        )
-        return (loss + back) * (share / 2)
+            return contrastive_loss(queries, passages, **options)
+        own = torch.arange(len(queries), device=queries.device)
+        count = total(torch.tensor(len(queries), device=queries.device))
+        weights = torch.full((len(queries),), float(world_size() / count), device=queries.device)
+        return union_loss(queries, passages, own, weights=weights, **options)
 
     def _groups(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor | None:
         """Group ids int64 (n,) of the pairs, or None; checks the columns too."""
@@ -172,11 +157,3 @@ class FusedInBatchLoss(nn.Module):
     archivePrefix={arXiv},
 }
 """
-
-
-def _group_options(queries: Tensor | None, positives: Tensor | None, num_negatives: int) -> dict[str, Any]:
-    """Group ids of queries and of passages: positives, then hard negatives, which have none."""
-    if queries is None or positives is None:
-        return {}
-    none = positives.new_full((num_negatives,), -1)
-    return {"query_groups": queries, "passage_groups": torch.cat([positives, none])}
