@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ class HybridTrainer(Trainer):
     are those of one process with the union batch.
 
     Raises:
-        ValueError: arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio without ``dev_pairs``; a
+        ValueError: ``args`` that do not join the processes that torchrun started; arguments that
+            :class:`HybridBatchSampler` refuses; an adaptive ratio without ``dev_pairs``; a
             Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not have.
     """
 
@@ -95,6 +97,12 @@ class HybridTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched != args.world_size:
+            raise ValueError(
+                f"args: found world_size {args.world_size} in one of {launched} processes, expected them to be joined; "
+                "on CPUs that takes use_cpu=True"
+            )
         args = copy.copy(args)
         args.remove_unused_columns = False
         accumulation = args.gradient_accumulation_steps

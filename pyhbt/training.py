@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments
 
@@ -101,6 +102,8 @@ class TrainingConfig:
             lr_scheduler_type="linear",
             seed=seed,
             report_to="none",
+            # accelerate joins ranks on CPUs only where it is told that there is nothing else
+            use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
             **others,
         )
 

@@ -37,3 +37,19 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         temporary.mkdir()
         (temporary / "rows").write_text("1")
     assert (target / "rows").read_text() == "1"
+
+
+def test_a_folder_replaces_another_whole_where_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for content in ("first", "second"):
+        with write_atomically(folder, replace=True) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    assert [path.name for path in folder.iterdir()] == ["second"]
+    with pytest.raises(RuntimeError), write_atomically(folder, replace=True) as temporary:
+        temporary.mkdir()
+        raise RuntimeError
+    assert [path.name for path in folder.iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(OSError, match="not empty"), write_atomically(folder) as temporary:
+        temporary.mkdir()

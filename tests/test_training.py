@@ -110,13 +110,15 @@ def test_a_second_training_replaces_the_encoder_whole(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_train_command_on_two_ranks(tmp_path: Path) -> None:
-    """torchrun pyhbt train: one encoder, one log, one voice."""
-    options = ["train", "--data", "cldr", "--languages", "en,de,fr", "--steps", "6", "--batch-size", "8"]
+    """torchrun pyhbt train: one encoder, one log, one voice, and the losses of one process with the union batch."""
     script = write_script(tmp_path / "run.py", "from pyhbt.cli import main\nmain()\n")
-    for ranks in (2, 1):
+    losses = []
+    for ranks, batch_size in ((2, 8), (1, 16)):
         out = tmp_path / str(ranks)
+        options = ["train", "--data", "cldr", "--languages", "en,de,fr", "--steps", "6"]
+        options += ["--batch-size", str(batch_size), "--eval-every", "3", "--out", str(out)]
         done = subprocess.run(
-            command(script, ranks, *options, "--out", str(out), "--eval-every", "3"),
+            command(script, ranks, *options),
             check=True,
             env=environment(),
             timeout=300,
@@ -124,10 +126,21 @@ def test_train_command_on_two_ranks(tmp_path: Path) -> None:
             text=True,
         )
         assert done.stdout.count("encoder: ") == 1
+        assert done.stdout.count("'train_runtime'") == 1
         rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
         assert [row["step"] for row in rows if "eval_monolingual mAP" in row] == [3, 6]
+        losses.append([row["loss"] for row in rows if "loss" in row])
         load_encoder(out / "encoder")
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_processes_that_are_not_joined_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = CONFIG.arguments(tmp_path, 0)
+    assert arguments.world_size == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="args: found world_size 1 in one of 2 processes"):
+        CONFIG.trainer(small(), arguments, PAIRS, 0.5)
 
 
 @pytest.mark.parametrize(
