@@ -7,6 +7,7 @@ Cost: N dim numbers received each way.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import torch
@@ -38,6 +39,17 @@ def first_ranks(values: Tensor) -> Tensor:
     if world_size() > 1:
         dist.broadcast(shared, 0)
     return shared
+
+
+def leave() -> None:
+    """Take down the default process group, if there is one, at the end of a process.
+
+    Gloo's threads must end before the interpreter does, or now and then the process aborts when all is done. They end
+    with the last reference to the group, which a trainer and its wrapped model hold: let go of these before.
+    """
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:

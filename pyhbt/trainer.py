@@ -105,6 +105,10 @@ class HybridTrainer(Trainer):
             )
         args = copy.copy(args)
         args.remove_unused_columns = False
+        if args.ddp_find_unused_parameters is None:
+            args.ddp_find_unused_parameters = (
+                False  # the Trainer's default, True for models not its own, costs a walk
+            )
         accumulation = args.gradient_accumulation_steps
         seed = args.seed if args.data_seed is None else args.data_seed
 

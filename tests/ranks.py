@@ -21,7 +21,7 @@ def command(script: Path, ranks: int, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """One thread a process, no GPU, and the tests package after what is installed."""
+    """One thread a process, no GPU, no network."""
     return os.environ | {
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
@@ -31,8 +31,13 @@ def environment() -> dict[str, str]:
 
 
 def write_script(path: Path, code: str) -> Path:
-    """``code`` as a script that can import ``tests``."""
-    path.write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n" + textwrap.dedent(code))
+    """``code`` as a script that can import ``tests``.
+
+    It ends without the interpreter's finalisation, in which gloo's threads abort now and then (``distributed.leave``).
+    """
+    begin = f"import os, sys\nsys.path.append({str(ROOT)!r})\n"
+    end = "\nfrom pyhbt.distributed import leave\nleave()\nsys.stdout.flush()\nos._exit(0)\n"
+    path.write_text(begin + textwrap.dedent(code) + end)
     return path
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from pyhbt.data.types import Pair, PairSet
 from pyhbt.integrations.sentence_transformers import FusedInBatchLoss, HybridBatches, hybrid_dataset
 from pyhbt.sampling import HybridBatchSampler
 
+from .ranks import run, write_script
 from .test_integrations_sentence_transformers import PowerCut, arguments, tiny_model, train
 from .toy import parallel_items
 
@@ -262,10 +259,8 @@ def test_mistakes() -> None:
 
 _TWO_PROCESSES = """
     import json
-    import sys
     from pathlib import Path
 
-    sys.path.append(sys.argv[2])
     import torch
     from sentence_transformers.sentence_transformer import losses
     from pyhbt.integrations.sentence_transformers import (
@@ -320,18 +315,7 @@ _TWO_PROCESSES = """
 @pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     tiny_model(tmp_path)
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(_TWO_PROCESSES))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-        + [str(tmp_path), str(Path(__file__).parents[1])],
-        env=environment,
-        timeout=400,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(write_script(tmp_path / "train.py", _TWO_PROCESSES), 2, str(tmp_path), timeout=400)
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert len(first["whole"]["seen"]) == 12
     assert first["whole"]["seen"] == second["whole"]["seen"]  # one kind and one language pair on both ranks

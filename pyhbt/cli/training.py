@@ -192,6 +192,7 @@ def train(
     set_up(threads)
     from pyhbt.data import load_study, load_train
     from pyhbt.data.judged import judged_pairs
+    from pyhbt.distributed import leave
     from pyhbt.encoders import load_encoder
     from pyhbt.model_card import push_to_hub as push
     from pyhbt.scoring import dev_scores
@@ -247,6 +248,7 @@ def train(
         scored_on=dev.name if dev else "",
     )
     console.print(f"encoder: {saved}", highlight=False, soft_wrap=True)
+    leave()
     if push_to_hub and int(os.environ.get("RANK", "0")) == 0:
         console.print(f"pushed: {push(saved, push_to_hub)}", highlight=False, soft_wrap=True)
 
