@@ -3,7 +3,8 @@
 usage: python benches/gpu.py [--out FOLDER] [--quick] [--skip-checks]
 
 Runs the tests of the kernels on the device, the same under compute-sanitizer where it is on PATH, and timings beside
-torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy and FAISS on the GPU.
+torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy, siglip-kernel (a sigmoid
+loss over the same products), FAISS and cuVS on the GPU.
 Writes gpu-<device>.log and gpu-<device>.csv; please send both.
 """
 
@@ -22,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from gpu_timings import Device, Row, time_all
 
@@ -34,7 +36,9 @@ SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 
 def checks(quick: bool) -> Iterator[tuple[str, list[str]]]:
     """Commands whose success says that the kernels are right on this device."""
-    tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_ops_cuda.py"]
+    # by its path: python -m would put the source tree, which has no native module, before the installed package
+    program = str(Path(pytest.__file__).with_name("__main__.py"))
+    tests = [sys.executable, program, "-q", "-m", "gpu", "tests/test_ops_cuda.py"]
     yield "tests on the device", tests
     sanitizer = shutil.which("compute-sanitizer")
     for tool in SANITIZERS if sanitizer and not quick else ():

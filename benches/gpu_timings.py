@@ -121,11 +121,25 @@ def inf_cl() -> Loss:
 
 
 def cut_cross_entropy() -> Loss:
+    """Without its filter, which leaves out small gradients."""
     from cut_cross_entropy import linear_cross_entropy
 
     def loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
         own = torch.arange(len(queries), device=queries.device)
-        result: torch.Tensor = linear_cross_entropy(queries / TEMPERATURE, passages, own, impl="cce_exact")
+        result: torch.Tensor = linear_cross_entropy(queries / TEMPERATURE, passages, own, filter_eps=None)
+        return result
+
+    return loss
+
+
+def siglip_kernel() -> Loss:
+    """Another loss, a sigmoid for each score, over the same products."""
+    from siglip_kernel import fused_siglip_loss
+
+    def loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+        scale = torch.tensor(1 / TEMPERATURE, device=queries.device).log().requires_grad_()
+        bias = torch.tensor(-10.0, device=queries.device, requires_grad=True)
+        result: torch.Tensor = fused_siglip_loss(queries, passages, scale, bias)
         return result
 
     return loss
@@ -140,7 +154,7 @@ def loss_backends(device: Device) -> dict[str, Callable[[], Loss]]:
     }
     if device.cuda:
         found["torch-compile"] = lambda: torch.compile(eager_loss)
-        packages = {"inf_cl": inf_cl, "cut_cross_entropy": cut_cross_entropy}
+        packages = {"inf_cl": inf_cl, "cut_cross_entropy": cut_cross_entropy, "siglip_kernel": siglip_kernel}
         found |= {package: make for package, make in packages.items() if installed(package)}
     return found
 
