@@ -3,8 +3,8 @@
 usage: python benches/gpu.py [--out FOLDER] [--quick] [--skip-checks]
 
 Runs the tests of the kernels on the device, the same under compute-sanitizer where it is on PATH, and timings beside
-torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy, siglip-kernel (a sigmoid
-loss over the same products), FAISS and cuVS on the GPU.
+torch (eager, compiled, matmul and topk) and, where they are installed, Inf-CL, cut-cross-entropy, siglip-kernel (a
+sigmoid loss over the same products), FAISS and cuVS on the GPU.
 Writes gpu-<device>.log and gpu-<device>.csv; please send both.
 """
 

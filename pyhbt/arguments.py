@@ -1,0 +1,89 @@
+"""Checks of arguments in the same words everywhere, and names that arguments had before.
+
+Every room checks what it is given once, at its border: the message names the argument, what was found and what was
+expected.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Collection
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_C = TypeVar("_C", bound=type)
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Refuse a number that is too small, or not a number.
+
+    Raises:
+        ValueError: ``value`` is below ``least`` or NaN.
+    """
+    if not value >= least:
+        raise ValueError(f"{name}: found {value}, expected at least {least}")
+
+
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """Refuse what is none of ``choices``.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(map(str, choices))}")
+
+
+def renamed_arguments(**new_names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """A decorator: keyword arguments under the old names ``old="new"`` are taken for one release, with a warning.
+
+    Raises:
+        TypeError: an argument given under both names.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for old, new in new_names.items():
+                if old in kwargs:
+                    if new in kwargs:
+                        raise TypeError(
+                            f"{old}: given together with {new}, its name now; expected one of them"
+                        )
+                    _warn(old, new, stacklevel=3)
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return called
+
+    return decorate
+
+
+def renamed_fields(**new_names: str) -> Callable[[_C], _C]:
+    """The same for a dataclass: its constructor takes the old names, and its attributes are found under them."""
+
+    def decorate(cls: _C) -> _C:
+        cls.__init__ = renamed_arguments(**new_names)(cls.__init__)  # type: ignore[misc]
+        for old, new in new_names.items():
+            setattr(cls, old, _renamed_property(old, new))
+        return cls
+
+    return decorate
+
+
+def _renamed_property(old: str, new: str) -> property:
+    def value(instance: Any) -> Any:
+        _warn(old, new, stacklevel=3)
+        return getattr(instance, new)
+
+    return property(value, doc=f"The name that ``{new}`` had before.")
+
+
+def _warn(old: str, new: str, stacklevel: int) -> None:
+    warnings.warn(
+        f"{old} is called {new} now; the old name goes with the next release",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
