@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pyhbt import ranks
-from pyhbt.index import ExactIndex
 from pyhbt.ops import reference
 from pyhbt.ops._native import core
+from pyhbt.retrieval.index import ExactIndex
 
 from .rows import Scan
 from .vectors import real, vectors

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from pyhbt import search
-from pyhbt.index import ExactIndex
 from pyhbt.ops._native import core
+from pyhbt.retrieval.index import ExactIndex
 
 from .rows import Scan
 from .search_peers import PANORAMA_LEVELS, answer, faiss_flat, faiss_panorama, installed, peers

@@ -20,10 +20,10 @@ import pytest
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from pyhbt.data.types import PairSet, ParallelItem
+from pyhbt.data.pair_set import PairSet, ParallelItem
 from pyhbt.encoders import TransformerEncoder
-from pyhbt.objectives import Objective
-from pyhbt.trainer import HybridTrainer
+from pyhbt.training.objectives import Objective
+from pyhbt.training.trainer import HybridTrainer
 
 from .conftest import Compare
 

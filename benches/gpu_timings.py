@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from pyhbt.index import ExactIndex
 from pyhbt.ops import contrastive_loss, panels
+from pyhbt.retrieval.index import ExactIndex
 
 TEMPERATURE = 0.05
 LOSSES = [(n, 768, dtype) for dtype in (torch.bfloat16, torch.float32) for n in (1024, 4096, 16384, 65536)]

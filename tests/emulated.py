@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyhbt.ops.cuda.kernels import Kernels
-
-from .cuda_emulation import build
+from tests.cuda_emulation import build
 
 
 @lru_cache(maxsize=1)

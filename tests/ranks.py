@@ -36,7 +36,7 @@ def write_script(path: Path, code: str) -> Path:
     It ends without the interpreter's finalisation, in which gloo's threads abort now and then (``distributed.leave``).
     """
     begin = f"import os, sys\nsys.path.append({str(ROOT)!r})\n"
-    end = "\nfrom pyhbt.distributed import leave\nleave()\nsys.stdout.flush()\nos._exit(0)\n"
+    end = "\nfrom pyhbt.training.distributed import leave\nleave()\nsys.stdout.flush()\nos._exit(0)\n"
     path.write_text(begin + textwrap.dedent(code) + end)
     return path
 

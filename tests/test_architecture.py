@@ -1,65 +1,109 @@
-"""Imports point down only; the version has one value."""
+"""The house: rooms in one order, imports that point down, no circle, a test file for every module, one version."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import pyhbt
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyhbt"
 
-# From the top; a module may import from its own layer's package and from any layer below.
-LAYERS = (
-    {"cli"},
-    {"terminal", "doctor"},
-    {"searching", "mining", "integrations"},
-    {"study", "report", "scoring", "plots", "findings"},
-    {"training", "evaluation", "results", "statistics"},
-    {"trainer", "centring", "sharded", "arms"},
-    {"objectives", "drawing", "gradient_cache", "adaptive"},
-    {"collate", "index", "similar", "candidates"},
-    {"encoders", "sampling", "ops", "augmentation"},
-    {"model_card"},
-    {"vocabulary", "bias"},
-    {"schedules", "metrics", "data", "checkpoints"},
-    {"files", "_core", "packing", "distributed", "code_switching", "tally"},
+# From the top down: what stands in a room may import from its own room and from any below it.
+ORDER = (
+    "cli",
+    "integrations",
+    "study",
+    "mining",
+    "training",
+    "evaluation",
+    "retrieval",
+    "encoders",
+    "data",
+    "ops",
+    "files",
+    "arguments",
 )
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+FLOOR = {room: floor for floor, room in enumerate(reversed(ORDER))}
+MODULES = {
+    ".".join(("pyhbt", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pyhbt":
-            parts = node.module.split(".")[1:]
-            found |= {parts[0]} if parts else {alias.name for alias in node.names}
+def offered() -> dict[str, str]:
+    """Name that a room's stub hands on -> the module that has it."""
+    found = {}
+    for stub in PACKAGE.rglob("__init__.pyi"):
+        package = ".".join(("pyhbt", *stub.relative_to(PACKAGE).parts[:-1]))
+        for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                found |= {f"{package}.{alias.name}": f"{package}.{node.module}" for alias in node.names}
+    return found
+
+
+HOME = offered()
+
+
+def imports(module: str) -> Iterator[str]:
+    """The modules of the package that a module imports anywhere, for its types too."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("pyhbt.")}
-    return found & RANK.keys() | {name for name in found if (PACKAGE / f"{name}.py").is_file()}
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.split(".")[0] == "pyhbt":
+                while name not in MODULES:  # a name in a module, or one that a room hands on
+                    name = HOME.get(name) or name.rsplit(".", 1)[0]
+                yield name
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else ""
+
+
+GRAPH = {module: {name for name in imports(module) if name != module} for module in MODULES}
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(module) for module in MODULES} - {""} == set(ORDER)
+    assert len(ORDER) <= 16
+    assert sum(path.parent == PACKAGE for path in MODULES.values()) - 1 <= 6, "modules outside rooms"
 
 
 def test_imports_point_down() -> None:
-    wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        module = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if module == "__init__":
-            continue
-        assert module in RANK, f"{module} is in no layer"
-        for imported in imports(path) - {module}:
-            same_view = {module, imported} <= {"report", "plots", "findings"} or {module, imported} <= {
-                "results",
-                "statistics",
-            }
-            if RANK[imported] <= RANK[module] and not same_view:
-                wrong.append(f"{path.relative_to(ROOT)} imports {imported}")
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in GRAPH.items()
+        for name in names
+        if room(module) and room(name) and FLOOR[room(name)] > FLOOR[room(module)]
+    ]
     assert wrong == []
+    between = {(room(module), room(name)) for module, names in GRAPH.items() for name in names}
+    assert len({(above, below) for above, below in between if above and below and above != below}) <= 70
+
+
+def test_no_circle() -> None:
+    assert set(TopologicalSorter(GRAPH).static_order()) == MODULES.keys()
+
+
+def test_rooms_say_what_they_are_for_and_name_what_they_offer() -> None:
+    for name in ORDER:
+        face = PACKAGE / name / "__init__.py"
+        if face.is_file():
+            assert ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))), name
 
 
 def test_only_ops_reaches_the_native_module() -> None:
-    users = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if "_core" in imports(path)}
+    users = {room(module) for module in MODULES if "_core" in MODULES[module].read_text(encoding="utf-8")}
     assert users <= {"ops"}
 
 
@@ -72,8 +116,11 @@ def test_one_version() -> None:
     assert f"## {declared[1]}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_public_names_exist() -> None:
-    for name in pyhbt.__all__:
-        assert getattr(pyhbt, name) is not None
-    assert set(pyhbt.__all__) <= set(dir(pyhbt))
+@pytest.mark.parametrize("name", sorted(pyhbt.__all__))
+def test_public_names_exist(name: str) -> None:
+    assert getattr(pyhbt, name) is not None
+
+
+def test_there_is_no_other_public_name() -> None:
     assert not hasattr(pyhbt, "nonsense")
+    assert set(pyhbt.__all__) - {"__version__"} <= set(dir(pyhbt))

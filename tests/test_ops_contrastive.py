@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from pyhbt.ops import contrastive_loss, reference
 from pyhbt.ops._native import build_info
-
-from .interpreter import run_python
-from .losses import (
+from tests.interpreter import run_python
+from tests.losses import (
     ORDINARY,
     PEAKED,
     RECTANGLES,

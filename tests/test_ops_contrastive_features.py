@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from pyhbt.ops import contrastive_loss, reference
-
-from .losses import ORDINARY, REDUCTIONS, check, make, relative_error, with_gradients
+from tests.losses import ORDINARY, REDUCTIONS, check, make, relative_error, with_gradients
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from pyhbt.ops import contrastive_loss, reference
-
-from .losses import REDUCTIONS, make, relative_error, with_gradients
+from tests.losses import REDUCTIONS, make, relative_error, with_gradients
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -14,20 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from pyhbt.index import ExactIndex
 from pyhbt.ops import _contrastive_op, contrastive_loss, exact, panels, ranks, reference, search
 from pyhbt.ops.cuda import contrastive as cuda_contrastive
 from pyhbt.ops.cuda import search as cuda_search
 from pyhbt.ops.cuda.kernels import Kernels, kernels
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
-
-from . import adversarial, losses
-from .adversarial import BUILDERS, SIMILARITIES, Builder, check_ranks, check_search, normal
-from .emulated import emulated_kernels
-from .losses import RECTANGLES, REDUCTIONS, SIZES, make
-from .test_ops_filters import FILTERS, BuildFilter, meaning
-from .test_ops_ranks import high_and_low
+from pyhbt.retrieval.index import ExactIndex
+from tests import adversarial, losses
+from tests.adversarial import BUILDERS, SIMILARITIES, Builder, check_ranks, check_search, normal
+from tests.emulated import emulated_kernels
+from tests.losses import RECTANGLES, REDUCTIONS, SIZES, make
+from tests.test_ops_filters import FILTERS, BuildFilter, meaning
+from tests.test_ops_ranks import high_and_low
 
 AUTO = ("auto",)
 

@@ -15,9 +15,8 @@ from pyhbt.ops import ranks, search
 from pyhbt.ops.checks import Array
 from pyhbt.ops.exact import Screening, Similarity
 from pyhbt.ops.filters import SearchFilter
-
-from . import adversarial
-from .adversarial import SCREENINGS, SIMILARITIES, Mask, Positions, check_ranks, check_search, normal
+from tests import adversarial
+from tests.adversarial import SCREENINGS, SIMILARITIES, Mask, Positions, check_ranks, check_search, normal
 
 N = 2300
 BuildFilter = Callable[[np.random.Generator, int, int], SearchFilter]

@@ -7,8 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from pyhbt.ops import panels, reference
-
-from .losses import ORDINARY, PEAKED, make, relative_error
+from tests.losses import ORDINARY, PEAKED, make, relative_error
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
 from pyhbt.ops.exact import Screening, Similarity
-
-from .adversarial import BUILDERS, SCREENINGS, SIMILARITIES, Builder, Matrix, Positions, check_ranks, normal
+from tests.adversarial import (
+    BUILDERS,
+    SCREENINGS,
+    SIMILARITIES,
+    Builder,
+    Matrix,
+    Positions,
+    check_ranks,
+    normal,
+)
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
 

@@ -15,10 +15,17 @@ from hypothesis import strategies as st
 from pyhbt.ops import ranks, reference, search
 from pyhbt.ops._native import build_info
 from pyhbt.ops.exact import Screening, Similarity, native_search
-
-from . import adversarial
-from .adversarial import BUILDERS, SCREENINGS, SIMILARITIES, Builder, assert_same_bits, check_search, normal
-from .interpreter import run_python
+from tests import adversarial
+from tests.adversarial import (
+    BUILDERS,
+    SCREENINGS,
+    SIMILARITIES,
+    Builder,
+    assert_same_bits,
+    check_search,
+    normal,
+)
+from tests.interpreter import run_python
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
 

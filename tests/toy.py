@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from pyhbt.data.types import PairSet, ParallelItem, RetrievalSet, StudyData, Tier
+from pyhbt.data.pair_set import PairSet, ParallelItem
+from pyhbt.data.retrieval_set import RetrievalSet, StudyData
+from pyhbt.data.tiers import Tier
 
 LANGS = ("aa", "bb", "cc")
 TIERS: dict[str, Tier] = {"aa": "seen", "bb": "seen", "cc": "zero-shot"}

@@ -33,14 +33,14 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
 ) -> None:
     """Write report.html and its plots anew from a study's results."""
-    from pyhbt.report import write_report
+    from pyhbt.study.report import write_report
 
     typer.echo(f"report: {write_report(study)}")
 
 
 def doctor() -> None:
     """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
-    from pyhbt.doctor import diagnose
+    from pyhbt.cli.doctor import diagnose
 
     for subject, finding in diagnose():
         typer.echo(f"{subject:<22} {finding}")

@@ -18,7 +18,7 @@ def set_up(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first rank speaks
-        from pyhbt.terminal import console
+        from pyhbt.cli.terminal import console
 
         console.quiet = True
 

@@ -54,11 +54,11 @@ def evaluate(
 ) -> None:
     """Score an encoder in the monolingual, cross-lingual and multilingual setting, and its language bias."""
     set_up(threads)
-    from pyhbt.centring import parse_centring
+    from pyhbt.cli.terminal import console, evaluation_table
     from pyhbt.data import load_retrieval
     from pyhbt.encoders import load_encoder
-    from pyhbt.scoring import describe_centrings, score_encoder, write_scores
-    from pyhbt.terminal import console, evaluation_table
+    from pyhbt.evaluation.centring import parse_centring
+    from pyhbt.evaluation.run import describe_centrings, score_encoder, write_scores
 
     names = [name.strip() for name in metrics.split(",")]
     loaded = load_retrieval(data, languages=codes(languages), split=split)
@@ -101,9 +101,9 @@ def encode(
 ) -> None:
     """Encode texts to unit vectors."""
     set_up(threads)
+    from pyhbt.cli.terminal import console
     from pyhbt.encoders import load_encoder
-    from pyhbt.scoring import encode_file
-    from pyhbt.terminal import console
+    from pyhbt.retrieval.vectors import encode_file
 
     model = load_encoder(
         encoder, max_length=max_length, query_prefix=query_prefix, passage_prefix=passage_prefix
@@ -134,9 +134,9 @@ def search(
 ) -> None:
     """Find the k best passages of each query, exactly, and write them as a TREC run."""
     set_up(threads)
+    from pyhbt.cli.terminal import console
     from pyhbt.encoders import load_encoder
-    from pyhbt.searching import SearchJob, search_to_run
-    from pyhbt.terminal import console
+    from pyhbt.retrieval.run import SearchJob, search_to_run
 
     job = SearchJob(
         queries=queries,
@@ -197,11 +197,11 @@ def mine(
 ) -> None:
     """Find hard negatives for training pairs: passages that score high and do not answer."""
     set_up(threads)
-    from pyhbt.candidates import load_corpus
+    from pyhbt.cli.terminal import console
     from pyhbt.data import load_train
     from pyhbt.encoders import load_encoder
-    from pyhbt.mining import MiningRules, mine_to_file
-    from pyhbt.terminal import console
+    from pyhbt.mining.candidates import load_corpus
+    from pyhbt.mining.negatives import MiningRules, mine_to_file
 
     rules = MiningRules(
         num_negatives=num_negatives,

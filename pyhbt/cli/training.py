@@ -86,13 +86,13 @@ def study(
 ) -> None:
     """Train at several cross-lingual ratios and compare convergence, final quality and language bias."""
     set_up(threads)
+    from pyhbt.cli.terminal import console, study_progress, table
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
-    from pyhbt.report import summary_table, write_report
-    from pyhbt.results import load_results
-    from pyhbt.study import StudyConfig, run_study
-    from pyhbt.terminal import console, study_progress, table
-    from pyhbt.training import TrainingConfig
+    from pyhbt.study.cells import StudyConfig, run_study
+    from pyhbt.study.report import summary_table, write_report
+    from pyhbt.study.results import load_results
+    from pyhbt.training.run import TrainingConfig
 
     out = out or Path("pyhbt-study-quick" if quick else "pyhbt-study")
     wanted: dict[str, Any] = {
@@ -190,14 +190,14 @@ def train(
 ) -> None:
     """Train one encoder on hybrid batches and save it."""
     set_up(threads)
+    from pyhbt.cli.terminal import console
     from pyhbt.data import load_study, load_train
-    from pyhbt.data.judged import judged_pairs
-    from pyhbt.distributed import leave
+    from pyhbt.data.groups import judged_pairs
     from pyhbt.encoders import load_encoder
-    from pyhbt.model_card import push_to_hub as push
-    from pyhbt.scoring import dev_scores
-    from pyhbt.terminal import console
-    from pyhbt.training import TrainingConfig, train_encoder
+    from pyhbt.evaluation.run import dev_scores
+    from pyhbt.training.distributed import leave
+    from pyhbt.training.model_card import push_to_hub as push
+    from pyhbt.training.run import TrainingConfig, train_encoder
 
     model = load_encoder(
         encoder,

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.records import existing_folder, read_jsonl, text_field
+from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.tiers import assign_tiers, language_codes
-from pyhbt.data.types import Pair, PairSet, RetrievalSet, StudyData
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pyhbt.data.types import Tier
+    from pyhbt.data.tiers import Tier
 
 _SPLITS = ("train", "dev", "test")
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyhbt.data.records import columns, existing_folder, field, read_jsonl, read_lines, text_field
+from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import assign_tiers, known_languages
-from pyhbt.data.types import RetrievalSet
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from pyhbt.data.types import Tier
+    from pyhbt.data.tiers import Tier
 
 _HEADER = ("query-id", "corpus-id", "score")
 

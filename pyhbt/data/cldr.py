@@ -21,13 +21,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pyhbt.data.cldr_facts import Entity, Relations, entity_names, is_region, unambiguous
+from pyhbt.data.pair_set import PairSet, ParallelItem
+from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.tiers import assign_tiers, kept_languages, language_codes, stable_draw
-from pyhbt.data.types import PairSet, ParallelItem, RetrievalSet, StudyData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pyhbt.data.types import Tier
+    from pyhbt.data.tiers import Tier
 
 SEEN, LOW_RESOURCE, ZERO_SHOT = (
     tuple(codes.split())

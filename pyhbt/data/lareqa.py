@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.groups import DisjointSets
+from pyhbt.data.pair_set import PairSet, ParallelItem
 from pyhbt.data.records import existing_folder, field
+from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.tiers import assign_tiers, kept_languages, known_languages
-from pyhbt.data.types import PairSet, ParallelItem, RetrievalSet, StudyData
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from pyhbt.data.types import Tier
+    from pyhbt.data.tiers import Tier
 
 # Of XQuAD-R's 48 articles: 32 to train on, 4 for learning curves, 12 for final figures.
 _TRAIN_SHARE, _DEV_SHARE = 32 / 48, 4 / 48

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyhbt.data.groups import DisjointSets
 from pyhbt.data.hub import is_local, locate, stream_lines, stream_rows
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.records import columns, field, parse_jsonl, text_field
+from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import assign_tiers, known_languages
-from pyhbt.data.types import Pair, PairSet, RetrievalSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

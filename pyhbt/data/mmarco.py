@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from pyhbt.data.groups import DisjointSets
 from pyhbt.data.hub import locate, stream_lines
+from pyhbt.data.pair_set import Pair, PairSet, ParallelItem
 from pyhbt.data.records import columns
 from pyhbt.data.tiers import known_languages
-from pyhbt.data.types import Pair, PairSet, ParallelItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -10,14 +10,17 @@ O(total text) memory.
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.beir import load_beir
 from pyhbt.data.hub import stream_lines, stream_rows
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.records import existing_file, existing_folder, field, parse_jsonl, text_field
+from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
-from pyhbt.data.types import Pair, PairSet, RetrievalSet, StudyData
+from pyhbt.files import write_atomically
 
 if TYPE_CHECKING:
     import os
@@ -49,6 +52,36 @@ def load_pairs(
         wanted = "" if chosen is None else f" in {' '.join(sorted(chosen))}"
         raise ValueError(f"{file}: found no pairs{wanted}, expected at least one")
     return pairs
+
+
+def write_pairs(path: Path, pairs: PairSet) -> None:
+    """JSON lines that :func:`pyhbt.data.load_pairs` reads, the file whole or not at all.
+
+    :raises ValueError: not named ``.jsonl``.
+    :raises OSError: the file cannot be written.
+    """
+    check_jsonl_target(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        for pair in pairs:
+            row = {
+                "query": pair.query,
+                "passage": pair.passage,
+                "query_lang": pair.query_lang,
+                "passage_lang": pair.passage_lang,
+                "group": pair.group,
+                "question": pair.question,
+                "negatives": pair.negatives,
+            }
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def check_jsonl_target(path: Path) -> None:
+    """ValueError or IsADirectoryError where ``path`` is no name for a file of pairs."""
+    if path.suffix != ".jsonl":
+        raise ValueError(f"out: found {path.name!r}, expected a name that ends in .jsonl")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file")
 
 
 def load_folder_study(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pyhbt.data.types import PairSet, RetrievalSet, StudyData
+    from pyhbt.data.pair_set import PairSet
+    from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 
     Languages = Iterable[str] | None
     StudyLoader = Callable[[str, Languages, Languages, Languages], StudyData]

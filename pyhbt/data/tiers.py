@@ -7,12 +7,18 @@ A language's tier says how much of it a study trains on: all of it (seen), a few
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from pyhbt.data.types import Tier
+Tier = Literal["seen", "low-resource", "zero-shot"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+def scarcer(first: Tier, second: Tier) -> Tier:
+    """The tier of a language pair: that of its scarcer language."""
+    return TIERS[max(TIERS.index(first), TIERS.index(second))]
 
 
 def language_codes(name: str, codes: Iterable[str]) -> tuple[str, ...]:

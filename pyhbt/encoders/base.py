@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyhbt.encoders.means import LanguageMeans
-from pyhbt.packing import Group, groups_of_least_cost, groups_within_budget
+from pyhbt.encoders.means import LanguageMeans, TextKind
+from pyhbt.encoders.packing import Group, groups_of_least_cost, groups_within_budget
 
-TextKind = Literal["query", "passage"]
 Features = dict[str, Tensor]
+"""What a model takes: tensors by name."""
 
 CONFIG_NAME = "pyhbt_encoder.json"
 _CHUNK_TEXTS = 8192

@@ -2,15 +2,15 @@
 
 The same correction as the centring of an evaluation ("both"), but with means fixed at training time, so that an
 application can use it: a text's vector minus the mean of its kind and language, made a unit vector again.
-Shapes: a mean is float32 (dim,). Source: see :mod:`pyhbt.centring`.
+Shapes: a mean is float32 (dim,). Source: see :mod:`pyhbt.evaluation.centring`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pyhbt.files import write_atomically
 
-if TYPE_CHECKING:
-    from pyhbt.encoders.base import Encoder, TextKind
+TextKind: TypeAlias = Literal["query", "passage"]
+Encode: TypeAlias = Callable[[Sequence[str], TextKind], Tensor]
+"""Texts of one kind -> unit vectors (n, dim)."""
 
 _FILE = "language_means.safetensors"
 
@@ -33,9 +34,9 @@ class LanguageMeans:
 
     @classmethod
     def of(
-        cls, encoder: Encoder, texts: Mapping[TextKind, tuple[Sequence[str], Sequence[str]]]
+        cls, encode: Encode, texts: Mapping[TextKind, tuple[Sequence[str], Sequence[str]]]
     ) -> LanguageMeans:
-        """Means of an encoder's vectors of ``texts``: for each kind, texts and the language of each.
+        """Means of the vectors that ``encode`` gives ``texts``: for each kind, texts and the language of each.
 
         Raises:
             ValueError: texts and languages of different lengths, or a kind without texts.
@@ -47,7 +48,7 @@ class LanguageMeans:
                     f"texts: found {len(strings)} {kind} texts and {len(langs)} languages, expected as many, "
                     "at least one"
                 )
-            vectors = encoder.encode(strings, kind)
+            vectors = encode(strings, kind)
             places: dict[str, list[int]] = {}
             for place, lang in enumerate(langs):
                 places.setdefault(lang, []).append(place)

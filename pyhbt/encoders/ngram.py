@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features, TextKind
+from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
+from pyhbt.encoders.means import TextKind
 from pyhbt.files import write_atomically
 
 _WEIGHTS_NAME = "model.safetensors"

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features, TextKind
+from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
+from pyhbt.encoders.means import TextKind
 from pyhbt.files import write_atomically
 
 Pooling = Literal["mean", "cls"]

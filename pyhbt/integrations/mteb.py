@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from pyhbt.index import ExactIndex
 from pyhbt.ops import checks, search
 from pyhbt.ops.codes import DTYPES
 from pyhbt.ops.exact import Similarity, check_choice, check_k
+from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
     from mteb.models import ModelMeta, SearchEncoderWrapper

@@ -16,9 +16,9 @@ from datasets import Dataset  # type: ignore[import-untyped]
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pyhbt.data.types import PairSet
-from pyhbt.distributed import world_size
-from pyhbt.sampling import HybridBatchSampler
+from pyhbt.data.pair_set import PairSet
+from pyhbt.training.distributed import world_size
+from pyhbt.training.sampling import HybridBatchSampler
 
 _CHUNK_ROWS = 16_384
 _ROWS_COMPARED = 16

@@ -1,6 +1,6 @@
 """The three retrieval settings and language bias as a sentence-transformers evaluator.
 
-Cost of a call: encoding the set, and what :mod:`pyhbt.evaluation` says of exact ranks.
+Cost of a call: encoding the set, and what :mod:`pyhbt.evaluation.evaluator` says of exact ranks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from pyhbt.centring import Centring, parse_centring
-from pyhbt.data.types import RetrievalSet
-from pyhbt.evaluation import DEFAULT_METRICS, Evaluation, Evaluator
+from pyhbt.data.retrieval_set import RetrievalSet
+from pyhbt.evaluation.centring import Centring, parse_centring
+from pyhbt.evaluation.evaluator import DEFAULT_METRICS, Evaluation, Evaluator
+from pyhbt.evaluation.names import RANK_METRICS, SETTINGS, Setting
 from pyhbt.files import write_atomically
-from pyhbt.vocabulary import RANK_METRICS, SETTINGS, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class MultilingualRetrievalEvaluator(BaseEvaluator):
     Args:
         data: the retrieval set.
         name: prefix of the metrics, and part of the file's name; by default that of the set.
-        metrics: names that :func:`pyhbt.metrics.measure` knows.
+        metrics: names that :func:`pyhbt.evaluation.metrics.measure` knows.
         settings: those wanted.
-        centring: of the languages' embeddings, see :mod:`pyhbt.centring`.
+        centring: of the languages' embeddings, see :mod:`pyhbt.evaluation.centring`.
         primary_metric: the key, without ``name``, by which models are chosen; by default the first metric in the
             multilingual setting, or in the first of ``settings``.
         query_prompt, passage_prompt: texts put before; by default the model's own prompts for queries and documents.

@@ -15,10 +15,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 
-from pyhbt.distributed import total, world_size
 from pyhbt.integrations.sentence_transformers.temperature import Temperature
-from pyhbt.objectives import union_loss
 from pyhbt.ops import contrastive_loss
+from pyhbt.training.distributed import total, world_size
+from pyhbt.training.objectives import union_loss
 
 _SIMILARITIES = ("cosine", "dot")
 

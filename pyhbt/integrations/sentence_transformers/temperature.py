@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pyhbt.distributed import total, world_size
-from pyhbt.objectives import MIN_TEMPERATURE
+from pyhbt.training.distributed import total, world_size
+from pyhbt.training.objectives import MIN_TEMPERATURE
 
 _KEY = "pyhbt.TemperatureCallback"
 

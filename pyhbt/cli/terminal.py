@@ -1,0 +1,106 @@
+"""What the commands show: progress of trainings and studies, tables of scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pyhbt.evaluation.evaluator import Evaluation
+from pyhbt.evaluation.names import BIAS_METRICS, RANK_METRICS, SETTINGS
+from pyhbt.study.cells import Observer
+from pyhbt.study.cells import Progress as StudyProgress
+
+console = Console()
+
+
+@contextmanager
+def study_progress(title: str) -> Iterator[Observer]:
+    """A live display of a study: a bar over cells, one over steps, the last dev figures; a line a finished cell."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        cells = bars.add_task(title, total=None, note="")
+        steps = bars.add_task("", total=None, note="")
+        current: StudyProgress | None = None
+        started = time.monotonic()
+
+        def observe(progress: StudyProgress) -> None:
+            nonlocal current, started
+            if progress is not current:
+                current, started = progress, time.monotonic()
+            bars.update(cells, total=progress.cells, completed=progress.cell)
+            scores = progress.scores
+            note = "  ".join(
+                f"{setting[:5]} R@10 {scores[f'{setting} recall@10']:.3f}"
+                for setting in SETTINGS
+                if f"{setting} recall@10" in scores
+            )
+            bars.update(
+                steps,
+                description=f"ratio {progress.ratio} seed {progress.seed}",
+                total=progress.steps,
+                completed=progress.step,
+                note=note,
+            )
+            if progress.finished:
+                seconds = time.monotonic() - started
+                console.print(
+                    f"[{progress.cell + 1}/{progress.cells}] ratio {progress.ratio} seed {progress.seed}: "
+                    f"dev {note}  ({seconds:.0f} s)",
+                    highlight=False,
+                )
+                bars.update(cells, completed=progress.cell + 1)
+
+        yield observe
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned, the others to the right."""
+    printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(header):
+        printed.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
+    for row in rows:
+        printed.add_row(*row)
+    console.print(printed)
+
+
+def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> None:
+    """Macro means in percent, one row a setting and centring, and those of language bias that are defined."""
+    rows = []
+    for evaluation in evaluations:
+        for setting in SETTINGS:
+            values = [evaluation.macro(setting, metric) for metric in metrics]
+            if any(value == value for value in values):
+                rows.append([setting, evaluation.centring, *(f"{100 * value:.2f}" for value in values)])
+    table("macro means over languages or language pairs, x 100", ["setting", "centring", *metrics], rows)
+    bias = {
+        metric: [evaluation.macro("multilingual", metric) for evaluation in evaluations]
+        for metric in BIAS_METRICS
+    }
+    measured = {metric: values for metric, values in bias.items() if any(value == value for value in values)}
+    if measured:
+        table(
+            "language bias in the multilingual pool",
+            ["centring", *measured],
+            [
+                [
+                    evaluation.centring,
+                    *(
+                        f"{value:,.1f}" if metric in RANK_METRICS else f"{value:.3f}"
+                        for metric, value in zip(measured, values, strict=True)
+                    ),
+                ]
+                for evaluation, *values in zip(evaluations, *measured.values(), strict=True)
+            ],
+        )

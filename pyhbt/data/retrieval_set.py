@@ -1,0 +1,81 @@
+"""Queries, a corpus and judgements to evaluate on, and what a study holds of both kinds of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyhbt.data.pair_set import PairSet
+from pyhbt.data.tiers import TIERS, Tier
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Queries, a corpus, relevance judgements, and the resource tier of every language.
+
+    All ``query_*`` tuples have one entry a query, all ``passage_*`` tuples one a passage. ``query_groups``
+    names the question behind a query: its translations share it. ``qrels`` maps query id -> passage id ->
+    relevance (> 0 is relevant) over *all* languages of the corpus; the evaluation restricts it to the pool of
+    each setting.
+    """
+
+    name: str
+    query_ids: tuple[str, ...]
+    query_texts: tuple[str, ...]
+    query_langs: tuple[str, ...]
+    query_groups: tuple[str, ...]
+    passage_ids: tuple[str, ...]
+    passage_texts: tuple[str, ...]
+    passage_langs: tuple[str, ...]
+    qrels: Mapping[str, Mapping[str, int]]
+    tiers: Mapping[str, Tier]
+
+    def __post_init__(self) -> None:
+        for side in ("query", "passage"):
+            ids: tuple[str, ...] = getattr(self, f"{side}_ids")
+            if len(set(ids)) != len(ids):
+                raise ValueError(f"{side}_ids: {len(ids)} given, only {len(set(ids))} distinct")
+            columns = ("texts", "langs", "groups") if side == "query" else ("texts", "langs")
+            for column in columns:
+                found = len(getattr(self, f"{side}_{column}"))
+                if found != len(ids):
+                    raise ValueError(f"{side}_{column}: {found} entries, expected {len(ids)}")
+        unknown = self.qrels.keys() - set(self.query_ids)
+        if unknown:
+            raise ValueError(f"qrels: query {min(unknown)!r} is not among query_ids")
+        known = set(self.passage_ids)
+        for query, judged in self.qrels.items():
+            for passage in judged:
+                if passage not in known:
+                    raise ValueError(
+                        f"qrels: passage {passage!r} of query {query!r} is not among passage_ids"
+                    )
+        untiered = (set(self.query_langs) | set(self.passage_langs)) - self.tiers.keys()
+        if untiered:
+            raise ValueError(f"tiers: no tier for language {min(untiered)!r}")
+        for language, tier in self.tiers.items():
+            if tier not in TIERS:
+                raise ValueError(
+                    f"tiers: found {tier!r} for {language!r}, expected one of {', '.join(TIERS)}"
+                )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of queries or passages, sorted."""
+        return tuple(sorted(set(self.query_langs) | set(self.passage_langs)))
+
+    def __repr__(self) -> str:
+        return (
+            f"RetrievalSet({self.name!r}, {len(self.query_ids):,} queries, "
+            f"{len(self.passage_ids):,} passages, {len(self.languages)} languages: {' '.join(self.languages)})"
+        )
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What a ratio study needs: pairs to train on, a set for learning curves, a set for final figures."""
+
+    name: str
+    train: PairSet
+    dev: RetrievalSet
+    test: RetrievalSet

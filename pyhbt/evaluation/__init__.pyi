@@ -1,0 +1,14 @@
+from .centring import Centring as Centring
+from .centring import centre as centre
+from .evaluator import DEFAULT_METRICS as DEFAULT_METRICS
+from .evaluator import Block as Block
+from .evaluator import Evaluation as Evaluation
+from .evaluator import Evaluator as Evaluator
+from .evaluator import MeanScore as MeanScore
+from .evaluator import encode_set as encode_set
+from .evaluator import evaluate as evaluate
+from .metrics import measure as measure
+from .run import Evaluate as Evaluate
+from .run import dev_scores as dev_scores
+from .run import score_encoder as score_encoder
+from .run import write_scores as write_scores

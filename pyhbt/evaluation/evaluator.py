@@ -1,0 +1,357 @@
+"""Embeddings -> per-query scores in the monolingual, cross-lingual and multilingual setting, and language bias.
+
+Settings (LAReQA, arXiv 2004.05484; arXiv 2408.10536, section 4):
+
+* monolingual: the corpus of the query's language;
+* cross-lingual: the corpus of one other language, for every ordered pair of languages;
+* multilingual: all languages in one pool.
+
+Only queries with a relevant passage in the pool count. Means are macro means: over queries within a language or
+language pair, then over languages or pairs. Cost: one exact rank count of every query in every language's corpus
+and in the pool, and one search of the pool, O(3 n m d) for n queries and m passages of d dims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyhbt.data.retrieval_set import RetrievalSet
+from pyhbt.data.tiers import Tier, scarcer
+from pyhbt.encoders import Encoder
+from pyhbt.evaluation.bias import max_rank, mean_rank_correlation, peer, peer_depends_on_ranks, rank_distance
+from pyhbt.evaluation.centring import Centring, centre
+from pyhbt.evaluation.metrics import measure
+from pyhbt.evaluation.names import (
+    ALL_LANGUAGES,
+    ALL_TIERS,
+    MAX_RANK,
+    PEER,
+    PEER_CUTOFF,
+    RANK_CORRELATION,
+    RANK_CORRELATION_CUTOFF,
+    RANK_DISTANCE,
+    SETTINGS,
+    TOP_1_SAME_LANGUAGE,
+    Setting,
+)
+from pyhbt.ops import ranks as exact_ranks
+from pyhbt.ops import search
+
+DEFAULT_METRICS = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Scores of the queries of one language against one pool.
+
+    ``passage_lang`` is ``"*"`` in the multilingual setting. ``queries`` int64 (b,) are positions in the
+    retrieval set, ``values[metric]`` float64 (b,) their scores, NaN where a measure is undefined for a query;
+    ``means[metric]`` is the mean over the others, NaN if there are none.
+    """
+
+    setting: Setting
+    query_lang: str
+    passage_lang: str
+    tier: Tier
+    queries: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+    means: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MeanScore:
+    """One mean: of a block, or (``query_lang == passage_lang == "*"``) a macro mean over the blocks of a tier."""
+
+    setting: Setting
+    query_lang: str
+    passage_lang: str
+    tier: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-query scores of one encoder on one retrieval set, by language pair."""
+
+    data: RetrievalSet
+    centring: Centring
+    blocks: tuple[Block, ...]
+
+    def macro(self, setting: Setting, metric: str, tier: str = "all") -> float:
+        """Macro mean over the languages or language pairs of a tier; NaN if it has none."""
+        means = [
+            block.means[metric]
+            for block in self.blocks
+            if block.setting == setting and tier in ("all", block.tier) and metric in block.means
+        ]
+        return _mean_of_defined(np.array(means))
+
+    def macro_means(self) -> Iterator[MeanScore]:
+        """Macro means of every setting, tier and metric that the data has."""
+        for setting in SETTINGS:
+            present = [block for block in self.blocks if block.setting == setting]
+            tiers = np.array([block.tier for block in present])
+            for metric in present[0].means if present else ():
+                means = np.array([block.means[metric] for block in present])
+                for tier in ALL_TIERS:
+                    value = _mean_of_defined(means if tier == "all" else means[tiers == tier])
+                    if not np.isnan(value):
+                        yield MeanScore(setting, ALL_LANGUAGES, ALL_LANGUAGES, tier, metric, value)
+
+    def pair_means(self, metrics: Sequence[str] | None = None) -> Iterator[MeanScore]:
+        """Mean of every language or language pair, for the metrics named or all."""
+        for block in self.blocks:
+            for metric, value in block.means.items():
+                if (metrics is None or metric in metrics) and not np.isnan(value):
+                    yield MeanScore(
+                        block.setting, block.query_lang, block.passage_lang, block.tier, metric, value
+                    )
+
+    def group_scores(self, metrics: Sequence[str]) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
+        """Scores by query group, the unit of significance tests: translations of a question are not independent.
+
+        Returns the groups (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the group's
+        queries and language pairs of that tier, NaN where it has none. O(scores).
+        """
+        groups = tuple(dict.fromkeys(self.data.query_groups))
+        number = {group: index for index, group in enumerate(groups)}
+        of_query = np.array([number[group] for group in self.data.query_groups], dtype=np.int64)
+        scores: dict[str, NDArray[np.float64]] = {}
+        for setting in SETTINGS:
+            for tier in ALL_TIERS:
+                chosen = [b for b in self.blocks if b.setting == setting and tier in ("all", b.tier)]
+                if not chosen:
+                    continue
+                units = of_query[np.concatenate([block.queries for block in chosen])]
+                counts = np.bincount(units, minlength=len(groups))
+                for metric in metrics:
+                    values = np.concatenate([block.values[metric] for block in chosen])
+                    sums = np.bincount(units, weights=values, minlength=len(groups))
+                    scores[f"{setting}/{tier}/{metric}"] = np.divide(
+                        sums, counts, out=np.full(len(groups), np.nan), where=counts > 0
+                    )
+        return groups, scores
+
+
+def encode_set(
+    encoder: Encoder,
+    data: RetrievalSet,
+    *,
+    language_means: bool = False,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Unit vectors of the set's queries (n, d) and passages (m, d), float32.
+
+    ``language_means``: less the means that the encoder carries; ValueError if it lacks one.
+    """
+    query_langs = data.query_langs if language_means else None
+    passage_langs = data.passage_langs if language_means else None
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    queries = encoder.encode(data.query_texts, "query", language=query_langs, **options)
+    passages = encoder.encode(data.passage_texts, "passage", language=passage_langs, **options)
+    return queries.numpy(), passages.numpy()
+
+
+class Evaluator:
+    """Scores embeddings of one retrieval set; what does not depend on the embeddings is prepared once.
+
+    Args:
+        data: the retrieval set.
+        metrics: names that :func:`pyhbt.evaluation.metrics.measure` knows. The multilingual setting adds those of
+            language bias: ``"rank distance"``, ``"Max@R"``, ``"top-1 in query language"``, ``"MRC@10"`` and
+            ``"PEER@100"`` (NaN where every order of the relevant passages scores the same).
+        settings: those wanted.
+
+    Raises:
+        ValueError: an unknown metric or setting.
+    """
+
+    def __init__(
+        self,
+        data: RetrievalSet,
+        *,
+        metrics: Sequence[str] = DEFAULT_METRICS,
+        settings: Sequence[Setting] = SETTINGS,
+    ) -> None:
+        for setting in settings:
+            if setting not in SETTINGS:
+                raise ValueError(f"settings: found {setting!r}, expected one of {', '.join(SETTINGS)}")
+        self.data = data
+        self._measures = {name: measure(name) for name in metrics}
+        self._query_langs = np.asarray(data.query_langs)
+        self._passage_langs = np.asarray(data.passage_langs)
+        self._lang_codes = np.unique(self._passage_langs, return_inverse=True)[1]
+        self._query_codes = np.unique(self._query_langs, return_inverse=True)[1]
+        self._groups = np.unique(np.asarray(data.query_groups), return_inverse=True)[1]
+        judgements = _judgements(data)
+        self._pools = []
+        for lang in sorted(set(data.passage_langs)):
+            pool = np.flatnonzero(self._passage_langs == lang)
+            own = self._query_langs == lang
+            wanted = ("monolingual" in settings) & own | ("cross-lingual" in settings) & ~own
+            self._pools.append(_Pool.of(lang, pool, judgements, wanted))
+        if "multilingual" in settings:
+            everything = np.arange(len(data.passage_ids))
+            whole = _Pool.of(ALL_LANGUAGES, everything, judgements, np.ones(len(data.query_ids), dtype=bool))
+            self._pools.append(whole)
+            self._target_langs = self._lang_codes[whole.targets]
+            self._peer_tells = peer_depends_on_ranks(whole.gains, self._target_langs)
+
+    def evaluate(
+        self, queries: NDArray[np.float32], passages: NDArray[np.float32], *, centring: Centring = "none"
+    ) -> Evaluation:
+        """Scores of query embeddings (n, d) and passage embeddings (m, d), float32, rows as in the set.
+
+        Raises:
+            ValueError: shapes that do not fit the set, or an unknown centring.
+        """
+        data = self.data
+        for name, array, texts in (
+            ("queries", queries, data.query_texts),
+            ("passages", passages, data.passage_texts),
+        ):
+            if array.ndim != 2 or len(array) != len(texts):
+                raise ValueError(f"{name}: shape {tuple(array.shape)}, expected ({len(texts)}, dim)")
+        queries, passages = centre(
+            queries, passages, data.query_langs, data.query_groups, data.passage_langs, centring
+        )
+        blocks = [block for pool in self._pools for block in self._score(pool, queries, passages)]
+        order = {setting: place for place, setting in enumerate(SETTINGS)}
+        blocks.sort(key=lambda block: (order[block.setting], block.query_lang, block.passage_lang))
+        return Evaluation(data, centring, tuple(blocks))
+
+    def _score(
+        self, pool: _Pool, queries: NDArray[np.float32], passages: NDArray[np.float32]
+    ) -> Iterator[Block]:
+        asking = pool.queries
+        corpus = passages[pool.passages]
+        found = exact_ranks(queries[asking], corpus, pool.targets)
+        values = {name: score(found, pool.gains) for name, score in self._measures.items()}
+        if pool.lang == ALL_LANGUAGES and len(asking):
+            values |= self._bias(pool, found, search(queries[asking], corpus, self._depth)[1])
+        tiers = self.data.tiers
+        langs, code, counts = np.unique(self._query_langs[asking], return_inverse=True, return_counts=True)
+        means = {name: _means_by(code, value, len(langs)) for name, value in values.items()}
+        by_lang = np.argsort(code, kind="stable")  # slices of sorted arrays are views: blocks cost no copies
+        asking, values = asking[by_lang], {name: value[by_lang] for name, value in values.items()}
+        for number, (query_lang, end) in enumerate(zip(map(str, langs), np.cumsum(counts), strict=True)):
+            here = slice(end - counts[number], end)
+            setting: Setting = "monolingual" if pool.lang == query_lang else "cross-lingual"
+            yield Block(
+                setting="multilingual" if pool.lang == ALL_LANGUAGES else setting,
+                query_lang=query_lang,
+                passage_lang=pool.lang,
+                tier=tiers[query_lang]
+                if pool.lang == ALL_LANGUAGES
+                else scarcer(tiers[query_lang], tiers[pool.lang]),
+                queries=asking[here],
+                values={name: value[here] for name, value in values.items()},
+                means={name: float(mean[number]) for name, mean in means.items()},
+            )
+
+    @property
+    def _depth(self) -> int:
+        """How many first passages of the multilingual pool the measures of bias need."""
+        return min(RANK_CORRELATION_CUTOFF, len(self._passage_langs))
+
+    def _bias(
+        self, pool: _Pool, found: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Measures of language bias from the ranks ``found`` and the passages ranked ``first`` (queries, depth)."""
+        langs, asking = self._target_langs, pool.queries
+        same = self._passage_langs[first[:, 0]] == self._query_langs[asking]
+        fairness = np.full(len(found), np.nan)
+        tells = self._peer_tells
+        fairness[tells] = peer(found[tells], pool.gains[tells], langs[tells], PEER_CUTOFF)
+        return {
+            RANK_DISTANCE: rank_distance(found, langs),
+            MAX_RANK: max_rank(found, langs),
+            TOP_1_SAME_LANGUAGE: same.astype(np.float64),
+            RANK_CORRELATION: mean_rank_correlation(first, self._groups[asking], self._query_codes[asking]),
+            PEER: fairness,
+        }
+
+
+def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
+    """Mean of the values of each group that are not NaN, float64 (groups,); NaN for a group without any."""
+    defined = ~np.isnan(values)
+    sums = np.bincount(code[defined], weights=values[defined], minlength=groups)
+    counts = np.bincount(code[defined], minlength=groups)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(groups, np.nan), where=counts > 0)
+    return means
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def evaluate(
+    queries: NDArray[np.float32],
+    passages: NDArray[np.float32],
+    data: RetrievalSet,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    centring: Centring = "none",
+    settings: Sequence[Setting] = SETTINGS,
+) -> Evaluation:
+    """Score embeddings of a retrieval set in every setting; see :class:`Evaluator`, which this uses once."""
+    return Evaluator(data, metrics=metrics, settings=settings).evaluate(queries, passages, centring=centring)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A corpus and the queries that have relevant passages in it.
+
+    ``passages`` and ``queries`` are positions in the set; ``targets`` int64 (queries, t) are the relevant
+    passages as positions in the pool, padded by -1; ``gains`` are their relevances.
+    """
+
+    lang: str
+    passages: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    gains: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        lang: str,
+        passages: NDArray[np.int64],
+        judgements: NDArray[np.int64],
+        wanted: NDArray[np.bool_],
+    ) -> _Pool:
+        """The pool ``passages`` for the queries ``wanted`` (one flag a query), from :func:`_judgements`."""
+        query, passage, gain = judgements
+        place = np.full(passage.max(initial=-1) + 1, -1, dtype=np.int64)
+        inside = passages[passages < len(place)]
+        place[inside] = np.flatnonzero(passages < len(place))
+        chosen = (place[passage] >= 0) & wanted[query]
+        queries, row, counts = np.unique(query[chosen], return_inverse=True, return_counts=True)
+        column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        shape = (len(queries), int(counts.max(initial=0)))
+        targets, gains = np.full(shape, -1, dtype=np.int64), np.zeros(shape)
+        targets[row, column] = place[passage[chosen]]
+        gains[row, column] = gain[chosen]
+        return cls(lang, passages, queries, targets, gains)
+
+
+def _judgements(data: RetrievalSet) -> NDArray[np.int64]:
+    """Relevant (query, passage, relevance) by position, int64 (3, r), sorted by query."""
+    query_place = {name: place for place, name in enumerate(data.query_ids)}
+    passage_place = {name: place for place, name in enumerate(data.passage_ids)}
+    rows = [
+        (query_place[query], passage_place[passage], relevance)
+        for query, passages in data.qrels.items()
+        for passage, relevance in passages.items()
+        if relevance > 0
+    ]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    return np.ascontiguousarray(table[np.lexsort((table[:, 1], table[:, 0]))].T)

@@ -1,0 +1,25 @@
+"""Names that evaluation writes and the report reads: settings, tiers of means, measures of language bias."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from pyhbt.data.tiers import TIERS
+
+Setting = Literal["monolingual", "cross-lingual", "multilingual"]
+SETTINGS: Final[tuple[Setting, ...]] = get_args(Setting)
+
+ALL_TIERS: Final = ("all", *TIERS)
+ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a mean over all
+
+STUDY_CENTRINGS: Final = ("none", "both")  # every figure of a study is given plain and centred
+
+RANK_DISTANCE: Final = "rank distance"
+MAX_RANK: Final = "Max@R"
+TOP_1_SAME_LANGUAGE: Final = "top-1 in query language"
+RANK_CORRELATION_CUTOFF: Final = 10
+RANK_CORRELATION: Final = f"MRC@{RANK_CORRELATION_CUTOFF}"
+PEER_CUTOFF: Final = 100
+PEER: Final = f"PEER@{PEER_CUTOFF}"
+RANK_METRICS: Final = (RANK_DISTANCE, MAX_RANK)  # measured in ranks, unbounded, the lower the better
+BIAS_METRICS: Final = (*RANK_METRICS, PEER, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)

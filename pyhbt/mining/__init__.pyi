@@ -1,0 +1,7 @@
+from .candidates import Passage as Passage
+from .candidates import load_corpus as load_corpus
+from .negatives import Mined as Mined
+from .negatives import MiningRules as MiningRules
+from .negatives import MiningStatistics as MiningStatistics
+from .negatives import mine_negatives as mine_negatives
+from .negatives import mine_to_file as mine_to_file

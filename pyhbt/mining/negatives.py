@@ -1,0 +1,358 @@
+"""Hard negatives: for every training pair, passages that score high and do not answer.
+
+Shapes: vectors of queries (num_queries, dim) and passages (num_passages, dim); out come pairs with ``negatives``.
+Cost: one exact search for each distinct query and language pool, in blocks of pairs; each distinct text is encoded
+once. Memory O(texts dim + pairs num_negatives + block (depth + answers of a query)).
+Sources: thresholds relative to the positive's score (TopK-PercPos, TopK-MarginPos) are those of NV-Retriever, arXiv
+2407.15831; below a positive's score that is negative the share is taken of its magnitude.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import torch
+from scipy import sparse
+from tqdm import tqdm
+
+from pyhbt.data.pairs import check_jsonl_target, write_pairs
+from pyhbt.encoders import Encoder
+from pyhbt.mining.candidates import Candidates, Passage, Pool
+from pyhbt.ops import checks
+from pyhbt.ops.exact import Similarity, check_choice, check_vectors
+from pyhbt.ops.filters import SearchFilter
+from pyhbt.retrieval.index import ExactIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pyhbt.data import PairSet
+    from pyhbt.ops.checks import Array
+
+Draw: TypeAlias = Literal["top", "random"]
+Existing: TypeAlias = Literal["keep", "replace"]
+Vectors: TypeAlias = "tuple[Array, Array]"
+
+_BLOCK_PAIRS = 1024
+_FOUND_AT_ONCE = 1 << 22  # results of a search, 12 bytes each
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiningRules:
+    """Which passages become negatives of a pair.
+
+    :raises ValueError: a value out of range, or a window of fewer ranks than negatives asked for.
+    """
+
+    num_negatives: int = 7
+    """Wanted for each pair."""
+    skip_top: int = 0
+    """Best passages left out: the likeliest to answer unlabelled."""
+    depth: int = 100
+    """Last rank of the window, counted over passages of the pool that do not answer."""
+    pool: Pool = "passage"
+    """Language of negatives: the passage's, the query's, any other than the query's, or any."""
+    share: float | None = 0.95
+    """They score at most this share of the positive's score (TopK-PercPos)."""
+    margin: float | None = None
+    """They score at most the positive's score less this (TopK-MarginPos)."""
+    draw: Draw = "top"
+    """What is taken of the window: the best, or a random choice by the seed and the pair's position."""
+    seed: int = 0
+    existing: Existing = "keep"
+    """Negatives that pairs have already come first and count, or go."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_negatives", 1), ("skip_top", 0), ("depth", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least {least}")
+        if self.depth - self.skip_top < self.num_negatives:
+            raise ValueError(
+                f"depth: found {self.depth}, expected at least {self.skip_top + self.num_negatives} "
+                f"(skip_top {self.skip_top} and num_negatives {self.num_negatives})"
+            )
+        if self.share is not None:
+            checks.check_finite_positive(self.share, "share")
+        if self.margin is not None and not math.isfinite(self.margin):
+            raise ValueError(f"margin: found {self.margin}, expected a finite number")
+        check_choice(self.pool, "pool", get_args(Pool))
+        check_choice(self.draw, "draw", get_args(Draw))
+        check_choice(self.existing, "existing", get_args(Existing))
+
+    def limits(self, positive_scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The highest score (n,) that a negative may have, from that of each positive (n,)."""
+        positive = positive_scores.astype(np.float64)
+        limits = np.full(len(positive), np.inf)
+        if self.share is not None:
+            limits = np.minimum(limits, positive - (1 - self.share) * np.abs(positive))
+        if self.margin is not None:
+            limits = np.minimum(limits, positive - self.margin)
+        return limits
+
+
+@dataclass(frozen=True)
+class MiningStatistics:
+    """What was found, and what each rule turned away among the ranks looked at."""
+
+    pairs: int
+    passages: int
+    """Distinct ones that could be found."""
+    searches: int
+    """Distinct queries and pools."""
+    mined: int
+    """New negatives, over all pairs."""
+    kept: int
+    """Negatives that the pairs had."""
+    complete: int
+    """Pairs with as many as asked for."""
+    empty: int
+    """Pairs with none."""
+    answers: int
+    """Passages turned away because they answer: of the pair's group, its query's or its question's."""
+    too_high: int
+    """Passages of the window above share or margin."""
+    repeated: int
+    """Passages that were a negative of the pair already."""
+
+    def describe(self) -> str:
+        """The counts in words, for people."""
+        short = self.pairs - self.complete - self.empty
+        return (
+            f"{self.searches:,} searches of {self.passages:,} passages: {self.mined:,} negatives for {self.pairs:,} "
+            f"pairs, {self.kept:,} kept\n"
+            f"pairs with all negatives {self.complete:,}, with fewer {short:,}, with none {self.empty:,}\n"
+            f"turned away: {self.answers:,} that answer, {self.too_high:,} that score too high, {self.repeated:,} that "
+            "are negatives already"
+        )
+
+
+class Mined(NamedTuple):
+    """Pairs with their negatives, and how it went."""
+
+    pairs: PairSet
+    statistics: MiningStatistics
+
+
+def mine_negatives(
+    source: Encoder | Vectors,
+    pairs: PairSet,
+    rules: MiningRules | None = None,
+    *,
+    corpus: Sequence[Passage] = (),
+    similarity: Similarity = "dot",
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Mined:
+    """Pairs with hard negatives, best first; ties by language, then by position in the pairs and the corpus.
+
+    A passage answers, and is never a negative, if it is in the group of any pair of the same query or question. Texts
+    that differ only in case, white space or Unicode compatibility forms are one passage, in all languages of its texts.
+    Texts known only as negatives have no language: they are found where the pool is "any".
+
+    :param source: an encoder, or vectors of ``pairs.queries`` and of ``pairs.passages`` followed by the corpus:
+        (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
+    :param pairs: at least one.
+    :param rules: default: 7 negatives of the passage's language from the first 100 ranks, below 95 % of the positive.
+    :param corpus: more passages to be found.
+    :param similarity: "dot" or "cosine"; the same for the unit vectors of encoders.
+    :param batch_size: texts encoded at a time.
+    :param progress: show bars.
+    :returns: the pairs in their order, with fewer negatives than asked for where there are no more.
+    :raises ValueError: no pairs, vectors that do not fit or are not finite.
+    :raises TypeError: vectors of another dtype.
+    """
+    rules = rules or MiningRules()
+    if len(pairs) == 0:
+        raise ValueError("pairs: found none, expected at least one")
+    found = Candidates(pairs, corpus, rules.pool)
+    queries, passages = _vectors(source, pairs, found, batch_size, progress)
+    miner = _Miner(pairs, found, rules, queries, passages, similarity)
+    order = np.argsort(miner.tasks, kind="stable")
+    with tqdm(total=len(pairs), desc="mining", unit="pair", disable=not progress) as bar:
+        for start in range(0, len(pairs), _BLOCK_PAIRS):
+            block = order[start : start + _BLOCK_PAIRS]
+            miner.mine(block)
+            bar.update(len(block))
+    return miner.result()
+
+
+def mine_to_file(
+    source: Encoder | Vectors, pairs: PairSet, out: Path, rules: MiningRules | None = None, **options: Any
+) -> MiningStatistics:
+    """:func:`mine_negatives`, and :func:`write_pairs` of the result.
+
+    :raises ValueError: ``out`` is not named ``.jsonl``; and as :func:`mine_negatives` does.
+    :raises OSError: the file cannot be written.
+    """
+    check_jsonl_target(out)
+    mined = mine_negatives(source, pairs, rules, **options)
+    write_pairs(out, mined.pairs)
+    return mined.statistics
+
+
+class _Miner:
+    """Chooses the negatives of one block of pairs after another, and counts."""
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        candidates: Candidates,
+        rules: MiningRules,
+        queries: torch.Tensor,
+        passages: torch.Tensor,
+        similarity: Similarity,
+    ) -> None:
+        self.pairs, self.candidates, self.rules, self.similarity = pairs, candidates, rules, similarity
+        self.queries, self.passages = queries, passages
+        num_rows, num_groups = len(candidates), len(pairs.group_names)
+        self._index = ExactIndex(passages[:num_rows], similarity=similarity) if num_rows else None
+        self._pools = None if rules.pool == "any" else candidates.pools(rules.pool)
+        pool_of_pair = pairs.passage_langs if rules.pool == "passage" else pairs.query_langs
+        self.tasks: NDArray[np.int64] = pairs.query_index + (
+            0 if self._pools is None else pool_of_pair * len(pairs.queries)
+        )
+        rows = candidates.row_of_text[pairs.passage_index]
+        known = rows >= 0
+        self._rows_of_group = _relation(pairs.groups[known], rows[known], (num_groups, num_rows))
+        self._groups_of_query = _relation(pairs.query_index, pairs.groups, (len(pairs.queries), num_groups))
+        num_questions = int(pairs.questions.max()) + 1
+        self._groups_of_question = _relation(pairs.questions, pairs.groups, (num_questions, num_groups))
+        self._negatives: dict[int, list[int]] = {}
+        self._answers = self._too_high = self._repeated = self._mined = self._kept = 0
+
+    def mine(self, block: NDArray[np.int64]) -> None:
+        """The negatives of the pairs at positions ``block``."""
+        answers = self._answers_of(block)
+        k = min(len(self.candidates), self.rules.depth + int(np.diff(answers.indptr).max()))
+        if len(block) > 1 and len(block) * k > _FOUND_AT_ONCE:
+            for half in np.array_split(block, 2):
+                self.mine(half)
+            return
+        scores, found = self._search(block, k)
+        numbers = np.arange(len(block))[:, None] * len(self.candidates)
+        owners = np.repeat(numbers, np.diff(answers.indptr))
+        answering = np.isin(numbers + found, owners + answers.indices)
+        free = (found >= 0) & ~answering
+        rank = np.cumsum(free, axis=1)
+        window = free & (rank > self.rules.skip_top) & (rank <= self.rules.depth)
+        low = scores <= self.rules.limits(self._positive_scores(block))[:, None]
+        self._answers += int(((found >= 0) & answering & (rank < self.rules.depth)).sum())
+        self._too_high += int((window & ~low).sum())
+        for pair, rows, fit in zip(block.tolist(), found, window & low, strict=True):
+            self._choose(pair, rows[fit])
+
+    def result(self) -> Mined:
+        """All pairs with what was chosen; of the corpus only the passages that are negatives are taken over."""
+        pairs, wanted = self.pairs, self.rules.num_negatives
+        added: dict[int, int] = {}
+        base = len(pairs.passages)
+        negatives = {
+            pair: tuple(
+                text if text < base else base + added.setdefault(text, len(added))
+                for text in self._negatives[pair]
+            )
+            for pair in sorted(self._negatives)
+        }
+        passages = (*pairs.passages, *(self.candidates.texts[text] for text in added))
+        statistics = MiningStatistics(
+            pairs=len(pairs),
+            passages=len(self.candidates),
+            searches=len(np.unique(self.tasks)),
+            mined=self._mined,
+            kept=self._kept,
+            complete=sum(len(texts) >= wanted for texts in negatives.values()),
+            empty=len(pairs) - len(negatives),
+            answers=self._answers,
+            too_high=self._too_high,
+            repeated=self._repeated,
+        )
+        return Mined(replace(pairs, passages=passages, negatives=negatives), statistics)
+
+    def _answers_of(self, block: NDArray[np.int64]) -> sparse.csr_array[Any, tuple[int, int]]:
+        """Which candidates answer each pair (block, n): those of every group of its query and its question."""
+        by_query = self._groups_of_query[self.pairs.query_index[block]]
+        by_question = self._groups_of_question[self.pairs.questions[block]]
+        return sparse.csr_array((by_query + by_question) @ self._rows_of_group)
+
+    def _search(self, block: NDArray[np.int64], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and rows (block, k) of the best candidates in each pair's pool; every task is searched once."""
+        if self._index is None:
+            return np.empty((len(block), 0), np.float32), np.empty((len(block), 0), np.int64)
+        tasks, where = np.unique(self.tasks[block], return_inverse=True)
+        pool, query = np.divmod(tasks, len(self.pairs.queries))
+        filter = None
+        if self._pools is not None:
+            filter = SearchFilter(
+                passage_groups=self.candidates.language_sets, query_groups=self._pools[pool]
+            )
+        scores, found = self._index.search(self.queries[torch.from_numpy(query)], k, filter=filter)
+        return scores.numpy()[where], found.numpy()[where]
+
+    def _positive_scores(self, block: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of the pairs' own passages, in float64 and rounded as those of a search are."""
+        places = self.candidates.place_of_text[self.pairs.passage_index[block]]
+        first = self.queries[torch.from_numpy(self.pairs.query_index[block])].double()
+        second = self.passages[torch.from_numpy(places)].double()
+        scores = (first * second).sum(dim=1)
+        if self.similarity == "cosine":
+            norms = first.norm(dim=1) * second.norm(dim=1)
+            scores = torch.where(norms > 0, scores / norms, 0.0)
+        return scores.float().numpy()
+
+    def _choose(self, pair: int, rows: NDArray[np.int64]) -> None:
+        """Negatives of one pair from the rows of its window that fit, best first."""
+        rules = self.rules
+        kept = list(self.pairs.negatives.get(pair, ())) if rules.existing == "keep" else []
+        if kept:
+            fresh = ~np.isin(rows, self.candidates.row_of_text[kept])
+            self._repeated += int((~fresh).sum())
+            rows = rows[fresh]
+        wanted = max(0, rules.num_negatives - len(kept))
+        if rules.draw == "random" and len(rows) > wanted:
+            rng = np.random.default_rng((rules.seed, pair))
+            rows = rows[np.sort(rng.choice(len(rows), wanted, replace=False))]
+        chosen = self.candidates.positions[rows[:wanted]].tolist()
+        self._mined += len(chosen)
+        self._kept += len(kept)
+        if kept or chosen:
+            self._negatives[pair] = kept + chosen
+
+
+def _vectors(
+    source: Encoder | Vectors,
+    pairs: PairSet,
+    candidates: Candidates,
+    batch_size: int | None,
+    progress: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors of the queries, and of the passages in the order of ``candidates.layout``."""
+    if isinstance(source, Encoder):
+        needed = [candidates.texts[text] for text in candidates.layout]
+        return (
+            source.encode(pairs.queries, "query", batch_size=batch_size, progress=progress),
+            source.encode(needed, "passage", batch_size=batch_size, progress=progress),
+        )
+    queries, passages = (
+        checks.as_tensor(given, name).detach().cpu()
+        for given, name in zip(source, ("queries", "passages"), strict=True)
+    )
+    counts = {"queries": (queries, len(pairs.queries)), "passages": (passages, len(candidates.texts))}
+    for name, (vectors, count) in counts.items():
+        check_vectors(vectors, name)
+        if len(vectors) != count:
+            raise ValueError(f"{name}: found {len(vectors)} vectors, expected {count} (one for each text)")
+        checks.check_finite(vectors, name)
+    checks.check_same_dim(passages, "passages", queries, "queries")
+    return queries, passages[torch.from_numpy(candidates.layout)]
+
+
+def _relation(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]
+) -> sparse.csr_array[Any, tuple[int, int]]:
+    """Which rows go with which columns, as counts."""
+    return sparse.csr_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape=shape)

@@ -1,0 +1,7 @@
+"""A corpus prepared for exact search: :class:`ExactIndex`."""
+
+from __future__ import annotations
+
+from pyhbt.retrieval.index.exact import ExactIndex
+
+__all__ = ["ExactIndex"]

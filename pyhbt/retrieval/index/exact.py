@@ -1,0 +1,411 @@
+"""The reusable form of exact search: a corpus with its int8 codes, in memory or memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.cuda import search as cuda
+from pyhbt.ops.cuda.kernels import Kernels, kernels
+from pyhbt.ops.exact import (
+    Found,
+    Screening,
+    Similarity,
+    check_k,
+    check_options,
+    check_targets,
+    check_vectors,
+    native_ranks,
+    native_search,
+    with_dense_rows,
+)
+from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.retrieval.index import files
+from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
+from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix
+from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts, encode_block
+
+_QUERIES_A_STEP = 2048  # of the progress bar
+_CPU = torch.device("cpu")
+
+
+class ExactIndex:
+    """Exact top-k search and ranks over a corpus that is searched more than once.
+
+    Beside the vectors it keeps codes of 1 byte a number and 28 bytes a passage. An array or tensor is referred to, not
+    copied (a memory map stays one), so it must not change; other sources are read block by block.
+
+    :param corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
+        blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
+    :param ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
+    :param similarity: "dot", or "cosine" (0 for a row of zeros).
+    :param path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
+    :param progress: show a bar.
+    :raises ValueError: shapes that do not fit, a passage with a NaN or an infinity (named with its row).
+    :raises TypeError: another dtype or kind of source.
+    """
+
+    def __init__(
+        self,
+        corpus: Source,
+        *,
+        ids: Ids | None = None,
+        similarity: Similarity = "dot",
+        path: str | Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        check_options(similarity, "auto")
+        self._similarity: str = similarity
+        self._cosine = similarity == "cosine"
+        names = listed(ids)
+        self._names = None if names is None else Names(names)
+        if path is not None:
+            self._parts = self._build_files(corpus, Path(path), progress)
+        elif is_matrix(corpus):
+            self._parts = self._refer_to(as_matrix(corpus, "corpus"), progress)
+        else:
+            self._parts = self._read(corpus, progress)
+        self._memory: InMemory | None = None
+        self._on_device = None
+        self._device = corpus.device if isinstance(corpus, torch.Tensor) and corpus.is_cuda else _CPU
+        check_count(names, len(self))
+
+    _device: torch.device
+    """Of the queries."""
+    _on_device: cuda.Corpus | None
+    """The vectors there, and what screens them, where it is not the CPU; made when first needed."""
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> ExactIndex:
+        """A saved index, memory-mapped: only what a search touches is read.
+
+        :param verify: read everything once and compare checksums; sizes and small files are always checked.
+        :raises FileNotFoundError: no such folder.
+        :raises ValueError: not an index, another version, truncated or damaged.
+        """
+        saved = files.read(Path(path), verify=verify)
+        index = cls.__new__(cls)
+        index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
+        index._parts, index._memory = saved.parts, None
+        index._device, index._on_device = _CPU, None
+        index._names = None if saved.ids is None else Names(saved.ids, checked=True)
+        return index
+
+    def to(self, device: str | torch.device) -> ExactIndex:
+        """Moves the index, as a ``torch.nn.Module``: queries lie on that device from now on. Results are the same.
+
+        On a CUDA device it takes a copy of the vectors and, for their float16 form, 2 dim + 12 bytes a passage (cosine:
+        8 more), made at the first search and after :meth:`add`; what the CPU has stays there for :meth:`save` and
+        :meth:`add`.
+
+        :returns: the index itself.
+        :raises ValueError: neither cpu nor cuda.
+        """
+        wanted = torch.device(device)
+        if wanted.type not in ("cpu", "cuda"):
+            raise ValueError(f"device: found {wanted}, expected cpu or cuda")
+        if wanted.type == "cuda" and wanted.index is None:
+            wanted = torch.device("cuda", torch.cuda.current_device())
+        if wanted != self._device:
+            self._device, self._on_device = wanted, None
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Writes the index to a folder, which gets its name when it is whole; an index there is replaced.
+
+        :raises FileExistsError: something else has the name.
+        """
+        with files.new_folder(Path(path)) as folder, ArrayFiles(folder) as arrays:
+            for start in range(0, len(self), BLOCK_ROWS):
+                stop = min(len(self), start + BLOCK_ROWS)
+                vectors, codes = self._parts.vectors, self._parts.codes
+                arrays.append_parts(Parts(vectors[start:stop], codes.rows(start, stop)))
+            self._write_rest(arrays, folder, self._parts, len(self))
+
+    def add(self, corpus: Source, *, ids: Ids | None = None) -> None:
+        """Appends passages, whose positions go on from ``len(index)``. A memory-mapped index moves into memory.
+
+        O(passages added), amortised. Blocks before a refused one stay added.
+
+        :raises ValueError: another dim, ids where the index has none or the reverse or that it has already, a passage
+            that is not finite.
+        :raises TypeError: another dtype.
+        """
+        names, taken = listed(ids), 0
+        if len(self) == 0:
+            self._names = None if names is None else Names([])
+        if (names is None) != (self._names is None):
+            raise ValueError(f"ids: found {'none' if names is None else 'some'}, expected as for the index")
+        if names is not None and self._names is not None:
+            self._names.check(names)
+        for block in blocks(corpus):
+            self._check_block(block)
+            if names is not None and len(names) < taken + len(block):
+                raise ValueError(f"ids: found {len(names)}, expected one for each passage")
+            if self._memory is None:
+                self._memory = InMemory(self._parts, cosine=self._cosine)
+            self._on_device = None
+            self._memory.append(block)
+            self._parts = self._memory.parts()
+            if names is not None and self._names is not None:
+                self._names.extend(names[taken : taken + len(block)])
+            taken += len(block)
+        if names is not None and len(names) > taken:
+            raise ValueError(f"ids: found {len(names)}, expected {taken} (one for each passage)")
+
+    def __len__(self) -> int:
+        return len(self._parts.vectors)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return int(self._parts.vectors.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors."""
+        return self._parts.vectors.dtype
+
+    @property
+    def similarity(self) -> str:
+        """ "dot" or "cosine"."""
+        return self._similarity
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """(n, dim), as given."""
+        return self._parts.vectors
+
+    @property
+    def codes(self) -> Codes:
+        """What screening reads."""
+        return self._parts.codes
+
+    @property
+    def ids(self) -> Sequence[Name] | None:
+        """The passages' names, if they have any."""
+        return None if self._names is None else self._names.listed
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes beside the vectors."""
+        return sum(tensor.nbytes for tensor in vars(self._parts.codes).values())
+
+    def ids_of(self, indices: Array) -> list[list[Name]]:
+        """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
+
+        :raises ValueError: the index has no ids, or indices of another shape.
+        """
+        names = self._named().listed
+        found = checks.as_tensor(indices, "indices")
+        checks.check_matrix(found, "indices")
+        return [[names[place] for place in row if place >= 0] for row in found.tolist()]
+
+    def positions(self, ids: Iterable[Name]) -> torch.Tensor:
+        """The positions (len(ids),) int64 of passages by name, as filters and targets take them.
+
+        :raises KeyError: a name that no passage has.
+        :raises ValueError: the index has no ids.
+        """
+        places = self._named().places
+        return torch.tensor([places[name] for name in ids], dtype=torch.int64)
+
+    @overload
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        filter: SearchFilter | None = ...,
+        screening: Screening = ...,
+        progress: bool = ...,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+    @overload
+    def search(
+        self,
+        queries: torch.Tensor,
+        k: int,
+        *,
+        filter: SearchFilter | None = ...,
+        screening: Screening = ...,
+        progress: bool = ...,
+    ) -> Found: ...
+    def search(
+        self,
+        queries: Array,
+        k: int,
+        *,
+        filter: SearchFilter | None = None,
+        screening: Screening = "auto",
+        progress: bool = False,
+    ) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """As :func:`pyhbt.search` over the index's passages; results are arrays where ``queries`` is one.
+
+        Queries lie on the index's device (:meth:`to`).
+        """
+        check_k(k)
+        q = self._checked(queries, screening)
+        step, found = max(1, len(q)), []
+        if progress:
+            step = _QUERIES_A_STEP
+            checks.check_finite(q, "queries")  # here, where rows have their own numbers
+            CheckedFilter(filter, len(q), len(self), self._device)
+        with tqdm(total=len(q), desc="searching", unit="queries", disable=not progress) as bar:
+            for start in range(0, max(1, len(q)), step):
+                stop = min(len(q), start + step)
+                part = None if filter is None else filter.rows(start, stop)
+                found.append(self._search(q[start:stop], k, part, screening))
+                bar.update(stop - start)
+        scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+        return (scores, indices) if isinstance(queries, torch.Tensor) else (scores.numpy(), indices.numpy())
+
+    def ranks(
+        self,
+        queries: Array,
+        targets: Array,
+        *,
+        filter: SearchFilter | None = None,
+        screening: Screening = "auto",
+    ) -> torch.Tensor | npt.NDArray[np.int64]:
+        """As :func:`pyhbt.ranks` over the index's passages; an array where ``queries`` is one."""
+        q = self._checked(queries, screening)
+        wanted = checks.as_tensor(targets, "targets")
+        check_targets(wanted, q)
+        native = self._kernels()
+        if native is not None:
+            result = cuda.ranks(native, with_dense_rows(q), self._corpus(native), wanted, filter=filter)
+        else:
+            result = native_ranks(
+                q.cpu(),
+                self._parts.vectors,
+                self._parts.codes,
+                wanted.cpu(),
+                cosine=self._cosine,
+                filter=self._filter_at_cpu(filter),
+                screening=screening,
+            ).to(self._device)
+        return result if isinstance(queries, torch.Tensor) else result.numpy()
+
+    def _search(
+        self, queries: torch.Tensor, k: int, filter: SearchFilter | None, screening: Screening
+    ) -> Found:
+        native = self._kernels()
+        if native is not None:
+            return cuda.search(native, with_dense_rows(queries), self._corpus(native), k, filter=filter)
+        scores, indices = native_search(
+            queries.cpu(),
+            self._parts.vectors,
+            self._parts.codes,
+            k,
+            cosine=self._cosine,
+            filter=self._filter_at_cpu(filter),
+            screening=screening,
+        )
+        return scores.to(self._device), indices.to(self._device)
+
+    def _kernels(self) -> Kernels | None:
+        """Those of the device; None: it is the CPU, or has none, and the CPU must do."""
+        return kernels() if self._device.type == "cuda" else None
+
+    def _corpus(self, native: Kernels) -> cuda.Corpus:
+        if self._on_device is None:
+            vectors = with_dense_rows(self._parts.vectors.to(self._device))
+            self._on_device = cuda.Corpus.of(native, vectors, cosine=self._cosine)
+        return self._on_device
+
+    def _filter_at_cpu(self, filter: SearchFilter | None) -> SearchFilter | None:
+        return filter if filter is None or self._device == _CPU else filter.to(_CPU)
+
+    def _named(self) -> Names:
+        if self._names is None:
+            raise ValueError("ids: the index was built without ids")
+        return self._names
+
+    def _checked(self, queries: Array, screening: Screening) -> torch.Tensor:
+        tensor = checks.as_tensor(queries, "queries").detach()
+        check_vectors(tensor, "queries")
+        checks.check_same_dim(self._parts.vectors, "corpus", tensor, "queries")
+        if tensor.device != self._device:
+            raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
+        check_options(self._similarity, screening, self._device.type)
+        return tensor
+
+    def _check_block(self, block: torch.Tensor) -> None:
+        if block.shape[1] != self.dim:
+            raise ValueError(
+                f"corpus: found dim {block.shape[1]}, expected {self.dim} (the dim of the index)"
+            )
+        if block.dtype != self.dtype:
+            raise TypeError(
+                f"corpus: found dtype {block.dtype}, expected {self.dtype} (the dtype of the index)"
+            )
+
+    def _refer_to(self, vectors: torch.Tensor, progress: bool) -> Parts:
+        codes = allocate(len(vectors), mean_of_sample(vectors, cosine=self._cosine))
+        with tqdm(total=len(vectors), desc="indexing", unit="passages", disable=not progress) as bar:
+            step = BLOCK_ROWS if progress else max(1, len(vectors))
+            for start in range(0, len(vectors), step):
+                stop = min(len(vectors), start + step)
+                encode_into(
+                    codes.rows(start, stop), vectors[start:stop], cosine=self._cosine, first_row=start
+                )
+                bar.update(stop - start)
+        return Parts(vectors, codes)
+
+    def _read(self, corpus: Source, progress: bool) -> Parts:
+        memory = None
+        with tqdm(desc="indexing", unit="passages", disable=not progress) as bar:
+            for block in blocks(corpus):
+                if memory is None:
+                    codes = encode_block(block, None, cosine=self._cosine, first_row=0)
+                    self._parts = Parts(block.clone(), codes)
+                    memory = InMemory(self._parts, cosine=self._cosine)
+                else:
+                    self._check_block(block)
+                    memory.append(block)
+                bar.update(len(block))
+        if memory is None:
+            raise ValueError("corpus: found no block, expected at least one")
+        return memory.parts()
+
+    def _build_files(self, corpus: Source, path: Path, progress: bool) -> Parts:
+        parts, centre, count = None, None, 0
+        with (
+            files.new_folder(path) as folder,
+            ArrayFiles(folder) as arrays,
+            tqdm(desc="indexing", unit="passages", disable=not progress) as bar,
+        ):
+            for block in blocks(corpus):
+                if parts is not None:
+                    self._check_block(block)
+                codes = encode_block(block, centre, cosine=self._cosine, first_row=count)
+                self._parts = parts = Parts(block, codes)
+                centre = codes.centre if count + len(block) else None
+                arrays.append_parts(parts)
+                count += len(block)
+                bar.update(len(block))
+            if parts is None:
+                raise ValueError("corpus: found no block, expected at least one")
+            check_count(self.ids, count)
+            self._write_rest(arrays, folder, parts, count)
+        return files.read(path, verify=False).parts
+
+    def _write_rest(self, arrays: ArrayFiles, folder: Path, parts: Parts, count: int) -> None:
+        files.write_rest(
+            arrays,
+            folder,
+            passages=count,
+            dtype=parts.vectors.dtype,
+            similarity=self._similarity,
+            codes=parts.codes,
+            ids=self.ids,
+        )

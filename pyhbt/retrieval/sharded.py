@@ -1,0 +1,130 @@
+"""Exact search over the ranks of ``torch.distributed``: each rank holds a slice of the corpus."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+from pyhbt.ops.exact import Found, Similarity, check_embeddings, check_k, native_search
+from pyhbt.retrieval.index import ExactIndex
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+_QUERIES_A_ROUND = 4096  # their candidates are exchanged at once: 20 world_size k bytes a query
+_NUM_FACTS = 6
+
+
+def sharded_search(
+    queries: Array,
+    corpus: Array | ExactIndex,
+    k: int,
+    *,
+    similarity: Similarity = "dot",
+    group: ProcessGroup | None = None,
+) -> Found:
+    """As :func:`pyhbt.search` over the corpus that the ranks hold together, in the order of ranks.
+
+    Every rank calls it with the same queries and k, and gets the same results: those of one process that holds all
+    slices one after the other, bit for bit.
+
+    :param queries: (nq, dim) on the CPU, the same on every rank.
+    :param corpus: this rank's slice (n_rank, dim), which may be empty, or an :class:`ExactIndex` of it.
+    :param k: at least 1.
+    :param similarity: of a slice given as an array; an index has its own.
+    :param group: the process group; default: the world. Tensors are exchanged on the CPU (gloo) or on the current
+        CUDA device (nccl).
+    :returns: scores (nq, k) float32 and indices (nq, k) int64 in the whole corpus.
+    :raises RuntimeError: no process group was initialised.
+    :raises ValueError: what :func:`pyhbt.search` refuses; ranks that disagree about queries, k or similarity.
+    """
+    if not dist.is_initialized():
+        raise RuntimeError("group: torch.distributed has no process group, call init_process_group first")
+    device = _device(group)
+    try:
+        check_k(k)
+        q = checks.as_tensor(queries, "queries").detach()
+        index = corpus if isinstance(corpus, ExactIndex) else ExactIndex(corpus, similarity=similarity)
+        check_embeddings(q, index.vectors)
+        checks.check_finite(q, "queries")
+        own = _facts(q, index, k).to(device)
+    except Exception:  # of whatever kind: the others wait
+        _told(torch.full((_NUM_FACTS,), -1, device=device), group)
+        raise
+    sizes = _agreed_sizes(_told(own, group))
+    offset = sum(sizes[: dist.get_rank(group)])
+    rounds = [
+        _merged_round(q[start : start + _QUERIES_A_ROUND], index, k, offset, device, group)
+        for start in range(0, max(1, len(q)), _QUERIES_A_ROUND)
+    ]
+    scores, indices = map(torch.cat, zip(*rounds, strict=True))
+    return scores, indices
+
+
+def _merged_round(
+    queries: torch.Tensor,
+    index: ExactIndex,
+    k: int,
+    offset: int,
+    device: torch.device,
+    group: ProcessGroup | None,
+) -> Found:
+    exact = torch.empty(len(queries), k, dtype=torch.float64)
+    scores, indices = native_search(
+        queries,
+        index.vectors,
+        index.codes,
+        k,
+        cosine=index.similarity == "cosine",
+        exact_scores=exact,
+    )
+    indices = torch.where(indices >= 0, indices + offset, -1)
+    all_exact, all_scores, all_indices = (_gathered(x, device, group) for x in (exact, scores, indices))
+    # Each slice's list is in order and slices follow one another, so a stable sort leaves ties by lower index.
+    order = all_exact.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return all_scores.gather(1, order), all_indices.gather(1, order)
+
+
+def _gathered(tensor: torch.Tensor, device: torch.device, group: ProcessGroup | None) -> torch.Tensor:
+    """(nq, world_size k) on the CPU."""
+    here = tensor.contiguous().to(device)
+    parts = [torch.empty_like(here) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, here, group=group)
+    return torch.cat(parts, dim=1).cpu()
+
+
+def _facts(queries: torch.Tensor, index: ExactIndex, k: int) -> torch.Tensor:
+    """What ranks tell each other: the passages of a slice, and what all must agree on."""
+    checksum = zlib.crc32(queries.reshape(-1).view(torch.uint8).numpy().data)
+    cosine = index.similarity == "cosine"
+    return torch.tensor([len(index), len(queries), index.dim, k, cosine, checksum], dtype=torch.int64)
+
+
+def _told(own: torch.Tensor, group: ProcessGroup | None) -> list[list[int]]:
+    """The facts of every rank."""
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, own, group=group)
+    return [part.tolist() for part in parts]
+
+
+def _agreed_sizes(told: list[list[int]]) -> list[int]:
+    """Passages of every rank, after a look at whether all are ready and ask the same."""
+    failed = [rank for rank, facts in enumerate(told) if facts[0] < 0]
+    if failed:
+        raise ValueError(f"corpus: rank {failed[0]} refused its arguments, its own error says why")
+    names = ("number of queries", "dim", "k", "similarity (1: cosine)", "checksum of queries")
+    for name, values in zip(names, list(zip(*told, strict=True))[1:], strict=True):
+        if len(set(values)) > 1:
+            raise ValueError(f"{name}: found {list(values)} by rank, expected the same on every rank")
+    return [facts[0] for facts in told]
+
+
+def _device(group: ProcessGroup | None) -> torch.device:
+    if dist.get_backend(group) == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")

@@ -1,0 +1,320 @@
+"""Results of a ratio study, read back from its folder and checked.
+
+``results.jsonl`` holds one measurement a line; :class:`Results` keeps r of them by column (r int32 codes for
+each text column, r float64 values), so that 200,000 rows take a few MB and a selection a millisecond.
+``cells/*/scores.npz`` hold the scores of every unit (query group) behind the final macro means.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from pyhbt.data.tiers import TIERS
+from pyhbt.evaluation.names import (
+    ALL_TIERS,
+    MAX_RANK,
+    RANK_CORRELATION,
+    RANK_DISTANCE,
+    SETTINGS,
+    STUDY_CENTRINGS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Ratio: TypeAlias = float | str
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "split": ("dev", "test"),
+    "centring": STUDY_CENTRINGS,
+    "setting": SETTINGS,
+    "tier": ALL_TIERS,
+}
+_TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
+_CODED_KEYS: Final = ("ratio", "seed", "step", *_TEXT_KEYS)
+_RANGES: Final = {
+    RANK_DISTANCE: (0.0, math.inf),
+    MAX_RANK: (1.0, math.inf),
+    RANK_CORRELATION: (-1.0, 1.0),
+}  # of the other metrics: 0 to 1
+_ROUNDING: Final = 1e-9  # by which a mean may pass the top of its range
+
+
+def ratio_order(ratio: Ratio) -> tuple[bool, float, str]:
+    """Sort key of ratios: numbers ascending, then schedule names in alphabetical order."""
+    return (True, 0.0, ratio) if isinstance(ratio, str) else (False, ratio, "")
+
+
+def parse_ratio(value: object) -> Ratio:
+    """A ratio from a file: a number in [0, 1], also one written as text, or the name of a schedule.
+
+    Raises:
+        ValueError: anything else; the message says what was found and expected.
+    """
+    if isinstance(value, str) and value:
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return number if 0 <= number <= 1 else value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(f"ratio: found {value!r}, expected a number in [0, 1] or a name")
+
+
+def ratio_label(ratio: Ratio) -> str:
+    """A ratio as people write it: ``0.25``, ``1``, or the name of the schedule."""
+    return ratio if isinstance(ratio, str) else f"{ratio:g}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Measurements by column.
+
+    ``codes[key]`` is int32 (r,), positions in ``levels[key]``, for every key but "value"; ``values`` is
+    float64 (r,).
+    """
+
+    codes: Mapping[str, NDArray[np.int32]]
+    levels: Mapping[str, tuple[Any, ...]]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], source: str = "rows") -> Results:
+        """Check and encode ``rows``; ValueError names ``source``, the row's number from 1, and the field."""
+        tables: dict[str, dict[Any, int]] = {key: {} for key in _CODED_KEYS}
+        codes: dict[str, list[int]] = {key: [] for key in _CODED_KEYS}
+        values: list[float] = []
+        for number, row in enumerate(rows, start=1):
+            for key, entry in _checked(row, f"{source}:{number}").items():
+                if key == "value":
+                    values.append(entry)
+                else:
+                    table = tables[key]
+                    codes[key].append(table.setdefault(entry, len(table)))
+        results = cls(
+            {key: np.array(column, dtype=np.int32) for key, column in codes.items()},
+            {key: tuple(table) for key, table in tables.items()},
+            np.array(values, dtype=np.float64),
+        )
+        results._check_distinct(source)
+        return results
+
+    def _check_distinct(self, source: str) -> None:
+        """No measurement twice, and final figures at one step alone."""
+        test = self._mask("split", "test")
+        keys = [np.where(test, -1, self.codes["step"])]
+        keys += [self.codes[key] for key in _CODED_KEYS if key != "step"]
+        order = np.lexsort(keys)
+        same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+        for key in keys:
+            same &= np.diff(key[order]) == 0
+        if same.any():
+            twin = int(np.flatnonzero(same)[0])
+            first, second = sorted(int(row) + 1 for row in order[twin : twin + 2])
+            raise ValueError(f"{source}:{second}: value: measured before, on line {first}, expected once")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def _mask(self, key: str, wanted: Any) -> NDArray[np.bool_]:
+        if key not in self.codes:
+            raise ValueError(f"where: found key {key!r}, expected one of {', '.join(_CODED_KEYS)}")
+        accepted = set(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else {wanted}
+        chosen = [code for code, level in enumerate(self.levels[key]) if level in accepted]
+        return np.isin(self.codes[key], chosen)
+
+    def select(self, **where: Any) -> Results:
+        """The rows whose columns equal ``where``, each a value or a collection of accepted values. O(r)."""
+        keep = np.ones(len(self), dtype=np.bool_)
+        for key, wanted in where.items():
+            keep &= self._mask(key, wanted)
+        return Results(
+            {key: column[keep] for key, column in self.codes.items()}, self.levels, self.values[keep]
+        )
+
+    def macro(self, **where: Any) -> Results:
+        """The macro rows (means over languages or pairs) among ``select(**where)``."""
+        return self.select(query_lang="*", passage_lang="*", **where)
+
+    def distinct(self, key: str) -> list[Any]:
+        """Values that occur in a column: ratios, tiers, settings in their own order, others sorted."""
+        found = [self.levels[key][code] for code in np.unique(self.codes[key])]
+        if key == "ratio":
+            return sorted(found, key=ratio_order)
+        if key in _CHOICES:
+            return sorted(found, key=_CHOICES[key].index)
+        return sorted(found)
+
+    @property
+    def ratios(self) -> list[Ratio]:
+        """Ratios, numbers ascending, then schedule names."""
+        return self.distinct("ratio")
+
+    def by_seed(self, **where: Any) -> dict[int, float]:
+        """The one value of each seed among ``select(**where)``; ValueError where a seed has several."""
+        chosen = self.select(**where)
+        seeds = [self.levels["seed"][code] for code in chosen.codes["seed"]]
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"where: found several rows a seed for {where}, expected one")
+        return dict(sorted(zip(seeds, chosen.values.tolist(), strict=True)))
+
+    def curves(self, **where: Any) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Seed -> (steps, values), both (evaluations,), in the order of steps."""
+        chosen = self.select(split="dev", **where)
+        levels = np.array(self.levels["step"] or (0,), dtype=np.float64)
+        steps = levels[chosen.codes["step"]]
+        curves = {}
+        for seed in chosen.distinct("seed"):
+            mine = chosen._mask("seed", seed)
+            order = np.argsort(steps[mine])
+            curves[seed] = (steps[mine][order], chosen.values[mine][order])
+        return curves
+
+    def language_tiers(self) -> dict[str, str]:
+        """Language -> tier, in the order of tiers, then codes.
+
+        A pair has the tier of its scarcer language, so a language has the least scarce tier among its rows.
+        """
+        pairs = self.select(split="test", tier=TIERS)
+        keys = np.stack([pairs.codes[key] for key in ("query_lang", "passage_lang", "tier")], axis=1)
+        ranks: dict[str, int] = {}
+        for query_code, passage_code, tier_code in np.unique(keys, axis=0):
+            rank = TIERS.index(self.levels["tier"][tier_code])
+            languages = self.levels["query_lang"][query_code], self.levels["passage_lang"][passage_code]
+            for language in set(languages) - {"*"}:
+                ranks[language] = min(rank, ranks.get(language, rank))
+        return {language: TIERS[rank] for rank, language in sorted((r, x) for x, r in ranks.items())}
+
+    def pair_means(self, **where: Any) -> dict[tuple[str, str], float]:
+        """(query language, passage language) -> mean over seeds of ``select(**where)``'s rows of pairs."""
+        chosen = self.select(**where)
+        queries, passages = chosen.codes["query_lang"], chosen.codes["passage_lang"]
+        pairs, index = np.unique(np.stack([queries, passages], axis=1), axis=0, return_inverse=True)
+        index = index.reshape(-1)
+        means = np.bincount(index, chosen.values) / np.bincount(index) if len(chosen) else chosen.values
+        named = ((self.levels["query_lang"][q], self.levels["passage_lang"][p]) for q, p in pairs)
+        return {pair: float(mean) for pair, mean in zip(named, means, strict=True) if "*" not in pair}
+
+
+def load_results(out: Path) -> Results:
+    """Read OUT/results.jsonl; FileNotFoundError without it, ValueError ``file:line: field`` if malformed."""
+    path = out / "results.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
+    with path.open(encoding="utf-8") as lines:
+        rows = (_parsed(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+        return Results.from_rows(rows, str(path))
+
+
+def _parsed(line: str, where: str) -> Any:
+    """One line of JSON."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: line: not JSON ({error.msg}), expected an object") from None
+
+
+def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of one row, with their types checked and numeric ratios as floats."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: line: found {row!r}, expected an object")
+    missing = [key for key in (*_CODED_KEYS, "value") if key not in row]
+    if missing:
+        raise ValueError(f"{where}: {missing[0]}: missing, expected in every row")
+    value = row["value"]
+    try:
+        ratio = parse_ratio(row["ratio"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    for key in ("seed", "step"):
+        if type(row[key]) is not int or row[key] < 0:
+            raise ValueError(f"{where}: {key}: found {row[key]!r}, expected an integer >= 0")
+    for key in _TEXT_KEYS:
+        if not isinstance(row[key], str) or not row[key]:
+            raise ValueError(f"{where}: {key}: found {row[key]!r}, expected text")
+        if key in _CHOICES and row[key] not in _CHOICES[key]:
+            raise ValueError(
+                f"{where}: {key}: found {row[key]!r}, expected one of {', '.join(_CHOICES[key])}"
+            )
+    low, high = _RANGES.get(row["metric"], (0.0, 1.0))
+    if type(value) not in (int, float) or not low <= value <= high + _ROUNDING or math.isinf(value):
+        expected = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+        raise ValueError(f"{where}: value: found {value!r}, expected {expected}")
+    checked = {key: row[key] for key in _CODED_KEYS}
+    return {**checked, "ratio": ratio, "value": float(value)}
+
+
+@dataclass(frozen=True)
+class UnitScores:
+    """Final scores of every unit (query group), by cell.
+
+    ``cells[ratio, seed][name]`` is float64 (u,), in the order of ``units``; NaN where a unit has no query.
+    Names are ``centring/setting/tier/metric``.
+    """
+
+    units: tuple[str, ...]
+    cells: Mapping[tuple[Ratio, int], Mapping[str, NDArray[np.float64]]]
+
+    def seed_mean(self, ratio: Ratio, name: str) -> NDArray[np.float64]:
+        """Mean over the finished seeds of ``ratio``, (u,); NaN for units that a seed lacks."""
+        scores = [
+            cell[name] for (cell_ratio, _), cell in self.cells.items() if cell_ratio == ratio and name in cell
+        ]
+        if not scores:
+            return np.full(len(self.units), np.nan)
+        mean: NDArray[np.float64] = np.mean(scores, axis=0)
+        return mean
+
+
+def load_unit_scores(out: Path) -> UnitScores:
+    """Read every OUT/cells/ratio=R,seed=S/scores.npz there is, aligned by unit; ValueError if malformed."""
+    raw: dict[tuple[Ratio, int], tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
+    for path in sorted(out.glob("cells/*/scores.npz")):
+        match = re.fullmatch(r"ratio=(.+),seed=(\d+)", path.parent.name)
+        if match is None:
+            raise ValueError(f"{path}: found folder {path.parent.name!r}, expected ratio=R,seed=S")
+        raw[parse_ratio(match[1]), int(match[2])] = _read_scores(path)
+    units = sorted({unit for names, _ in raw.values() for unit in names})
+    position = {unit: i for i, unit in enumerate(units)}
+    cells = {}
+    for cell, (names, columns) in raw.items():
+        index = [position[unit] for unit in names]
+        cells[cell] = {name: _spread(scores, index, len(units)) for name, scores in columns.items()}
+    return UnitScores(tuple(units), cells)
+
+
+def _spread(scores: NDArray[np.float64], index: list[int], size: int) -> NDArray[np.float64]:
+    """``scores`` at ``index`` of an array (size,) that is NaN elsewhere."""
+    aligned = np.full(size, np.nan)
+    aligned[index] = scores
+    return aligned
+
+
+def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
+    """Units and columns of one scores.npz."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if "units" not in arrays:
+            raise ValueError(f"{path}: units: missing, expected the names of the query groups")
+        names = [str(unit) for unit in arrays["units"]]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{path}: units: found {len(names)} names, {len(set(names))} of them distinct")
+        columns = {}
+        for name in arrays.files:
+            if name == "units":
+                continue
+            scores = arrays[name]
+            if scores.shape != (len(names),) or scores.dtype.kind != "f":
+                found = f"{scores.dtype} {scores.shape}"
+                raise ValueError(f"{path}: {name}: found {found}, expected float64 ({len(names)},)")
+            columns[name] = scores.astype(np.float64)
+    return names, columns

@@ -1,0 +1,156 @@
+"""Training batches: which pairs a step draws, their texts with what is added to them, and their tensors.
+
+A ``DataLoader`` item is one whole batch of one rank, named by a :class:`Draw`. The sampler runs in the main process, so
+it may change while loader workers run; texts are drawn, switched and tokenised where the workers are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pyhbt.data.pair_set import Pair
+from pyhbt.encoders.base import Encoder, Features
+from pyhbt.training.augmentation import Augmentation
+from pyhbt.training.sampling import HybridBatchSampler
+
+_AUGMENTATION = 3  # a stream of randomness beside the sampler's
+
+
+class Batch(TypedDict):
+    """One training batch: n queries, translations of some of them, m >= n passages.
+
+    ``texts`` are groups of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64 (t,) is
+    where each text's vector is among theirs, for queries, translations, passages in a row. Passage i < n is query
+    i's own; then come parallel passages, then hard negatives. Row j of the loss has the query ``query_of[j]`` and the
+    passage ``positives[j]``, both int64 (r,), r >= n. ``query_groups`` (n,) and ``passage_groups`` (m,) are int64
+    group ids, -1 for hard negatives, the same in every batch and on every rank. ``translated`` int64 (translations,) is
+    the query that each translation belongs to.
+    """
+
+    texts: list[Features]
+    order: Tensor
+    num_queries: int
+    translated: Tensor
+    query_of: Tensor
+    positives: Tensor
+    query_groups: Tensor
+    passage_groups: Tensor
+    cross_lingual: bool
+
+
+class PairCollator:
+    """Turns a list of pairs into a :class:`Batch`; equal hard negatives are encoded once.
+
+    ``mini_batch_size``: most texts in a group (None: no limit).
+    """
+
+    def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
+        if mini_batch_size is not None and mini_batch_size < 1:
+            raise ValueError(f"mini_batch_size: found {mini_batch_size}, expected at least 1")
+        self.encoder = encoder
+        self.mini_batch_size = mini_batch_size
+
+    def __call__(self, pairs: Sequence[Pair]) -> Batch:
+        """Tokenise, group and number ``pairs``; O(text).
+
+        Raises:
+            ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
+        """
+        kinds = {pair.query_lang != pair.passage_lang for pair in pairs}
+        if len(kinds) != 1:
+            raise ValueError(
+                "pairs: found "
+                + ("none" if not kinds else "monolingual and cross-lingual pairs in one batch")
+                + ", expected pairs of one kind"
+            )
+        groups = np.array([group_id(pair.group) for pair in pairs], dtype=np.int64)
+        translated = [i for i, pair in enumerate(pairs) if pair.parallel_query is not None]
+        parallel = [(i, text) for i, pair in enumerate(pairs) for text in pair.parallel_passages]
+        negatives = list(dict.fromkeys(text for pair in pairs for text in pair.negatives))
+        queries = [pair.query for pair in pairs] + [pairs[i].parallel_query or "" for i in translated]
+        passages = [pair.passage for pair in pairs] + [text for _, text in parallel] + negatives
+        texts, order = self.encoder.pack(
+            self.encoder.token_ids(queries, "query") + self.encoder.token_ids(passages, "passage"),
+            self.mini_batch_size,
+        )
+        query_of = np.array([*range(len(pairs)), *(i for i, _ in parallel)], dtype=np.int64)
+        return Batch(
+            texts=texts,
+            order=order,
+            num_queries=len(pairs),
+            translated=torch.tensor(translated, dtype=torch.int64),
+            query_of=torch.from_numpy(query_of),
+            positives=torch.arange(len(query_of)),
+            query_groups=torch.from_numpy(groups),
+            passage_groups=torch.from_numpy(
+                np.concatenate([groups[query_of], np.full(len(negatives), -1, dtype=np.int64)])
+            ),
+            cross_lingual=kinds.pop(),
+        )
+
+
+def group_id(name: str) -> int:
+    """A number of 63 bits for a group's name, the same in every process; two names share one with odds of 2^-63."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One rank's batch of a step: positions of its pairs."""
+
+    step: int
+    rows: tuple[int, ...]
+
+
+class Draws(Sampler[Draw]):
+    """Every batch of a training, those of one step for all ranks in a row, as accelerate deals them out."""
+
+    def __init__(self, sampler: HybridBatchSampler) -> None:
+        self._sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for step in range(self._sampler.steps):
+            for rows in self._sampler.at(step):
+                yield Draw(step, tuple(rows))
+
+
+class DrawnExamples(Dataset[list[Pair]]):
+    """Draw -> the pairs of the batch with their augmentation, each a function of seed, step and position."""
+
+    def __init__(self, augmentation: Augmentation, seed: int) -> None:
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._augmentation.pairs)
+
+    def __getitem__(self, draw: Draw) -> list[Pair]:
+        return [
+            self._augmentation.example(
+                row, np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row))
+            )
+            for row in draw.rows
+        ]
+
+
+@dataclass(frozen=True)
+class BatchOfOne:
+    """Collates the one item of a loader's batch, which is a whole batch itself."""
+
+    collate: PairCollator
+
+    def __call__(self, items: list[list[Pair]]) -> Batch:
+        """The batch of the one list of pairs."""
+        (pairs,) = items
+        return self.collate(pairs)

@@ -1,0 +1,351 @@
+"""Hybrid batches: every batch wholly monolingual or wholly cross-lingual, mixed by a ratio.
+
+Source: arXiv 2408.10536, section 3. Each batch is cross-lingual with probability ``ratio``. A monolingual batch
+has one language, a cross-lingual one an ordered pair of languages (or, as an option, a mixture of pairs).
+
+Order is a pure function of (seed, epoch, step): a run resumes at any step without replaying the ones before.
+Cost: O(steps) for the plan of an epoch, made once; O(bucket log bucket) whenever a bucket begins a new pass;
+O(batch log batch) a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from pyhbt.data.pair_set import PairSet
+from pyhbt.training.schedules import RatioSchedule
+
+BatchKind = Literal["monolingual", "cross-lingual"]
+CrossPairs = Literal["single", "mixed"]
+GroupPolicy = Literal["distinct", "masked"]
+
+# Streams of randomness, so that a draw of one kind never shifts the draws of another.
+_KIND, _BUCKET, _ORDER = range(3)
+
+
+class HybridBatchSampler(Sampler[list[int]]):
+    """Batches of pair positions for a ``DataLoader``'s ``batch_sampler``.
+
+    Args:
+        pairs: the training pairs.
+        batch_size: pairs a batch and rank.
+        ratio: probability that a batch is cross-lingual: a number, a schedule, or a text that
+            :meth:`RatioSchedule.parse` reads.
+        steps: batches an epoch and rank; by default enough that every distinct query could be drawn once.
+        seed: fixes the order, together with :meth:`set_epoch`.
+        language_sampling: exponent a of p(language) ~ n^a, where n counts the pairs of the language (or
+            language pair): ``"uniform"`` is 0, ``"size"`` is 1. A schedule such as ``"linear:1:0.3"`` moves it over the
+            training, as temperature sampling with cooldown does (1 / a is the temperature; arXiv 2410.04579).
+        cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
+            leaves this open.
+        groups: ``"distinct"``: no two pairs of one group in a batch, so translations of a passage are never
+            its negatives; ``"masked"``: allowed, for a loss that masks them by group id.
+        num_ranks: ranks among which consecutive batches are dealt out (accelerate's order). All ranks get
+            batches of the same kind and languages at the same step, cut from one batch of
+            ``batch_size * num_ranks`` pairs.
+        schedule_steps: steps over which a schedule runs; ``steps`` by default.
+
+    A language with fewer pairs than a batch gives shorter batches. Within a pass over a language every pair
+    comes once; the remainder that fills no batch is left for the next pass, whose order is new.
+
+    Raises:
+        ValueError: an argument out of range; a ratio above 0 without cross-lingual pairs, or below 1 without
+            monolingual ones.
+    """
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        batch_size: int,
+        *,
+        ratio: float | str | RatioSchedule = 0.5,
+        steps: int | None = None,
+        seed: int = 0,
+        language_sampling: float | str = "uniform",
+        cross_pairs: CrossPairs = "single",
+        groups: GroupPolicy = "distinct",
+        num_ranks: int = 1,
+        schedule_steps: int | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("num_ranks", num_ranks)):
+            if value < 1:
+                raise ValueError(f"{name}: found {value}, expected at least 1")
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps: found {steps}, expected at least 1")
+        if schedule_steps is not None and schedule_steps < 1:
+            raise ValueError(f"schedule_steps: found {schedule_steps}, expected at least 1")
+        if seed < 0:
+            raise ValueError(f"seed: found {seed}, expected a non-negative integer")
+        if cross_pairs not in ("single", "mixed"):
+            raise ValueError(f"cross_pairs: found {cross_pairs!r}, expected 'single' or 'mixed'")
+        if groups not in ("distinct", "masked"):
+            raise ValueError(f"groups: found {groups!r}, expected 'distinct' or 'masked'")
+        if not len(pairs):
+            raise ValueError("pairs: found 0 pairs, expected at least 1")
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self.num_ranks = num_ranks
+        self.schedule = RatioSchedule.parse(ratio)
+        self.groups = groups
+        self.seed = seed
+        self.epoch = 0
+        self.drop_last = False
+        union = batch_size * num_ranks
+        self.steps = steps if steps is not None else max(1, -(-len(pairs.queries) // union))
+        self.schedule_steps = schedule_steps if schedule_steps is not None else self.steps
+        self._union_size = union
+        self._exponent = _exponent(language_sampling)
+        if cross_pairs == "mixed" and self._exponent.kind != "constant":
+            raise ValueError(
+                f"language_sampling: found {language_sampling!r} with cross_pairs 'mixed', expected one exponent"
+            )
+        self._monolingual, self._cross_lingual = _buckets(
+            pairs, self._exponent.knots[0][1], mixed=cross_pairs == "mixed"
+        )
+        self._ratio_changes: list[tuple[int, float]] = []
+        lowest, highest = self.schedule.bounds
+        if highest > 0 and not self._cross_lingual:
+            raise ValueError(
+                f"ratio: found {self.schedule.label}, expected 0: no pair joins two of the languages "
+                f"{', '.join(pairs.languages)}"
+            )
+        if lowest < 1 and not self._monolingual:
+            raise ValueError(
+                f"ratio: found {self.schedule.label}, expected 1: no pair is within one of the languages "
+                f"{', '.join(pairs.languages)}"
+            )
+        self._buckets = [*self._monolingual, *self._cross_lingual]
+        self._plan: _Plan | None = None
+        self._orders: dict[int, tuple[int, int, NDArray[np.int64]]] = {}
+
+    def __len__(self) -> int:
+        """Batches an epoch, over all ranks."""
+        return self.steps * self.num_ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self.batches()
+
+    def batches(self, start_step: int = 0) -> Iterator[list[int]]:
+        """Batches from ``start_step`` to the end of the epoch, those of one step for all ranks in a row."""
+        for step in range(start_step, self.steps):
+            yield from self.at(step)
+
+    def at(self, step: int) -> list[list[int]]:
+        """The batches of one step of this epoch, one for each rank."""
+        if not 0 <= step < self.steps:
+            raise ValueError(f"step: found {step}, expected 0 to {self.steps - 1}")
+        plan = self._epoch_plan()
+        index = int(plan.buckets[step])
+        bucket = self._buckets[index]
+        batches_a_pass = max(1, bucket.pass_size // self._union_size)
+        cycle, slot = divmod(int(plan.occurrences[step]), batches_a_pass)
+        order = self._order(index, cycle)
+        rows = order[slot * self._union_size : (slot + 1) * self._union_size]
+        if self.groups == "distinct":
+            _, first = np.unique(self.pairs.groups[rows], return_index=True)
+            rows = rows[np.sort(first)]
+        if len(rows) < self.num_ranks:
+            rows = np.resize(rows, self.num_ranks)
+        return [part.tolist() for part in np.array_split(rows, self.num_ranks)]
+
+    def kind(self, step: int) -> BatchKind:
+        """Whether the batches of a step of this epoch are monolingual or cross-lingual."""
+        return (
+            "cross-lingual" if self._epoch_plan().buckets[step] >= len(self._monolingual) else "monolingual"
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch. Epochs differ in every draw; a schedule goes on across them."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._plan = None
+            self._orders.clear()
+
+    @property
+    def ratio_changes(self) -> tuple[tuple[int, float], ...]:
+        """(step, ratio) of every :meth:`set_ratio` so far; part of the sampler's state."""
+        return tuple(self._ratio_changes)
+
+    @ratio_changes.setter
+    def ratio_changes(self, changes: Sequence[tuple[int, float]]) -> None:
+        self._ratio_changes = []
+        for step, ratio in changes:
+            self.set_ratio(float(ratio), int(step))
+        self._plan = None
+
+    def set_ratio(self, ratio: float, from_step: int) -> None:
+        """From a step of this epoch on, make ``ratio`` the probability of a cross-lingual batch (adaptive schedule).
+
+        Batches before that step stay as they are.
+
+        Raises:
+            ValueError: the schedule is not adaptive, or the ratio is outside its bounds, or the step is before the last
+                change.
+        """
+        low, high = self.schedule.bounds
+        if self.schedule.kind != "adaptive" or not low <= ratio <= high:
+            raise ValueError(f"ratio: found {ratio}, expected what {self.schedule.label} allows")
+        if self._ratio_changes and from_step < self._ratio_changes[-1][0]:
+            raise ValueError(f"from_step: found {from_step}, expected at least {self._ratio_changes[-1][0]}")
+        self._ratio_changes.append((from_step, ratio))
+        self._plan = None
+
+    def ratio(self, step: int) -> float:
+        """The probability that the batches of a step of this epoch are cross-lingual."""
+        return float(self._ratios()[step])
+
+    def _ratios(self) -> NDArray[np.float64]:
+        ratios = self.schedule.at(self._progress())
+        for step, ratio in self._ratio_changes:
+            ratios[max(0, step) :] = ratio
+        return ratios
+
+    def _progress(self) -> NDArray[np.float64]:
+        progress: NDArray[np.float64] = (self.epoch * self.steps + np.arange(self.steps)) / max(
+            1, self.schedule_steps - 1
+        )
+        return progress
+
+    def _epoch_plan(self) -> _Plan:
+        if self._plan is None:
+            cross = self._rng(_KIND).random(self.steps) < self._ratios()
+            draws = self._rng(_BUCKET).random(self.steps)
+            buckets = np.empty(self.steps, dtype=np.int64)
+            for chosen, offset, part in (
+                (~cross, 0, self._monolingual),
+                (cross, len(self._monolingual), self._cross_lingual),
+            ):
+                if chosen.any():
+                    buckets[chosen] = offset + self._draw(part, draws[chosen], np.flatnonzero(chosen))
+            self._plan = _Plan(buckets, _occurrences(buckets))
+        return self._plan
+
+    def _draw(
+        self, part: list[_Bucket], draws: NDArray[np.float64], steps: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The bucket of ``part`` for each step, from its uniform draw."""
+        if self._exponent.kind == "constant":
+            edges = np.cumsum([bucket.weight for bucket in part])
+            found: NDArray[np.int64] = np.searchsorted(edges, draws * edges[-1], side="right")
+            return np.minimum(found, len(part) - 1)
+        exponents = self._exponent.at(self._progress())[steps]
+        sizes = np.array([len(bucket.rows) for bucket in part], dtype=np.float64)
+        index: NDArray[np.int64] = np.empty(len(draws), dtype=np.int64)
+        for place, (draw, exponent) in enumerate(zip(draws, exponents, strict=True)):
+            edges = np.cumsum(sizes**exponent)
+            index[place] = np.searchsorted(edges, draw * edges[-1], side="right")
+        return np.minimum(index, len(part) - 1)
+
+    def _order(self, index: int, cycle: int) -> NDArray[np.int64]:
+        """Positions of a bucket's pairs in the order of one pass over it; the latest pass is kept."""
+        kept = self._orders.get(index)
+        if kept is None or kept[:2] != (self.epoch, cycle):
+            rng = self._rng(_ORDER, index, cycle)
+            kept = (self.epoch, cycle, self._buckets[index].order(rng, self.pairs.groups))
+            self._orders[index] = kept
+        return kept[2]
+
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, *stream))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """For every step of an epoch: the bucket drawn, and how often it was drawn before."""
+
+    buckets: NDArray[np.int64]
+    occurrences: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    """Pairs that may share a batch, their weight against other buckets, and how likely each enters a pass."""
+
+    rows: NDArray[np.int64]
+    weight: float
+    row_weights: NDArray[np.float64] | None = None
+
+    @property
+    def pass_size(self) -> int:
+        if self.row_weights is None:
+            return len(self.rows)
+        return max(1, int(self.row_weights.sum()))
+
+    def order(self, rng: np.random.Generator, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A random order in which the c pairs of a group lie about 1/c of the pass apart.
+
+        Pair i of a group's c pairs gets the key (i + u) / c, with u uniform and the same for the group: batches,
+        being consecutive slices, then hold a group twice only where it is too large to be avoided.
+        """
+        rows = self.rows[rng.permutation(len(self.rows))]
+        if self.row_weights is not None:
+            # Systematic sampling: each pair is included with exactly its weight.
+            # Madow 1949, doi:10.1214/aoms/1177729988.
+            edges = np.cumsum(self.row_weights[np.searchsorted(self.rows, rows)])
+            rows = rows[
+                np.unique(np.searchsorted(edges, rng.random() + np.arange(self.pass_size), side="right"))
+            ]
+        _, group, counts = np.unique(groups[rows], return_inverse=True, return_counts=True)
+        phase = rng.random(len(counts))[group]
+        key = (_occurrences(group) + phase) / counts[group]
+        ordered: NDArray[np.int64] = rows[np.argsort(key, kind="stable")]
+        return ordered
+
+
+def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Bucket], list[_Bucket]]:
+    """Monolingual buckets by language, and cross-lingual ones by ordered language pair (or one of all)."""
+    num_languages = len(pairs.languages)
+    code = pairs.query_langs * num_languages + pairs.passage_langs
+    order = np.argsort(code, kind="stable")
+    codes, starts = np.unique(code[order], return_index=True)
+    monolingual: list[_Bucket] = []
+    cross_lingual: list[_Bucket] = []
+    for value, rows in zip(codes, np.split(order, starts[1:]), strict=True):
+        query_lang, passage_lang = divmod(int(value), num_languages)
+        part = monolingual if query_lang == passage_lang else cross_lingual
+        part.append(_Bucket(np.sort(rows), float(len(rows)) ** exponent))
+    if mixed and cross_lingual:
+        rows = np.concatenate([bucket.rows for bucket in cross_lingual])
+        weights = np.concatenate(
+            [np.full(len(bucket.rows), bucket.weight / len(bucket.rows)) for bucket in cross_lingual]
+        )
+        ascending = np.argsort(rows)
+        weights = weights[ascending] / weights.max()
+        cross_lingual = [_Bucket(rows[ascending], 1.0, None if (weights == 1.0).all() else weights)]
+    return monolingual, cross_lingual
+
+
+def _exponent(language_sampling: float | str) -> RatioSchedule:
+    """The exponent as a schedule over training."""
+    named = {"uniform": 0.0, "size": 1.0}
+    try:
+        schedule = RatioSchedule.parse(
+            named.get(language_sampling, language_sampling)
+            if isinstance(language_sampling, str)
+            else language_sampling
+        )
+    except ValueError:
+        schedule = None
+    if schedule is None or schedule.kind == "adaptive":
+        raise ValueError(
+            f"language_sampling: found {language_sampling!r}, expected 'uniform', 'size', an exponent in [0, 1] "
+            "or a schedule of exponents such as linear:1:0.3"
+        )
+    return schedule
+
+
+def _occurrences(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each value occurred before its place: [5, 7, 5, 5] -> [0, 0, 1, 2]; O(n log n)."""
+    order = np.argsort(values, kind="stable")
+    sorted_values = values[order]
+    starts = np.flatnonzero(np.r_[True, sorted_values[1:] != sorted_values[:-1]]) if len(values) else order
+    sizes = np.diff(np.r_[starts, len(values)])
+    counts = np.empty(len(values), dtype=np.int64)
+    counts[order] = np.arange(len(values)) - np.repeat(starts, sizes)
+    return counts

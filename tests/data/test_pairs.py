@@ -1,0 +1,253 @@
+"""Own pairs from JSON lines, Parquet and CSV, BEIR folders, and studies made of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyhbt.data.beir import load_beir
+from pyhbt.data.pair_set import Pair
+from pyhbt.data.pairs import load_folder_study, load_pairs
+
+ROWS: list[dict[str, Any]] = [
+    {"query": "q1", "passage": "p1", "query_lang": "en", "passage_lang": "en"},
+    {"query": "NA", "passage": "p1", "query_lang": "no", "passage_lang": "en"},
+    {"query": "2020-01-01", "passage": "007", "query_lang": "en", "passage_lang": "fr"},
+]
+PAIRS = [
+    Pair("q1", "p1", "en", "en", "p1"),
+    Pair("NA", "p1", "no", "en", "p1"),
+    Pair("2020-01-01", "007", "en", "fr", "007"),
+]
+
+
+def _jsonl(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def _csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_every_format_gives_the_same_pairs(tmp_path: Path) -> None:
+    files = [
+        _jsonl(tmp_path / "odd [name].jsonl", ROWS),
+        _parquet(tmp_path / "a.parquet", ROWS),
+        _csv(tmp_path / "a.csv", ROWS),
+    ]
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(files[0].read_bytes()))
+    for file in (*files, packed):
+        assert list(load_pairs(file)) == PAIRS
+
+
+def test_groups_and_negatives_are_kept(tmp_path: Path) -> None:
+    rows = [
+        {**ROWS[0], "group": "g", "negatives": ["n1", "n2"]},
+        {**ROWS[1], "group": None, "negatives": None},
+    ]
+    expected = [Pair("q1", "p1", "en", "en", "g", ("n1", "n2")), PAIRS[1]]
+    assert list(load_pairs(_jsonl(tmp_path / "a.jsonl", rows))) == expected
+    assert list(load_pairs(_parquet(tmp_path / "a.parquet", rows))) == expected
+
+
+def test_languages_and_limit_select_pairs(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [*ROWS, {"query": "broken"}])
+    assert list(load_pairs(path, limit=3)) == PAIRS
+    assert list(load_pairs(path, limit=3, languages=["en"])) == PAIRS[:1]
+    with pytest.raises(ValueError, match=r"found no pairs in de, expected at least one"):
+        load_pairs(path, limit=3, languages=["de"])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"passage": None}, "passage: found null, expected str"),
+        ({"query": " "}, "query: found an empty text"),
+        ({"query_lang": 5}, "query_lang: found int, expected str"),
+        ({"group": 1}, "group: found int, expected str"),
+        ({"negatives": "n"}, "negatives: found str, expected list"),
+        ({"negatives": ["n", ""]}, r"negatives\[1\]: found '', expected a text"),
+    ],
+)
+def test_malformed_rows_are_named_by_file_line_and_field(
+    tmp_path: Path, row: dict[str, Any], message: str
+) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [ROWS[0], {**ROWS[0], **row}])
+    with pytest.raises(ValueError, match=rf"a\.jsonl:2: {message}"):
+        load_pairs(path)
+    one_type = {key: value for key, value in {**ROWS[0], **row}.items() if value is not None}
+    path = _parquet(tmp_path / "a.parquet", [one_type])
+    expected = message.replace("found null", "missing,").split(",")[0]
+    with pytest.raises(ValueError, match=rf"a\.parquet:1: {expected}"):
+        load_pairs(path)
+
+
+def test_missing_columns_bad_lines_and_odd_files_raise(tmp_path: Path) -> None:
+    without = [{key: value for key, value in ROWS[0].items() if key != "passage_lang"}]
+    for path, line in (
+        (_jsonl(tmp_path / "a.jsonl", without), 1),
+        (_parquet(tmp_path / "a.parquet", without), 1),
+        (_csv(tmp_path / "a.csv", without), 2),
+    ):
+        with pytest.raises(ValueError, match=rf"{path.name}:{line}: passage_lang: missing, expected str"):
+            load_pairs(path)
+    _csv(tmp_path / "a.csv", [{**ROWS[0], "passage": ""}])
+    with pytest.raises(ValueError, match=r"a\.csv:2: passage: found an empty text"):
+        load_pairs(tmp_path / "a.csv")
+    _csv(tmp_path / "a.csv", [{**ROWS[0], "negatives": "n"}])
+    with pytest.raises(ValueError, match=r"a\.csv:2: negatives: found str, expected list"):
+        load_pairs(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('query,passage,query_lang,passage_lang\n"open')
+    with pytest.raises(ValueError, match=r"a\.csv: unreadable as csv after line 1"):
+        load_pairs(tmp_path / "a.csv")
+    (tmp_path / "a.jsonl").write_text('{"query"\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: not JSON"):
+        load_pairs(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text("[1]\n")
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: found list, expected an object"):
+        load_pairs(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_bytes(b'{"query": "\xff"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl: unreadable as text"):
+        load_pairs(tmp_path / "a.jsonl")
+    (tmp_path / "a.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: unreadable as parquet"):
+        load_pairs(tmp_path / "a.parquet")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ValueError, match=r"found suffix '\.txt'"):
+        load_pairs(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_pairs(tmp_path / "missing.jsonl")
+    with pytest.raises(ValueError, match="found no pairs"):
+        load_pairs(_jsonl(tmp_path / "empty.jsonl", []))
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str.strip)
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+def test_any_text_survives_json_lines_and_parquet(tmp_path: Path, texts: list[tuple[str, str]]) -> None:
+    rows = [{**ROWS[0], "query": query, "passage": passage} for query, passage in texts]
+    for path in (_jsonl(tmp_path / "a.jsonl", rows), _parquet(tmp_path / "a.parquet", rows)):
+        assert [(pair.query, pair.passage) for pair in load_pairs(path)] == texts
+
+
+def _beir(folder: Path, split: str, qrels: str | None = None) -> Path:
+    corpus = [
+        {"_id": "p1", "text": "text", "title": "Title", "lang": "en"},
+        {"_id": "p2", "text": "texte", "title": "", "lang": "fr"},
+    ]
+    queries = [
+        {"_id": "q1", "text": "what", "lang": "en", "group": "g"},
+        {"_id": "q2", "text": "quoi", "lang": "fr", "group": "g"},
+        {"_id": "q3", "text": "other split", "lang": "de"},
+        {"_id": "q4", "text": "alone", "lang": "en"},
+    ]
+    _jsonl(folder / "corpus.jsonl", corpus)
+    _jsonl(folder / "queries.jsonl", queries)
+    (folder / "qrels").mkdir(exist_ok=True)
+    rows = "q1\tp1\t1\nq1\tp2\t2\nq2\tp2\t1\nq4\tp1\t0\n" if qrels is None else qrels
+    (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}", encoding="utf-8")
+    return folder
+
+
+def test_a_beir_folder_gives_the_judged_queries_of_the_split(tmp_path: Path) -> None:
+    one = load_beir(_beir(tmp_path, "test"))
+    assert one.query_ids == ("q1", "q2", "q4")
+    assert one.query_groups == ("g", "g", "q4")
+    assert one.passage_texts == ("Title text", "texte")
+    assert one.qrels == {"q1": {"p1": 1, "p2": 2}, "q2": {"p2": 1}, "q4": {"p1": 0}}
+    assert one.tiers == {"en": "seen", "fr": "seen"}
+    french = load_beir(tmp_path, languages=["fr"])
+    assert french.qrels == {"q2": {"p2": 1}}
+    assert french.passage_ids == ("p2",)
+    with pytest.raises(ValueError, match="found 'de', expected languages of"):
+        load_beir(tmp_path, languages=["de"])
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("corpus.jsonl", '{"_id": "p", "text": "t"}', r"corpus\.jsonl:1: lang: missing"),
+        ("corpus.jsonl", '{"_id": 1, "text": "t", "lang": "en"}', r"corpus\.jsonl:1: _id: found int"),
+        (
+            "queries.jsonl",
+            '{"_id": "q", "text": "", "lang": "en"}',
+            r"queries\.jsonl:1: text: found an empty",
+        ),
+        (
+            "queries.jsonl",
+            '{"_id": "q", "text": "t", "lang": "en"}\n' * 2,
+            r"queries\.jsonl:2: _id: 'q' a second",
+        ),
+        ("qrels/test.tsv", "q1\tp1\t1", r"test\.tsv:1: found header"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq9\tp1\t1", r"test\.tsv:2: query-id: 'q9' is not in"),
+        (
+            "qrels/test.tsv",
+            "query-id\tcorpus-id\tscore\nq1\tp9\t1",
+            r"test\.tsv:2: corpus-id: 'p9' is not in",
+        ),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\tp1\thigh", r"test\.tsv:2: score: found 'high'"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1 p1 1", r"test\.tsv:2: found 1 columns"),
+        (
+            "qrels/test.tsv",
+            "query-id\tcorpus-id\tscore\nq1\tp1\t1\nq1\tp1\t1",
+            r"test\.tsv:3: corpus-id: 'p1' a",
+        ),
+    ],
+)
+def test_malformed_beir_files_are_named(tmp_path: Path, name: str, line: str, message: str) -> None:
+    _beir(tmp_path, "test")
+    (tmp_path / name).write_text(line, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_beir(tmp_path)
+
+
+def test_missing_beir_files_raise(tmp_path: Path) -> None:
+    _beir(tmp_path, "test")
+    with pytest.raises(FileNotFoundError, match=r"dev\.tsv: no such file"):
+        load_beir(tmp_path, "dev")
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        load_beir(tmp_path / "missing")
+
+
+def test_a_folder_of_own_data_makes_a_study(tmp_path: Path) -> None:
+    _jsonl(tmp_path / "train.jsonl", ROWS)
+    _beir(tmp_path / "dev", "dev")
+    _beir(tmp_path / "test", "test", "q1\tp1\t1\n")
+    study = load_folder_study(tmp_path, zero_shot=["fr"], low_resource=["no"])
+    assert list(study.train) == PAIRS[:2]
+    assert study.dev.tiers == {"en": "seen", "fr": "zero-shot", "no": "low-resource"}
+    assert study.test.query_ids == ("q1",)
+    small = load_folder_study(tmp_path, languages=["en"])
+    assert list(small.train) == PAIRS[:1]
+    assert small.dev.languages == ("en",)
+    with pytest.raises(ValueError, match="found 'de', expected languages of"):
+        load_folder_study(tmp_path, languages=["de"])
+    with pytest.raises(ValueError, match="found no pairs in fr"):
+        load_folder_study(tmp_path, languages=["fr"])
+    with pytest.raises(FileNotFoundError, match=r"train\.parquet: no such file"):
+        load_folder_study(tmp_path, train="train.parquet")

@@ -1,0 +1,94 @@
+"""The CUDA module as nvcc makes it: registers, spills, what it links to, what it says without a usable driver."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyhbt.ops.cuda import kernels as door
+from tests.cuda_emulation import build, check_sass
+from tests.interpreter import run_python
+
+HERE = Path(__file__).parent
+STATUS = "import json; from pyhbt.ops.cuda import kernels; print(json.dumps(kernels.status()))"
+
+
+@pytest.fixture
+def module() -> Path:
+    """The built ``_cuda``."""
+    found = importlib.util.find_spec("pyhbt._cuda")
+    if found is None or found.origin is None:
+        pytest.skip("this installation has no CUDA module (no nvcc when it was built)")
+    return Path(found.origin)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(check_sass.nvcc() is None, reason="no nvcc on PATH or in CUDA_HOME")
+@pytest.mark.parametrize("architecture", check_sass.ARCHITECTURES)
+def test_nothing_spills(architecture: str, tmp_path: Path) -> None:
+    assert check_sass.faults(architecture, tmp_path) == []
+
+
+def test_the_module_needs_no_library_of_torch_or_cuda(module: Path) -> None:
+    if shutil.which("ldd") is None:
+        pytest.skip("no ldd")
+    linked = subprocess.run(["ldd", str(module)], capture_output=True, text=True, check=True).stdout
+    for library in ("torch", "cudart", "cublas", "libcuda", "not found"):
+        assert library not in linked
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_driver_it_says_so(module: Path) -> None:
+    found = json.loads(run_python(STATUS).stdout)
+    assert found["devices"] == 0
+    if found["driver"] == 0:
+        assert found["reason"] == "no CUDA driver"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("12020", "the driver is for CUDA 12.2, expected at least"), ("99000", "cudaErrorNoDevice")],
+)
+def test_the_driver_is_too_old_or_has_no_device(
+    version: str, reason: str, module: Path, tmp_path: Path
+) -> None:
+    compiler = build.compiler()
+    if compiler is None:
+        pytest.skip("no C++ compiler on PATH")
+    source = HERE / "cuda_emulation" / "fake_driver.c"
+    library = tmp_path / "libcuda.so.1"
+    command = [compiler, "-x", "c", "-shared", "-fPIC", str(source), "-o", str(library)]
+    subprocess.run(command, check=True, capture_output=True)
+    done = run_python(STATUS, LD_LIBRARY_PATH=str(tmp_path), FAKE_DRIVER_VERSION=version)
+    found = json.loads(done.stdout)
+    assert found["devices"] == 0
+    assert found["driver"] == int(version)
+    assert found["reason"].startswith(reason)
+
+
+def test_one_warning_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "status", lambda: {"devices": 0, "reason": "no CUDA driver"})
+    door.kernels.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="CUDA kernels are not available, no CUDA driver"):
+            assert door.kernels() is None
+        assert door.kernels() is None  # and says no more: warnings are errors here
+    finally:
+        door.kernels.cache_clear()
+
+
+def test_an_installation_without_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "_module", lambda: (None, "not built into this installation (why)"))
+    assert door.status() == {
+        "devices": 0,
+        "driver": 0,
+        "runtime": 0,
+        "reason": "not built into this installation (why)",
+    }

@@ -1,0 +1,182 @@
+"""Made-up studies in the layout of a real one, for the tests of results, plots and report.
+
+``write_study`` writes results.jsonl, config.json and cells/*/scores.npz; the figures follow a simple law: a gain
+in the cross-lingual and multilingual settings that peaks near ratio 0.6, a small monolingual cost, scarcer tiers
+lower, centring worth a third of the gain, and noise by seed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyhbt.data.tiers import TIERS, Tier, scarcer
+from pyhbt.evaluation.names import (
+    MAX_RANK,
+    PEER,
+    RANK_CORRELATION,
+    RANK_DISTANCE,
+    SETTINGS,
+    TOP_1_SAME_LANGUAGE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+# fmt: off
+CODES = (
+    "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr",
+    "he", "hi", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv", "nl", "pl", "pt", "ro",
+    "ru", "sk", "sl", "sr", "sv", "sw", "ta", "te", "th", "tr", "uk", "ur", "vi", "zh",
+)
+# fmt: on
+HOSTILE = "<script>alert(1)</script>$x^{$ é\n中"
+HOSTILE_NAME = "<script>alert(1)<_script>$x^{$ é 中"  # of a schedule, and so of a folder
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to make up."""
+
+    ratios: Sequence[float | str] = (0, 0.25, 0.5, 0.75, 1)
+    seeds: Sequence[int] = (0, 1, 2)
+    languages: Sequence[str] = tuple(CODES)
+    tiers: Sequence[Tier] = TIERS
+    steps: Sequence[int] = tuple(range(0, 2001, 200))
+    metrics: Sequence[str] = ("recall@10", "mAP")
+    bias: Sequence[str] = (RANK_DISTANCE, MAX_RANK, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)  # of parallel data
+    units: int = 240
+    unfinished: Sequence[tuple[float | str, int]] = ()
+    config: Mapping[str, Any] | None = None
+
+    def tier(self, language: str) -> Tier:
+        place = list(self.languages).index(language) * len(self.tiers) // len(self.languages)
+        return self.tiers[place]
+
+
+def level(study: Study, ratio: float | str, setting: str, tier: str, metric: str, centring: str) -> float:
+    """Final value before noise."""
+    share = 0.5 if isinstance(ratio, str) else float(ratio)
+    gain = 0.16 * (1 - ((share - 0.6) / 0.6) ** 2)
+    base = {"monolingual": 0.74, "cross-lingual": 0.5, "multilingual": 0.42}[setting]
+    value = base + (-0.05 * share**2 if setting == "monolingual" else gain)
+    value -= 0.09 * (TIERS.index(tier) if tier in TIERS else 0.8)
+    if centring == "both" and setting != "monolingual":
+        value += 0.06 - 0.2 * gain
+    return value - (0.08 if metric == "mAP" else 0)
+
+
+def seed_effect(study: Study, ratio: float | str, seed: int, centring: str, setting: str, tier: str) -> float:
+    """What a seed adds to the final value of a ratio; the same in macro rows and unit scores."""
+    places = [list(study.ratios).index(ratio), centring == "both", len(setting), len(tier)]
+    return float(np.random.default_rng((seed, *places)).normal(0, 0.012))
+
+
+def rows(study: Study) -> Iterator[dict[str, Any]]:
+    """Every row of results.jsonl."""
+    for ratio in study.ratios:
+        for seed in study.seeds:
+            rng = np.random.default_rng((seed, list(study.ratios).index(ratio)))
+            yield from _cell_rows(study, ratio, seed, rng)
+
+
+def _cell_rows(
+    study: Study, ratio: float | str, seed: int, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    cell = {"ratio": ratio, "seed": seed}
+    finished = (ratio, seed) not in study.unfinished
+    speed = 350 - 150 * (0.5 if isinstance(ratio, str) else float(ratio))
+    for centring in ("none", "both"):
+        for setting in SETTINGS:
+            for tier in ("all", *study.tiers):
+                offset = seed_effect(study, ratio, seed, centring, setting, tier)
+                for metric in study.metrics:
+                    final = level(study, ratio, setting, tier, metric, centring) + offset
+                    macro = {**cell, "centring": centring, "setting": setting, "query_lang": "*",
+                             "passage_lang": "*", "tier": tier, "metric": metric}  # fmt: skip
+                    for step in study.steps:
+                        height = final * (0.25 + 0.75 * (1 - np.exp(-step / speed)))
+                        value = float(np.clip(height + rng.normal(0, 0.006), 0, 1))
+                        yield {**macro, "step": step, "split": "dev", "value": value}
+                    if finished:
+                        value = float(np.clip(final, 0, 1))
+                        yield {**macro, "step": study.steps[-1], "split": "test", "value": value}
+                if finished and setting == "multilingual":
+                    share = 0.5 if isinstance(ratio, str) else float(ratio)
+                    centred = centring == "both"
+                    bias = {RANK_DISTANCE: 420 - 180 * share + 900 * offset - 40 * centred,
+                            MAX_RANK: 450 - 180 * share + 900 * offset - 40 * centred,
+                            TOP_1_SAME_LANGUAGE: 0.8 - 0.45 * share + offset,
+                            RANK_CORRELATION: -0.6 + 0.5 * share + 0.2 * centred + offset,
+                            PEER: 0.2 + 0.3 * share + 0.1 * centred + offset}  # fmt: skip
+                    for metric in study.bias:
+                        value = bias[metric]
+                        yield {**cell, "step": study.steps[-1], "split": "test", "centring": centring,
+                               "setting": setting, "query_lang": "*", "passage_lang": "*", "tier": tier,
+                               "metric": metric, "value": value}  # fmt: skip
+            if finished:
+                yield from _pair_rows(study, cell, centring, setting, rng)
+
+
+def _pair_rows(
+    study: Study, cell: dict[str, Any], centring: str, setting: str, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    for query in study.languages:
+        passages = {"monolingual": [query], "cross-lingual": [x for x in study.languages if x != query]}
+        for passage in passages.get(setting, ["*"]):
+            tier = study.tier(query) if passage == "*" else scarcer(study.tier(query), study.tier(passage))
+            for metric in study.metrics:
+                value = level(study, cell["ratio"], setting, tier, metric, centring) + rng.normal(0, 0.03)
+                yield {**cell, "step": study.steps[-1], "split": "test", "centring": centring,
+                       "setting": setting, "query_lang": query, "passage_lang": passage, "tier": tier,
+                       "metric": metric, "value": float(np.clip(value, 0, 1))}  # fmt: skip
+
+
+def write_study(out: Path, study: Study | None = None) -> Path:
+    """Write the folder of a study and return it."""
+    study = study or Study()
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "results.jsonl").open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(study))
+    config = study.config
+    if config is None:
+        config = {
+            "command": "pyhbt study --data cldr --ratios 0,0.25,0.5,0.75,1 --seeds 3 --out pyhbt-study",
+            "config": {"data": "cldr", "languages": list(study.languages)},
+            "training": {
+                "steps": study.steps[-1],
+                "batch_size": 64,
+                "temperature": 0.05,
+                "learning_rate": 1e-3,
+            },
+            "environment": {"pyhbt": "0.1.0", "torch": "2.9.0", "cpu": "8 cores", "commit": None},
+        }
+    (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for ratio in study.ratios:
+        for seed in study.seeds:
+            if (ratio, seed) not in study.unfinished:
+                folder = out / "cells" / f"ratio={ratio},seed={seed}"
+                folder.mkdir(parents=True)
+                np.savez(folder / "scores.npz", **unit_scores(study, ratio, seed))
+    return out
+
+
+def unit_scores(study: Study, ratio: float | str, seed: int) -> dict[str, Any]:
+    """Arrays of one scores.npz; difficulty is the unit's own, so that ratios are paired."""
+    difficulty = np.random.default_rng(7).normal(0, 0.15, study.units)
+    rng = np.random.default_rng((seed, list(study.ratios).index(ratio), 1))
+    arrays: dict[str, Any] = {"units": np.array([f"question {i}" for i in range(study.units)])}
+    for centring in ("none", "both"):
+        for setting in SETTINGS:
+            for tier in ("all", *study.tiers):
+                for metric in study.metrics:
+                    mean = level(study, ratio, setting, tier, metric, centring)
+                    mean += seed_effect(study, ratio, seed, centring, setting, tier)
+                    scores = np.clip(mean + difficulty + rng.normal(0, 0.1, study.units), 0, 1)
+                    scores[:: 40 if tier == "all" else 9] = np.nan
+                    arrays[f"{centring}/{setting}/{tier}/{metric}"] = scores
+    return arrays

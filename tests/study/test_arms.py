@@ -1,0 +1,124 @@
+"""Arms: written, read back, refused; each kind of arm through a real study."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyhbt.data.pair_set import PairSet
+from pyhbt.study.arms import Arm
+from pyhbt.study.cells import StudyConfig, cell_folder, run_study
+from pyhbt.study.results import load_results, load_unit_scores
+from pyhbt.training.run import TrainingConfig
+from tests.toy import parallel_items, study_data
+
+TRAINING = TrainingConfig(steps=4, batch_size=8, learning_rate=0.01, temperature=0.05)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "changes"),
+    [
+        (0.5, 0.5, {}),
+        ("0.5", 0.5, {}),
+        ("linear:0:1", "linear:0:1", {}),
+        ("adaptive:0.1:0.9", "adaptive:0.1:0.9", {}),
+        ("0.5+symmetric", "0.5+symmetric", {"symmetric": True}),
+        ("0.50+js=0.50+alignment=1", "0.5+js=0.5+alignment=1", {"js_weight": 0.5, "alignment_weight": 1.0}),
+        ("1+parallel-passages=2", "1+parallel-passages=2", {"parallel_passages": 2}),
+        (
+            "steps:0@0,1@0.5+language-sampling=linear:1:0.3",
+            "steps:0@0,1@0.5+language-sampling=linear:1:0.3",
+            {"language_sampling": "linear:1:0.3"},
+        ),
+        ("0+language-sampling=0.3", "0+language-sampling=0.3", {"language_sampling": 0.3}),
+        ("0.5+learn-temperature+temperature=0.1", "0.5+learn-temperature+temperature=0.1", None),
+        ("0.5+code-switching=0.3+cross-pairs=mixed", "0.5+code-switching=0.3+cross-pairs=mixed", None),
+    ],
+)
+def test_read_and_written(spec: float | str, label: float | str, changes: dict[str, Any] | None) -> None:
+    arm = Arm.parse(spec)
+    assert arm.label == label
+    assert type(arm.label) is type(label)
+    assert Arm.parse(arm.label) == arm == Arm.parse(arm)
+    if changes is not None:
+        assert dict(arm.changes) == changes
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of symmetric"),
+        ("0.5+js=much", "found js='much', expected a number"),
+        ("0.5+symmetric=no", "found symmetric='no', expected no value"),
+        ("0.5+js=1+js=2", "found js twice"),
+        ("0.5+parallel-passages=1.5", "expected a whole number"),
+        ("2", r"found 2.0, expected a number in \[0, 1\]"),
+        ("+js=1", "ratio: found ''"),
+    ],
+)
+def test_mistakes(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Arm.parse(spec)
+
+
+def test_changes_are_checked_with_the_settings() -> None:
+    with pytest.raises(ValueError, match="lexicon: found None"):
+        StudyConfig(TRAINING, ratios=("0.5+code-switching=0.3",))
+    with pytest.raises(ValueError, match="ratios: found .* all different"):
+        StudyConfig(TRAINING, ratios=("0.5+js=1", "0.50+js=1.0"))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
+    lexicon = tmp_path / "aa-bb.txt"
+    items = parallel_items(15, ("aa", "bb")) + parallel_items(60, ("aa",), seed=7)  # languages of unlike size
+    data = replace(study_data(), train=PairSet.from_parallel(items))
+    words = {pair.query for pair in data.train if pair.query_lang == "aa"}
+    lexicon.write_text("".join(f"{word} {word}us\n" for word in sorted(words)))
+    ratios = (
+        0.5,
+        "linear:0:1",
+        "adaptive:0.7:0.9",
+        "0.5+language-sampling=linear:1:0.3",
+        "0.5+code-switching=0.5",
+        "0.5+parallel-passages=1",
+        "0.5+alignment=0.1",
+        "0.5+js=0.5",
+        "0.5+learn-temperature+symmetric",
+    )
+    training = TrainingConfig(16, 8, 0.01, 0.05, lexicon=str(lexicon))
+    config = StudyConfig(training, data="toy", ratios=ratios, seeds=(0,), eval_every=8)
+    out = tmp_path / "out"
+    run_study(config, data, out)
+    results = load_results(out)
+    assert set(results.ratios) == set(ratios)
+    finals = {
+        ratio: results.by_seed(
+            ratio=ratio,
+            split="test",
+            centring=centring,
+            setting="multilingual",
+            metric="mAP",
+            tier="all",
+            query_lang="*",
+        )[0]
+        for ratio in ratios
+        for centring in ("none", "both")
+    }
+    assert len(set(finals.values())) == len(ratios)  # every arm trained otherwise
+    assert {ratio for ratio, _ in load_unit_scores(out).cells} == set(ratios)
+    logs = {
+        ratio: [json.loads(line) for line in _lines(cell_folder(out, ratio, 0) / "train.jsonl")]
+        for ratio in ratios
+    }
+    assert any("loss_js" in row for row in logs["0.5+js=0.5"])
+    assert any("loss_alignment" in row for row in logs["0.5+alignment=0.1"])
+    assert any("dev_loss_cross_lingual" in row for row in logs["adaptive:0.7:0.9"])
+    assert any("temperature" in row for row in logs["0.5+learn-temperature+symmetric"])

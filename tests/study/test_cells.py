@@ -1,0 +1,196 @@
+"""The study: rows, resume after SIGKILL, configuration checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyhbt.evaluation.names import STUDY_CENTRINGS
+from pyhbt.study.cells import Progress, StudyConfig, cell_folder, run_study
+from pyhbt.training.run import TrainingConfig
+from tests.interpreter import FOLDER, command, run_python
+from tests.toy import study_data
+
+TRAINING = TrainingConfig(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
+CONFIG = StudyConfig(TRAINING, data="toy", ratios=(0.0, 0.5, "linear:0:1"), seeds=(0, 1), eval_every=3)
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+    out = tmp_path_factory.mktemp("study") / "out"
+    seen: list[Progress] = []
+    run_study(CONFIG, study_data(), out, command="pyhbt study", observe=lambda p: seen.append(replace(p)))
+    return out, seen
+
+
+def test_rows(finished: tuple[Path, list[Progress]]) -> None:
+    out, _ = finished
+    rows = read_rows(out)
+    keys = [
+        "ratio",
+        "seed",
+        "step",
+        "split",
+        "centring",
+        "setting",
+        "query_lang",
+        "passage_lang",
+        "tier",
+        "metric",
+        "value",
+    ]
+    assert all(list(row) == keys for row in rows)
+    for ratio, seed in CONFIG.cells:
+        for centring in STUDY_CENTRINGS:
+            mine = [r for r in rows if (r["ratio"], r["seed"], r["centring"]) == (ratio, seed, centring)]
+            dev = [row for row in mine if row["split"] == "dev"]
+            assert {row["step"] for row in dev} == {0, 3, 6}
+            assert {(row["query_lang"], row["passage_lang"]) for row in dev} == {("*", "*")}
+            assert {row["setting"] for row in dev} == {"monolingual", "cross-lingual", "multilingual"}
+            assert {row["tier"] for row in dev} == {"all", "seen", "zero-shot"}
+            assert set(CONFIG.metrics) < {row["metric"] for row in dev}
+            test = [row for row in mine if row["split"] == "test"]
+            assert {row["step"] for row in test} == {6}
+            pairs = {(row["query_lang"], row["passage_lang"]) for row in test if row["metric"] == "mAP"}
+            langs = ("aa", "bb", "cc")
+            assert pairs == {("*", "*")} | {(a, b) for a in langs for b in (*langs, "*")}
+            keyed = [
+                (
+                    r["step"],
+                    r["split"],
+                    r["setting"],
+                    r["query_lang"],
+                    r["passage_lang"],
+                    r["tier"],
+                    r["metric"],
+                )
+                for r in mine
+            ]
+            assert len(set(keyed)) == len(keyed)
+    unbounded = ("rank distance", "Max@R", "MRC@10")
+    assert all(0 <= row["value"] <= 1 for row in rows if row["metric"] not in unbounded)
+
+
+def test_unit_scores_average_to_the_macro_mean(finished: tuple[Path, list[Progress]]) -> None:
+    """Every query of the toy set is judged in every pool, so both averages are over the same numbers."""
+    out, _ = finished
+    rows = read_rows(out)
+    for ratio, seed in CONFIG.cells:
+        with np.load(cell_folder(out, ratio, seed) / "scores.npz") as scores:
+            assert len(scores["units"]) == 12
+            for row in rows:
+                if (row["ratio"], row["seed"], row["split"], row["query_lang"], row["passage_lang"]) == (
+                    ratio,
+                    seed,
+                    "test",
+                    "*",
+                    "*",
+                ) and row["metric"] in ("mAP", "recall@10"):
+                    values = scores[f"{row['centring']}/{row['setting']}/{row['tier']}/{row['metric']}"]
+                    assert values.mean() == pytest.approx(row["value"], abs=1e-12)
+
+
+def test_progress(finished: tuple[Path, list[Progress]]) -> None:
+    _, seen = finished
+    assert [p.cell for p in seen if p.finished] == list(range(6))
+    assert {p.step for p in seen} == set(range(7))
+    assert any("cross-lingual recall@10" in p.scores for p in seen)
+
+
+def test_training_log(finished: tuple[Path, list[Progress]]) -> None:
+    out, _ = finished
+    lines = (cell_folder(out, 0.5, 0) / "train.jsonl").read_text().splitlines()
+    losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    assert len(losses) == 6
+
+
+def test_a_finished_study_is_left_alone(finished: tuple[Path, list[Progress]]) -> None:
+    out, _ = finished
+    before = (out / "results.jsonl").read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/rows.jsonl")}
+
+    def never(progress: Progress) -> None:
+        raise AssertionError(progress)
+
+    run_study(CONFIG, study_data(), out, observe=never)
+    assert (out / "results.jsonl").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/rows.jsonl")} == stamps
+
+
+def test_another_configuration_is_refused_or_overwrites(tmp_path: Path) -> None:
+    small = replace(CONFIG, ratios=(0.5,), seeds=(0,))
+    run_study(small, study_data(), tmp_path)
+    other = replace(small, training=replace(TRAINING, temperature=0.1))
+    with pytest.raises(FileExistsError, match=r"training.*0\.05.*this one has training.*0\.1"):
+        run_study(other, study_data(), tmp_path)
+    before = read_rows(tmp_path)
+    run_study(other, study_data(), tmp_path, overwrite=True)
+    after = read_rows(tmp_path)
+    assert len(after) == len(before)
+    assert after != before
+
+
+_KILLED = """
+    import sys
+    sys.path.append(sys.argv[2])
+    from tests.study.test_cells import CONFIG, study_data, run_study
+
+    def observe(progress):
+        print(progress.cell, progress.step, flush=True)
+
+    run_study(CONFIG, study_data(), sys.argv[1], observe=observe)
+"""
+
+
+def test_killed_and_started_again_gives_the_same_rows(
+    finished: tuple[Path, list[Progress]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    script = _KILLED, out, Path(__file__).parents[2]
+    with subprocess.Popen(command(*script), cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.split() == ["2", "4"]:  # in the middle of the third cell
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.wait() == -signal.SIGKILL
+    assert len(list((out / "cells").glob("ratio=*"))) == 2
+    (out / "cells" / f".ratio=0.5,seed=1.{os.getpid()}.partial").mkdir()  # what a kill while writing leaves
+    started = time.time()
+    run_python(*script)
+    expected, _ = finished
+    assert read_rows(out) == read_rows(expected)
+    assert sorted(p.name for p in (out / "cells").iterdir()) == sorted(
+        p.name for p in (expected / "cells").iterdir()
+    )
+    assert cell_folder(out, 0.0, 0).stat().st_mtime < started
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratios": (0.5, "0.5")}, r"ratios: found \[0.5, 0.5\], expected at least one, all different"),
+        ({"ratios": ()}, r"ratios: found \[\]"),
+        ({"ratios": (2,)}, "ratio: found 2"),
+        ({"seeds": ()}, "seeds: found"),
+        ({"eval_every": 0}, "eval_every: found 0"),
+        ({"metrics": ("mAP",)}, r"metrics: found \['mAP'\], expected recall@10 too"),
+        ({"metrics": ("mAP", "recall@10", "P@3")}, "metric: found 'P@3'"),
+    ],
+)
+def test_configuration_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(TRAINING, **options)

@@ -1,0 +1,204 @@
+"""Reading back and checking the results of a study."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pyhbt.study.results import Results, load_results, load_unit_scores, parse_ratio, ratio_label, ratio_order
+from tests.study.synthetic_study import HOSTILE, Study, rows, write_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROW = {
+    "ratio": 0.5,
+    "seed": 1,
+    "step": 100,
+    "split": "test",
+    "centring": "none",
+    "setting": "monolingual",
+    "query_lang": "en",
+    "passage_lang": "en",
+    "tier": "seen",
+    "metric": "recall@10",
+    "value": 0.25,
+}
+SMALL = Study(ratios=(1, 0, "linear:0:1", 0.5), seeds=(4, 2), languages=("sw", "en", "ar"), units=7)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return Results.from_rows(rows(SMALL))
+
+
+def test_ratios_are_ordered_and_labelled(results: Results) -> None:
+    assert results.ratios == [0.0, 0.5, 1.0, "linear:0:1"]
+    assert [ratio_label(ratio) for ratio in results.ratios] == ["0", "0.5", "1", "linear:0:1"]
+    assert [parse_ratio(text) for text in ("0.50", 1, "nan", "2")] == [0.5, 1.0, "nan", "2"]
+    mixed: list[float | str] = ["b", 0.3, "a", 0.1]
+    assert sorted(mixed, key=ratio_order) == [0.1, 0.3, "a", "b"]
+
+
+def test_columns_are_in_their_own_order(results: Results) -> None:
+    assert results.distinct("seed") == [2, 4]
+    assert results.distinct("setting") == ["monolingual", "cross-lingual", "multilingual"]
+    assert results.distinct("tier") == ["all", "seen", "low-resource", "zero-shot"]
+
+
+def test_selection_equals_a_plain_filter(results: Results) -> None:
+    wanted = [
+        row["value"]
+        for row in rows(SMALL)
+        if row["ratio"] in (0, "linear:0:1") and row["split"] == "test" and row["query_lang"] == "ar"
+    ]
+    chosen = results.select(ratio=(0, "linear:0:1"), split="test", query_lang="ar")
+    assert chosen.values.tolist() == wanted
+    assert len(results.select(metric="nDCG@10")) == 0
+    assert results.select(metric="nDCG@10").ratios == []
+    with pytest.raises(ValueError, match="where: found key 'colour', expected one of ratio"):
+        results.select(colour="red")
+
+
+def test_by_seed_and_curves(results: Results) -> None:
+    where: dict[str, Any] = {
+        "ratio": 0.5, "setting": "cross-lingual", "tier": "seen", "metric": "mAP", "centring": "both"
+    }  # fmt: skip
+    plain = [row for row in rows(SMALL) if row["query_lang"] == "*" and where.items() <= row.items()]
+    found = results.macro(split="test", **where).by_seed()
+    assert found == {row["seed"]: row["value"] for row in plain if row["split"] == "test"}
+    steps, values = results.macro(**where).curves()[4]
+    assert steps.tolist() == list(SMALL.steps)
+    dev = {row["step"]: row["value"] for row in plain if row["split"] == "dev" and row["seed"] == 4}
+    assert values.tolist() == [dev[step] for step in SMALL.steps]
+    with pytest.raises(ValueError, match="several rows a seed"):
+        results.by_seed(**where)
+
+
+def test_languages_and_pairs(results: Results) -> None:
+    assert list(results.language_tiers().items()) == [
+        ("sw", "seen"), ("en", "low-resource"), ("ar", "zero-shot")
+    ]  # fmt: skip
+    chosen = {"split": "test", "setting": "cross-lingual", "metric": "mAP", "centring": "none", "ratio": 0}
+    means = results.pair_means(**chosen)
+    assert len(means) == 6
+    plain = [
+        row["value"]
+        for row in rows(SMALL)
+        if chosen.items() <= row.items() and (row["query_lang"], row["passage_lang"]) == ("ar", "sw")
+    ]
+    assert means["ar", "sw"] == pytest.approx(np.mean(plain))
+    assert results.select(metric="none").pair_means() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratio": True}, "ratio: found True"),
+        ({"ratio": 1.5}, "ratio: found 1.5, expected a number in"),
+        ({"ratio": math.nan}, "ratio: found nan"),
+        ({"ratio": ""}, "ratio: found ''"),
+        ({"seed": "1"}, "seed: found '1', expected an integer >= 0"),
+        ({"step": -1}, "step: found -1"),
+        ({"split": "train"}, "split: found 'train', expected one of dev, test"),
+        ({"tier": "rich"}, "tier: found 'rich'"),
+        ({"query_lang": None}, "query_lang: found None, expected text"),
+        ({"value": 1.2}, r"value: found 1.2, expected a number in \[0, 1\]"),
+        ({"value": None}, "value: found None"),
+        ({"value": math.nan}, "value: found nan"),
+        ({"metric": "rank distance", "value": math.inf}, "value: found inf, expected a finite number >= 0"),
+        ({"metric": "rank distance", "value": -1}, "value: found -1, expected a finite number >= 0"),
+        ({"metric": "Max@R", "value": 0.5}, "value: found 0.5, expected a finite number >= 1"),
+        ({"metric": "MRC@10", "value": -1.1}, r"value: found -1.1, expected a number in \[-1, 1\]"),
+        ({"metric": "MRC@10", "value": math.nan}, r"value: found nan, expected a number in \[-1, 1\]"),
+        ({"metric": "PEER@100", "value": -0.1}, r"value: found -0.1, expected a number in \[0, 1\]"),
+    ],
+)
+def test_bad_fields_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    lines = [ROW, {**ROW, "seed": 2, **change}]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ValueError, match=rf"results\.jsonl:2: {message}"):
+        load_results(tmp_path)
+
+
+def test_ranges_of_language_bias() -> None:
+    kept = {"rank distance": 0.0, "Max@R": 11.0, "MRC@10": -0.86, "PEER@100": 1.0}
+    loaded = Results.from_rows({**ROW, "metric": metric, "value": value} for metric, value in kept.items())
+    assert loaded.values.tolist() == list(kept.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", ":1: line: not JSON"),
+        ("[]\n", r":1: line: found \[\], expected an object"),
+        (json.dumps(ROW) + "\n\n", ":2: line: not JSON"),
+        (json.dumps({k: v for k, v in ROW.items() if k != "tier"}), ":1: tier: missing"),
+        (json.dumps(ROW) + "\n" + json.dumps({**ROW, "step": 7}), ":2: value: measured before, on line 1"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_results(tmp_path)
+
+
+def test_no_results(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"results\.jsonl: no results here"):
+        load_results(tmp_path)
+    (tmp_path / "results.jsonl").write_text("")
+    assert len(load_results(tmp_path)) == 0
+    assert load_results(tmp_path).ratios == []
+
+
+def test_any_text_survives(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(
+        json.dumps({**ROW, "query_lang": HOSTILE, "passage_lang": HOSTILE})
+    )
+    assert load_results(tmp_path).language_tiers() == {HOSTILE: "seen"}
+
+
+def test_unit_scores_are_aligned(tmp_path: Path) -> None:
+    def cell(name: str, units: list[str], scores: list[float]) -> None:
+        (tmp_path / "cells" / name).mkdir(parents=True)
+        arrays: dict[str, Any] = {"units": np.array(units), "none/x": np.array(scores)}
+        np.savez(tmp_path / "cells" / name / "scores.npz", **arrays)
+
+    cell("ratio=0.0,seed=0", ["a", "b"], [0.1, 0.2])
+    cell("ratio=0.0,seed=1", ["b", "a"], [0.4, 0.3])
+    cell("ratio=steps:0@0,1@0.5,seed=1", ["c", "b"], [1.0, math.nan])
+    scores = load_unit_scores(tmp_path)
+    assert scores.units == ("a", "b", "c")
+    np.testing.assert_allclose(scores.seed_mean(0.0, "none/x"), [0.2, 0.3, math.nan])
+    np.testing.assert_allclose(scores.seed_mean("steps:0@0,1@0.5", "none/x"), [math.nan, math.nan, 1.0])
+    assert np.isnan(scores.seed_mean(0.0, "none/y")).all()
+
+
+@pytest.mark.parametrize(
+    ("folder", "arrays", "message"),
+    [
+        ("ratio=0", {"units": ["a"]}, "found folder 'ratio=0', expected ratio=R,seed=S"),
+        ("ratio=0,seed=0", {"x": [0.1]}, "units: missing"),
+        ("ratio=0,seed=0", {"units": ["a", "a"]}, "units: found 2 names, 1 of them distinct"),
+        (
+            "ratio=0,seed=0",
+            {"units": ["a"], "x": [0.1, 0.2]},
+            r"x: found float64 \(2,\), expected float64 \(1,\)",
+        ),
+    ],
+)
+def test_bad_unit_scores_are_named(tmp_path: Path, folder: str, arrays: dict[str, Any], message: str) -> None:
+    (tmp_path / "cells" / folder).mkdir(parents=True)
+    np.savez(tmp_path / "cells" / folder / "scores.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"scores\.npz: {message}"):
+        load_unit_scores(tmp_path)
+
+
+def test_a_written_study_is_read_back(tmp_path: Path) -> None:
+    write_study(tmp_path, SMALL)
+    assert len(load_results(tmp_path)) == sum(1 for _ in rows(SMALL))
+    assert len(load_unit_scores(tmp_path).cells) == 8

@@ -1,0 +1,217 @@
+"""Checkpoints: sealed, found, faults named, old ones discarded; a full disk; damage; the trainer's use of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from pyhbt.encoders import NgramEncoder
+from pyhbt.training import checkpoints
+from pyhbt.training.checkpoints import MANIFEST, CheckpointError
+from pyhbt.training.trainer import HybridTrainer
+from tests.training.test_trainer import PAIRS, arguments, small_ngram
+
+
+def make(folder: Path, step: int, *, sealed: bool = True) -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    (checkpoint / "inner").mkdir(parents=True)
+    (checkpoint / "weights").write_bytes(bytes(range(256)) * step)
+    (checkpoint / "inner/config.json").write_text("{}")
+    if sealed:
+        checkpoints.seal(checkpoint)
+    return checkpoint
+
+
+def _truncate(checkpoint: Path) -> None:
+    (checkpoint / "weights").write_bytes(b"short")
+
+
+def _flip(checkpoint: Path) -> None:
+    content = bytearray((checkpoint / "weights").read_bytes())
+    content[100] ^= 1
+    (checkpoint / "weights").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda c: (c / MANIFEST).unlink(), "it was not finished"),
+        (lambda c: (c / "inner/config.json").unlink(), "inner/config.json is missing"),
+        (_truncate, "weights has 5 bytes, expected 1024"),
+        (_flip, "weights is damaged"),
+        (lambda c: (c / MANIFEST).write_text("{"), f"{MANIFEST} cannot be read"),
+        (lambda c: (c / MANIFEST).write_text('{"files": 3}'), f"{MANIFEST} cannot be read"),
+    ],
+)
+def test_faults_are_named(damage: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 4)
+    assert checkpoints.fault(checkpoint) is None
+    damage(checkpoint)
+    found = checkpoints.fault(checkpoint)
+    assert found is not None
+    assert message in found
+
+
+def test_the_last_whole_one_is_found_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert checkpoints.last_whole(tmp_path) is None
+    make(tmp_path, 9)
+    make(tmp_path, 10)
+    _flip(make(tmp_path, 11))
+    make(tmp_path, 100, sealed=False)
+    (tmp_path / "checkpoint-x").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.last_whole(tmp_path) == tmp_path / "checkpoint-10"
+    assert "checkpoint-100: it was not finished; resuming from checkpoint-10" in caplog.text
+    assert "checkpoint-11: weights is damaged; resuming from checkpoint-10" in caplog.text
+
+
+def test_old_ones_go_in_the_order_of_their_seals(tmp_path: Path) -> None:
+    for step in (9, 3, 6):  # resumed from 3, after 9
+        make(tmp_path, step)
+        time.sleep(0.02)
+    make(tmp_path, 12, sealed=False)
+    best = make(tmp_path, 1)
+    os.utime(best / MANIFEST, (0, 0))
+    checkpoints.keep_last(tmp_path, None)
+    checkpoints.keep_last(tmp_path, 0)
+    assert len(checkpoints.checkpoints(tmp_path)) == 5
+    checkpoints.keep_last(tmp_path, 2, str(best))
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [
+        "checkpoint-6",
+        "checkpoint-3",
+        "checkpoint-1",
+    ]
+
+
+class At(TrainerCallback):
+    """Does something after a step."""
+
+    def __init__(self, step: int, action: Callable[[], object]) -> None:
+        self.step, self.action = step, action
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.global_step == self.step:
+            self.action()
+
+
+def trainer(folder: Path, *callbacks: TrainerCallback, **options: Any) -> HybridTrainer:
+    options = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2, "logging_steps": 3} | options
+    return HybridTrainer(
+        small_ngram(), arguments(folder, **options), PAIRS, ratio="linear:0:1", callbacks=callbacks
+    )
+
+
+def losses(done: HybridTrainer) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in done.state.log_history if "loss" in row]
+
+
+def weight(done: HybridTrainer) -> torch.Tensor:
+    assert isinstance(done.encoder, NgramEncoder)
+    return done.encoder.table.weight
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> HybridTrainer:
+    whole = trainer(tmp_path_factory.mktemp("whole"))
+    whole.train()
+    return whole
+
+
+def test_full_disk_names_the_last_good_checkpoint(
+    tmp_path: Path, uninterrupted: HybridTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files may not grow beyond 2 kB from step 5 on: the write fails as on a full disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = At(5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard)))
+    with pytest.raises(
+        CheckpointError,
+        match=r"checkpoint-6 could not be written \(.+\); the last good checkpoint is checkpoint-4",
+    ):
+        try:
+            trainer(tmp_path, full).train()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-2"]
+    resumed = trainer(tmp_path)
+    resumed.train(resume_from_checkpoint=True)
+    assert losses(resumed) == losses(uninterrupted)
+    assert torch.equal(weight(resumed), weight(uninterrupted))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "pyhbt_state.json", "trainer_state.json"]
+)
+def test_damaged_checkpoint_gives_way_to_the_one_before(
+    name: str, tmp_path: Path, uninterrupted: HybridTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        trainer(tmp_path, At(7, lambda: 1 / 0)).train()
+    file = tmp_path / "checkpoint-6" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"checkpoint-6: {name} is damaged"):
+        trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    resumed = trainer(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        resumed.train(resume_from_checkpoint=True)
+    assert f"checkpoint-6: {name} is damaged; resuming from checkpoint-4" in caplog.text
+    assert losses(resumed) == losses(uninterrupted)
+    assert torch.equal(weight(resumed), weight(uninterrupted))
+
+
+def test_nothing_whole_to_resume_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+        trainer(tmp_path).train(resume_from_checkpoint=True)
+    make(tmp_path, 2, sealed=False)
+    anew = trainer(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        anew.train(resume_from_checkpoint=True)  # the first was never finished: from the beginning
+    assert "checkpoint-2: it was not finished; no checkpoint before it is whole" in caplog.text
+    assert anew.state.global_step == 8
+    for path in checkpoints.checkpoints(tmp_path):
+        (path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="no whole checkpoint to resume from"):
+        trainer(tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_rotation_keeps_the_limit(tmp_path: Path) -> None:
+    done = trainer(tmp_path, save_total_limit=2)
+    done.train()
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == ["checkpoint-8", "checkpoint-6"]
+    assert all(checkpoints.fault(path) is None for path in checkpoints.checkpoints(tmp_path))
+    listed = json.loads((tmp_path / "checkpoint-8" / MANIFEST).read_text())["files"]
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= listed.keys()
+
+
+def test_the_best_model_is_kept_and_loaded(tmp_path: Path) -> None:
+    best = HybridTrainer(
+        small_ngram(),
+        arguments(
+            tmp_path,
+            max_steps=6,
+            save_strategy="steps",
+            save_steps=1,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model="mAP",
+        ),
+        PAIRS,
+        evaluate=lambda encoder, step: {"mAP": {3: 0.9}.get(step, 0.1)},
+    )
+    best.train()
+    assert {path.name for path in checkpoints.checkpoints(tmp_path)} >= {"checkpoint-3"}
+    loaded = NgramEncoder.load(tmp_path / "checkpoint-3")
+    assert torch.equal(weight(best), loaded.table.weight)

@@ -1,0 +1,159 @@
+"""TrainingConfig and train_encoder: defaults, files, resume."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from pyhbt.data.pair_set import PairSet
+from pyhbt.encoders import NgramEncoder, load_encoder
+from pyhbt.training.run import TrainingConfig, train_encoder
+from tests.ranks import command, environment, write_script
+from tests.toy import parallel_items, save_tiny_bert
+
+PAIRS = PairSet.from_parallel(parallel_items(20, ("aa", "bb")))
+CONFIG = TrainingConfig(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
+
+
+def small() -> NgramEncoder:
+    return NgramEncoder(dim=8, num_buckets=256)
+
+
+def test_defaults_suit_the_encoder(tmp_path: Path) -> None:
+    ngram = TrainingConfig.for_encoder(small(), steps=None, batch_size=5)
+    assert (ngram.batch_size, ngram.temperature) == (5, 0.05)
+    narrow = TrainingConfig.for_encoder(load_encoder(save_tiny_bert(tmp_path / "narrow")))
+    assert (narrow.learning_rate, narrow.temperature, narrow.weight_decay) == (1e-4, 0.02, 0.01)
+    wide = TrainingConfig.for_encoder(load_encoder(save_tiny_bert(tmp_path / "wide", hidden=400)))
+    assert wide.learning_rate == 3e-5
+
+
+def test_files(tmp_path: Path) -> None:
+    encoder = small()
+    saved = train_encoder(encoder, PAIRS, CONFIG, tmp_path, save_every=2)
+    assert saved == tmp_path / "encoder"
+    assert torch.equal(load_encoder(saved).encode(["kalo"]), encoder.encode(["kalo"]))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").glob("checkpoint-*")) == [
+        "checkpoint-4",
+        "checkpoint-6",
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resume(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+        train_encoder(small(), PAIRS, CONFIG, tmp_path, resume=True)
+    whole = small()
+    train_encoder(whole, PAIRS, CONFIG, tmp_path, save_every=4)
+    with pytest.raises(FileExistsError, match="checkpoint-6 is there: resume from it"):
+        train_encoder(small(), PAIRS, CONFIG, tmp_path)
+    import shutil
+
+    shutil.rmtree(tmp_path / "checkpoints/checkpoint-6")
+    again = small()
+    train_encoder(again, PAIRS, CONFIG, tmp_path, save_every=4, resume=True)
+    assert torch.equal(again.table.weight, whole.table.weight)
+
+
+def test_card_and_language_means(tmp_path: Path) -> None:
+    encoder = load_encoder(save_tiny_bert(tmp_path / "bert"))
+    saved = train_encoder(
+        encoder,
+        PAIRS,
+        CONFIG,
+        tmp_path / "out",
+        ratio="linear:0:1",
+        evaluate=lambda encoder, step: {"monolingual mAP": step / 10},
+        eval_every=3,
+        language_means=True,
+        base="tiny",
+        data_name="toy",
+        scored_on="toy dev",
+    )
+    card = (saved / "README.md").read_text()
+    for phrase in (
+        "| base | tiny |",
+        "| languages | aa bb |",
+        "| data | toy: 80 pairs, 20 groups |",
+        "| cross-lingual ratio | linear:0:1 |",
+        "| learning_rate | 0.01 |",
+        "## Scores on toy dev",
+        "| monolingual | 0.6000 |",
+    ):
+        assert phrase in card
+    loaded = load_encoder(saved)
+    assert loaded.language_means is not None
+    assert loaded.language_means.means.keys() == {(k, c) for k in ("query", "passage") for c in ("aa", "bb")}
+    passages = sorted({(pair.passage, pair.passage_lang) for pair in PAIRS})
+    here = loaded.encode([text for text, lang in passages if lang == "aa"]).double().mean(0)
+    torch.testing.assert_close(loaded.language_means.means["passage", "aa"].double(), here, atol=1e-6, rtol=0)
+    AutoModel.from_pretrained(saved)
+
+
+def test_a_second_training_replaces_the_encoder_whole(tmp_path: Path) -> None:
+    train_encoder(small(), PAIRS, CONFIG, tmp_path, save_every=3)
+    (tmp_path / "encoder/stale").write_text("of the first")
+    again = small()
+    train_encoder(again, PAIRS, CONFIG, tmp_path, save_every=3, resume=True)
+    assert not (tmp_path / "encoder/stale").exists()
+    assert torch.equal(load_encoder(tmp_path / "encoder").encode(["kalo"]), again.encode(["kalo"]))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_train_command_on_two_ranks(tmp_path: Path) -> None:
+    """torchrun pyhbt train: one encoder, one log, one voice, and the losses of one process with the union batch."""
+    script = write_script(tmp_path / "run.py", "from pyhbt.cli import main\nmain()\n")
+    losses = []
+    for ranks, batch_size in ((2, 8), (1, 16)):
+        out = tmp_path / str(ranks)
+        options = ["train", "--data", "cldr", "--languages", "en,de,fr", "--steps", "6"]
+        options += ["--batch-size", str(batch_size), "--eval-every", "3", "--out", str(out)]
+        done = subprocess.run(
+            command(script, ranks, *options),
+            check=True,
+            env=environment(),
+            timeout=300,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.count("encoder: ") == 1
+        assert done.stdout.count("'train_runtime'") == 1
+        rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+        assert [row["step"] for row in rows if "eval_monolingual mAP" in row] == [3, 6]
+        losses.append([row["loss"] for row in rows if "loss" in row])
+        load_encoder(out / "encoder")
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_processes_that_are_not_joined_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = CONFIG.arguments(tmp_path, 0)
+    assert arguments.world_size == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="args: found world_size 1 in one of 2 processes"):
+        CONFIG.trainer(small(), arguments, PAIRS, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"code_switching": 0.3}, "lexicon: found None, expected a file: code_switching is 0.3"),
+        ({"code_switching": 1.3}, r"code_switching: found 1.3, expected a number in \[0, 1\]"),
+        ({"js_weight": -1.0}, "js_weight: found -1.0"),
+        ({"steps": 0}, "steps: found 0"),
+        ({"batch_size": 0}, "batch_size: found 0"),
+        ({"temperature": 0.0}, "temperature: found 0.0, expected a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: found nan"),
+    ],
+)
+def test_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig.for_encoder(small(), **options)
