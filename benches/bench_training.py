@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from pyhbt.data.pair_set import PairSet, ParallelItem
 from pyhbt.encoders import TransformerEncoder
+from pyhbt.training.batches import Examples
 from pyhbt.training.objectives import Objective
 from pyhbt.training.trainer import HybridTrainer
 
@@ -143,8 +144,8 @@ def test_training_step(
     )
     tokens = 0
     for step in range(steps):
-        collated = trainer.data_collator([[pairs[row] for row in trainer.sampler.at(step)[0]]])
-        tokens += sum(int(group["attention_mask"].sum()) for group in collated["texts"])
+        collated = trainer.data_collator([Examples.of(pairs, trainer.sampler.at(step)[0])])
+        tokens += sum(int(texts["attention_mask"].sum()) for texts in collated["texts"])
     encoder.save(tmp_path / "model")
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     batches = HybridBatches(pairs, steps=steps, seed=1, **drawn)

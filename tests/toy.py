@@ -43,7 +43,7 @@ def retrieval_set(num_items: int, langs: tuple[str, ...] = LANGS, seed: int = 1)
         query_ids=tuple(f"q:{lang}:{item.group}" for lang, item in keys),
         query_texts=tuple(item.queries[lang] for lang, item in keys),
         query_langs=tuple(lang for lang, _ in keys),
-        query_groups=tuple(item.group for _, item in keys),
+        questions=tuple(item.group for _, item in keys),
         passage_ids=tuple(f"p:{lang}:{item.group}" for lang, item in keys),
         passage_texts=tuple(item.passages[lang] for lang, item in keys),
         passage_langs=tuple(lang for lang, _ in keys),

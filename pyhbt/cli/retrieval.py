@@ -198,9 +198,8 @@ def mine(
     """Find hard negatives for training pairs: passages that score high and do not answer."""
     set_up(threads)
     from pyhbt.cli.terminal import console
-    from pyhbt.data import load_train
+    from pyhbt.data import load_corpus, load_train
     from pyhbt.encoders import load_encoder
-    from pyhbt.mining.candidates import load_corpus
     from pyhbt.mining.negatives import MiningRules, mine_to_file
 
     rules = MiningRules(

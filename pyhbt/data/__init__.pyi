@@ -21,6 +21,10 @@ from .registry import load_study as load_study
 from .registry import load_train as load_train
 from .retrieval_set import RetrievalSet as RetrievalSet
 from .retrieval_set import StudyData as StudyData
+from .texts import Passage as Passage
+from .texts import load_corpus as load_corpus
+from .texts import read_ids as read_ids
+from .texts import read_texts as read_texts
 from .tiers import TIERS as TIERS
 from .tiers import Tier as Tier
 from .tiers import assign_tiers as assign_tiers

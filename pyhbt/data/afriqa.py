@@ -226,7 +226,7 @@ def _retrieval_set(
         query_ids=query_ids,
         query_texts=tuple(text for _, text, _ in asked),
         query_langs=tuple(lang for lang, _, _ in asked),
-        query_groups=tuple(question.id for _, _, question in asked),
+        questions=tuple(question.id for _, _, question in asked),
         passage_ids=tuple(f"{pivot}:{passage}" for pivot, passage, _ in corpus),
         passage_texts=tuple(text for _, _, text in corpus),
         passage_langs=tuple(pivot for pivot, _, _ in corpus),

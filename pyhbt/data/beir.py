@@ -1,10 +1,10 @@
 """Retrieval sets in the BEIR layout, with languages.
 
 ``corpus.jsonl``: ``_id``, ``text``, ``lang``, optional ``title`` (put before the text). ``queries.jsonl``: ``_id``,
-``text``, ``lang``, optional ``group`` (translations of one question share it; default: the query is its own).
-``qrels/SPLIT.tsv``: header ``query-id corpus-id score``, then tab-separated rows. Queries without a row in the
-split's qrels are left out, as BEIR's queries file holds all splits. Reading costs O(size of the files).
-Source: Thakur et al. 2021, BEIR (arXiv:2104.08663).
+``text``, ``lang``, optional ``question`` (translations of one query share it; default: the query is its own; read
+under its former name ``group`` too). ``qrels/SPLIT.tsv``: header ``query-id corpus-id score``, then tab-separated
+rows. Queries without a row in the split's qrels are left out, as BEIR's queries file holds all splits. Reading costs
+O(size of the files). Source: Thakur et al. 2021, BEIR (arXiv:2104.08663).
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ def load_beir(
         text = text_field(record, "text", where)
         _add(corpus, where, record, f"{title} {text}" if title else text)
     queries: dict[str, tuple[str, str]] = {}
-    groups: dict[str, str] = {}
+    questions: dict[str, str] = {}
     for where, record in read_jsonl(path / "queries.jsonl"):
         query = _add(queries, where, record, text_field(record, "text", where))
-        groups[query] = query if record.get("group") is None else text_field(record, "group", where)
+        column = "question" if record.get("question") is not None else "group"  # its name before
+        questions[query] = query if record.get(column) is None else text_field(record, column, where)
     qrels = _read_qrels(path / "qrels" / f"{split}.tsv", queries, corpus)
 
     found = sorted({lang for _, lang in corpus.values()} | {queries[query][1] for query in qrels})
@@ -60,7 +61,7 @@ def load_beir(
         query_ids=query_ids,
         query_texts=tuple(queries[query][0] for query in query_ids),
         query_langs=tuple(queries[query][1] for query in query_ids),
-        query_groups=tuple(groups[query] for query in query_ids),
+        questions=tuple(questions[query] for query in query_ids),
         passage_ids=passage_ids,
         passage_texts=tuple(corpus[passage][0] for passage in passage_ids),
         passage_langs=tuple(corpus[passage][1] for passage in passage_ids),

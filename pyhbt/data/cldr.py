@@ -151,7 +151,7 @@ def _retrieval_set(
         query_ids=ids,
         query_texts=tuple(item.queries[code] for _, item, code in rows),
         query_langs=langs,
-        query_groups=tuple(item.group for _, item, _ in rows),
+        questions=tuple(item.group for _, item, _ in rows),
         passage_ids=ids,
         passage_texts=tuple(item.passages[code] for _, item, code in rows),
         passage_langs=langs,

@@ -1,10 +1,10 @@
 """Entities of the Unicode CLDR, their names in every language, and how they hang together.
 
 Four kinds of entity: territories, currencies, scripts, languages. Names and relations (which currency a territory
-uses, where a language is spoken, how it is written) are those shipped with the Babel package; the grouping of
-territories into regions is the United Nations' M49 list, whose region names are in the CLDR too.
-About 10 ms a language for Babel to load its tables; nothing is written to disk.
-Source: https://cldr.unicode.org (names, supplemental data); https://unstats.un.org/unsd/methodology/m49.
+uses, where a language is spoken, how it is written) are those shipped with the Babel package; which
+territories make up which regions is the United Nations' M49 list, whose region names are in the CLDR too. About
+10 ms a language for Babel to load its tables; nothing is written to disk. Source: https://cldr.unicode.org (names,
+supplemental data); https://unstats.un.org/unsd/methodology/m49.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def entity_names(languages: Sequence[str]) -> dict[Entity, dict[str, str]]:
 
 
 def is_region(entity: Entity) -> bool:
-    """Whether an entity groups territories ("Western Europe"): regions are facts, never asked for."""
+    """Whether an entity holds territories ("Western Europe"): regions are facts, never asked for."""
     return entity.kind == "territory" and entity.code.isdigit()
 
 

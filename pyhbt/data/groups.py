@@ -47,15 +47,15 @@ def judged_pairs(data: RetrievalSet) -> PairSet:
     ]
     same = DisjointSets()
     for asked, answer in found:
-        same.join(("question", data.query_groups[asked]), ("passage", answer))
+        same.join(("question", data.questions[asked]), ("passage", answer))
     return PairSet.from_pairs(
         Pair(
             data.query_texts[asked],
             data.passage_texts[answer],
             data.query_langs[asked],
             data.passage_langs[answer],
-            str(same.root(("question", data.query_groups[asked]))),
-            question=data.query_groups[asked],
+            str(same.root(("question", data.questions[asked]))),
+            question=data.questions[asked],
         )
         for asked, answer in found
         if "zero-shot" not in (data.tiers[data.query_langs[asked]], data.tiers[data.passage_langs[answer]])

@@ -177,7 +177,7 @@ def _retrieval_set(
         query_ids=query_ids,
         query_texts=tuple(query.text for _, query in queries),
         query_langs=tuple(code for code, _ in queries),
-        query_groups=tuple(query.id for _, query in queries),
+        questions=tuple(query.id for _, query in queries),
         passage_ids=tuple(passage_id for passage_id, _, _ in passages),
         passage_texts=tuple(text for _, text, _ in passages),
         passage_langs=tuple(code for _, _, code in passages),

@@ -136,7 +136,7 @@ def load_miracl(
         query_ids=tuple(query for query, _, _ in queries),
         query_texts=tuple(text for _, text, _ in queries),
         query_langs=tuple(code for _, _, code in queries),
-        query_groups=tuple(query for query, _, _ in queries),
+        questions=tuple(query for query, _, _ in queries),
         passage_ids=tuple(passage for passage, _, _ in corpus),
         passage_texts=tuple(text for _, text, _ in corpus),
         passage_langs=tuple(code for _, _, code in corpus),

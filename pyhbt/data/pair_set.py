@@ -5,8 +5,10 @@ A parallel corpus in L languages costs L texts and L * L integers an item rather
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -151,6 +153,15 @@ class PairSet(Sequence[Pair]):
             questions=questions,
             negatives=negatives,
         )
+
+    @cached_property
+    def group_ids(self) -> NDArray[np.int64]:
+        """A number of 63 bits for each of ``group_names``, (num_groups,), the same in every process; made once.
+
+        Two names share a number with odds of 2^-63.
+        """
+        digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in self.group_names)
+        return np.array([int.from_bytes(digest, "little") >> 1 for digest in digests], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.query_index)

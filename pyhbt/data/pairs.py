@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.beir import load_beir
-from pyhbt.data.hub import stream_lines, stream_rows
+from pyhbt.data.hub import stream_rows
 from pyhbt.data.pair_set import Pair, PairSet
-from pyhbt.data.records import existing_file, existing_folder, field, parse_jsonl, text_field
+from pyhbt.data.records import existing_file, existing_folder, field, read_jsonl, text_field
 from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
 from pyhbt.files import write_atomically
@@ -149,7 +149,7 @@ def _negative(entry: object, where: str) -> str:
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
-        yield from parse_jsonl(stream_lines([str(path)]))
+        yield from read_jsonl(path)
     elif name.endswith(".parquet"):
         yield from stream_rows("parquet", [str(path)])
     elif name.endswith(".csv"):

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,18 +34,29 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     return found
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
-    """``(where, line)`` of every line that is not blank, without its line break; UTF-8, byte-order mark dropped."""
+def read_lines(path: str | os.PathLike[str], *, keep_blank: bool = False) -> Iterator[tuple[str, str]]:
+    """``(where, line)`` of every line without its line break; blank ones are skipped unless wanted.
+
+    UTF-8, a byte-order mark dropped; a file named ``.gz`` is unpacked on the way.
+    """
     file = existing_file(path)
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            where = f"{file}:{number}: "
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{where}not UTF-8: {error}") from error
-            if text.strip():
-                yield where, text
+    for number, line in enumerate(_lines(file), start=1):
+        where = f"{file}:{number}: "
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}not UTF-8: {error}") from error
+        if keep_blank or text.strip():
+            yield where, text
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Lines with their breaks, unpacked where the name ends in .gz."""
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            yield from stream
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{file}: unreadable as gzip: {error}") from error
 
 
 def parse_jsonl(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, object]]]:

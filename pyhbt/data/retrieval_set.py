@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pyhbt.arguments import renamed_fields
 from pyhbt.data.pair_set import PairSet
 from pyhbt.data.tiers import TIERS, Tier
 
 
+@renamed_fields(query_groups="questions")
 @dataclass(frozen=True)
 class RetrievalSet:
     """Queries, a corpus, relevance judgements, and the resource tier of every language.
 
-    All ``query_*`` tuples have one entry a query, all ``passage_*`` tuples one a passage. ``query_groups``
-    names the question behind a query: its translations share it. ``qrels`` maps query id -> passage id ->
+    All ``query_*`` tuples and ``questions`` have one entry a query, all ``passage_*`` tuples one a passage.
+    ``questions`` names what a query asks: its translations share it. ``qrels`` maps query id -> passage id ->
     relevance (> 0 is relevant) over *all* languages of the corpus; the evaluation restricts it to the pool of
     each setting.
     """
@@ -23,7 +25,7 @@ class RetrievalSet:
     query_ids: tuple[str, ...]
     query_texts: tuple[str, ...]
     query_langs: tuple[str, ...]
-    query_groups: tuple[str, ...]
+    questions: tuple[str, ...]
     passage_ids: tuple[str, ...]
     passage_texts: tuple[str, ...]
     passage_langs: tuple[str, ...]
@@ -35,11 +37,11 @@ class RetrievalSet:
             ids: tuple[str, ...] = getattr(self, f"{side}_ids")
             if len(set(ids)) != len(ids):
                 raise ValueError(f"{side}_ids: {len(ids)} given, only {len(set(ids))} distinct")
-            columns = ("texts", "langs", "groups") if side == "query" else ("texts", "langs")
+            columns = [f"{side}_texts", f"{side}_langs", *(["questions"] if side == "query" else [])]
             for column in columns:
-                found = len(getattr(self, f"{side}_{column}"))
+                found = len(getattr(self, column))
                 if found != len(ids):
-                    raise ValueError(f"{side}_{column}: {found} entries, expected {len(ids)}")
+                    raise ValueError(f"{column}: {found} entries, expected {len(ids)}")
         unknown = self.qrels.keys() - set(self.query_ids)
         if unknown:
             raise ValueError(f"qrels: query {min(unknown)!r} is not among query_ids")

@@ -1,23 +1,23 @@
 """TREC files: runs (``qid Q0 docid rank score tag``) and qrels (``qid 0 docid relevance``).
 
 A run maps query id -> passage id -> score; qrels map query id -> passage id -> relevance. Both are the nested
-dictionaries that pytrec_eval, ranx and ir_measures take. Files are written under a temporary name, then moved into
-place. O(n log n) in the entries of a query.
+dictionaries that pytrec_eval, ranx and ir_measures take. Files are written whole
+or not at all. O(n log n) in the entries of a query.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from pyhbt.data.records import columns, read_lines
+from pyhbt.files import write_atomically
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping
 
 Run: TypeAlias = dict[str, dict[str, float]]
@@ -139,12 +139,8 @@ def _integer(where: str, name: str, text: str) -> int:
 
 
 def _write(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with (
+        write_atomically(Path(path)) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.writelines(f"{line}\n" for line in lines)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyhbt.encoders.means import LanguageMeans, TextKind
-from pyhbt.encoders.packing import Group, groups_of_least_cost, groups_within_budget
+from pyhbt.encoders.packing import MiniBatch, mini_batches_of_least_cost, mini_batches_within_budget
 
 Features = dict[str, Tensor]
 """What a model takes: tensors by name."""
@@ -26,7 +26,7 @@ Features = dict[str, Tensor]
 CONFIG_NAME = "pyhbt_encoder.json"
 _CHUNK_TEXTS = 8192
 _DEVICE_OVERHEAD = 4096
-"""Tokens that a group of its own costs on a device that is fed from the CPU: a guess, not measured."""
+"""Tokens that a mini-batch of its own costs on a device that is fed from the CPU: a guess, not measured."""
 
 
 class Encoder(nn.Module, ABC):
@@ -36,10 +36,10 @@ class Encoder(nn.Module, ABC):
     max_length: int
     encode_tokens = 2048
     """Tokens that :meth:`encode` computes at a time, padding included."""
-    group_overhead: int | None = None
-    """Tokens that a group of texts of its own costs in a training batch on the CPU; None: texts are not padded."""
-    group_tokens: int | None = None
-    """Most tokens of such a group on the CPU, padding included: activations of more fall out of its caches."""
+    mini_batch_overhead: int | None = None
+    """Tokens that a mini-batch of texts of its own costs in a training batch on the CPU; None: texts are not padded."""
+    mini_batch_tokens: int | None = None
+    """Most tokens of such a mini-batch on the CPU, padding included: activations of more fall out of its caches."""
     language_means: LanguageMeans | None = None
     """What :meth:`encode` subtracts where it is told the language; saved and loaded with the encoder."""
     training_length: int | None = None
@@ -80,23 +80,30 @@ class Encoder(nn.Module, ABC):
     def pack(
         self, token_ids: Sequence[NDArray[np.int64]], max_rows: int | None = None
     ) -> tuple[list[Features], Tensor]:
-        """Groups of texts of similar length, of at most ``max_rows`` texts, as :meth:`forward` takes them; and, int64
-        (n,), where each text's vector is in what that gives. O(n log n)."""
-        lengths = [len(row) for row in token_ids]
-        if self.group_overhead is None:
-            parts = -(-len(lengths) // max_rows) if max_rows is not None else 1
-            groups: list[Group] = np.array_split(np.arange(len(lengths)), max(1, parts))
-        elif self.device.type == "cpu":
-            groups = groups_of_least_cost(lengths, self.group_overhead, max_rows, self.group_tokens)
-        else:
-            groups = groups_of_least_cost(lengths, _DEVICE_OVERHEAD, max_rows)
-        order = np.empty(len(lengths), dtype=np.int64)
-        order[np.concatenate(groups)] = np.arange(len(lengths))
-        return [self.features([token_ids[row] for row in group]) for group in groups], torch.from_numpy(order)
+        """Mini-batches of texts of similar length, each of at most ``max_rows`` texts. O(n log n).
 
-    def forward(self, groups: Sequence[Features]) -> Tensor:
-        """Embeddings (n, dim) of the texts of all groups, in a row."""
-        return torch.cat([self.embed(features) for features in groups])
+        Returns:
+            The mini-batches, as :meth:`forward` takes them; and, int64 (n,), where each text's vector is in what that
+            gives.
+        """
+        lengths = [len(row) for row in token_ids]
+        if self.mini_batch_overhead is None:
+            parts = -(-len(lengths) // max_rows) if max_rows is not None else 1
+            mini_batches: list[MiniBatch] = np.array_split(np.arange(len(lengths)), max(1, parts))
+        elif self.device.type == "cpu":
+            mini_batches = mini_batches_of_least_cost(
+                lengths, self.mini_batch_overhead, max_rows, self.mini_batch_tokens
+            )
+        else:
+            mini_batches = mini_batches_of_least_cost(lengths, _DEVICE_OVERHEAD, max_rows)
+        order = np.empty(len(lengths), dtype=np.int64)
+        order[np.concatenate(mini_batches)] = np.arange(len(lengths))
+        features = [self.features([token_ids[row] for row in rows]) for rows in mini_batches]
+        return features, torch.from_numpy(order)
+
+    def forward(self, mini_batches: Sequence[Features]) -> Tensor:
+        """Embeddings (n, dim) of the texts of all mini-batches, in a row."""
+        return torch.cat([self.embed(features) for features in mini_batches])
 
     @property
     def device(self) -> torch.device:
@@ -140,8 +147,10 @@ class Encoder(nn.Module, ABC):
         try:
             with tqdm(total=len(texts), desc=f"encode {kind}", unit="text", disable=not progress) as bar:
                 for start, rows in self._tokenised_ahead(texts, kind):
-                    for group in groups_within_budget([len(row) for row in rows], self.encode_tokens):
-                        for chosen in _parts(group, batch_size):
+                    for mini_batch in mini_batches_within_budget(
+                        [len(row) for row in rows], self.encode_tokens
+                    ):
+                        for chosen in _parts(mini_batch, batch_size):
                             features = self.features([rows[row] for row in chosen])
                             with torch.inference_mode():
                                 vectors = self.embed(
@@ -184,5 +193,5 @@ class Encoder(nn.Module, ABC):
                 yield start, current.result()
 
 
-def _parts(group: Group, max_rows: int | None) -> list[Group]:
-    return [group] if max_rows is None else np.array_split(group, -(-len(group) // max_rows))
+def _parts(mini_batch: MiniBatch, max_rows: int | None) -> list[MiniBatch]:
+    return [mini_batch] if max_rows is None else np.array_split(mini_batch, -(-len(mini_batch) // max_rows))

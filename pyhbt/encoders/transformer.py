@@ -45,8 +45,8 @@ class TransformerEncoder(Encoder):
     """
 
     training_length = 128
-    group_overhead = 64
-    group_tokens = 2048
+    mini_batch_overhead = 64
+    mini_batch_tokens = 2048
 
     def __init__(
         self,

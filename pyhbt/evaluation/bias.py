@@ -52,7 +52,7 @@ def peer(
 ) -> Values:
     """PEER@k, the probability of equal expected rank over languages: 1 is fair, 0 is not. arXiv 2405.00978.
 
-    For each relevance level, the p-value of a Kruskal-Wallis test over its passages grouped by language: those
+    For each relevance level, the p-value of a Kruskal-Wallis test over its passages by language: those
     within the cutoff in their order, the other relevant ones tied behind them. p is 1 with fewer than two languages
     and where no passage is within the cutoff. PEER is the sum over levels of weight times p, to which a level that
     a query lacks adds nothing; without ``weights``, the mean p of the query's levels above 0. Columns of gain 0, if
@@ -99,12 +99,12 @@ def peer_depends_on_ranks(gains: Gains, langs: Langs) -> NDArray[np.bool_]:
 
 
 def mean_rank_correlation(
-    lists: NDArray[np.int64], groups: NDArray[np.int64], langs: NDArray[np.int64]
+    lists: NDArray[np.int64], questions: NDArray[np.int64], langs: NDArray[np.int64]
 ) -> Values:
     """MRC@k: mean Spearman correlation of a query's ranking with those of its translations, from -1 to 1.
 
-    ``lists`` int64 (n, k) are the first k passages of each query, best first; ``groups`` (n,) number the question
-    behind each query and ``langs`` (n,) its language. Queries of one question in other languages are translations.
+    ``lists`` int64 (n, k) are the first k passages of each query, best first; ``questions`` (n,) number what each
+    query asks and ``langs`` (n,) its language. Queries of one question in other languages are translations.
     1 says that the language of a query changes nothing. Mean Rank Correlation, arXiv 2509.06195.
 
     Two lists are compared over the passages that are in either; those missing from a list tie behind its k. So
@@ -118,15 +118,15 @@ def mean_rank_correlation(
     """
     if lists.ndim != 2 or lists.shape[1] < 1:
         raise ValueError(f"lists: shape {lists.shape}, expected (n, k), k at least 1")
-    for name, array in (("groups", groups), ("langs", langs)):
+    for name, array in (("questions", questions), ("langs", langs)):
         if array.shape != (len(lists),):
             raise ValueError(f"{name}: shape {array.shape}, expected ({len(lists)},)")
     if lists.min(initial=0) < 0:
         raise ValueError(f"lists: found passage {lists.min()}, expected {lists.shape[1]} passages a query")
     n, k = lists.shape
-    group = np.unique(groups, return_inverse=True)[1]
-    # A column for each passage of each group: products of rows are sums over what two translations both list.
-    keys = group[:, None] * (lists.max(initial=0) + 1) + lists
+    question = np.unique(questions, return_inverse=True)[1]
+    # A column for each passage of each question: products of rows are sums over what two translations both list.
+    keys = question[:, None] * (lists.max(initial=0) + 1) + lists
     columns = np.unique(keys, return_inverse=True)[1].reshape(-1)
     starts, shape = np.arange(0, n * k + 1, k), (n, int(columns.max(initial=0)) + 1)
     listed = sparse.csr_array((np.ones(n * k), columns, starts), shape=shape)
@@ -138,8 +138,8 @@ def mean_rank_correlation(
     common, theirs, own, products = (matrix.data[translations] for matrix in sums)
     correlation = _spearman(k, common, own + theirs, products)
     apart = float(_spearman(k, np.zeros(1), np.zeros(1), np.zeros(1))[0])
-    pair = np.unique(np.stack([group, langs], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    others = np.bincount(group)[group] - np.bincount(pair)[pair]
+    pair = np.unique(np.stack([question, langs], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    others = np.bincount(question)[question] - np.bincount(pair)[pair]
     overlapping = np.bincount(first, minlength=n)
     total = np.bincount(first, weights=correlation, minlength=n) + (others - overlapping) * apart
     return ratio(total, others, np.nan)

@@ -5,7 +5,7 @@ encoder places each language in its own region, so that a mixed pool is ranked b
 method gains beyond centring is a gain; what centring gives as well is not.
 
 Passage means come from the corpus itself, which is there at indexing time. Query means never include a query that
-they are subtracted from: queries are split into two halves by query group (so translations stay together), and
+they are subtracted from: queries are split into two halves by question (so translations stay together), and
 each half is centred by the means of the other.
 """
 
@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from pyhbt.ops.checks import Array, as_tensor
 
 Centring = Literal["none", "passages", "both"]
 CENTRINGS: tuple[Centring, ...] = get_args(Centring)
@@ -26,7 +29,7 @@ DESCRIPTION = {
     "passages": "each passage minus the mean of its language's passages plus the mean of all passages",
     "both": (
         "each passage minus the mean of its language's passages in the corpus; each query minus the mean of its "
-        "language's queries in the other half of a two-fold split by query group"
+        "language's queries in the other half of a two-fold split by question"
     ),
 }
 
@@ -40,48 +43,52 @@ def parse_centring(name: str) -> Centring:
 
 
 def centre(
-    queries: NDArray[np.float32],
-    passages: NDArray[np.float32],
+    queries: Array,
+    passages: Array,
     query_langs: Sequence[str],
-    query_groups: Sequence[str],
+    questions: Sequence[str],
     passage_langs: Sequence[str],
     centring: Centring,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Tensor, Tensor]:
     """Centred unit vectors, float32 of the shapes given: queries (n, d), passages (m, d); O((n + m) d).
 
-    A language with queries in one half only keeps them as they are: it has no others to take a mean from.
+    ``questions`` names what each query asks, which its translations ask too. A language with queries in one half only
+    keeps them as they are: it has no others to take a mean from.
 
     Raises:
         ValueError: ``centring`` unknown.
     """
+    queries, passages = as_tensor(queries, "queries"), as_tensor(passages, "passages")
     if parse_centring(centring) == "none":
         return queries, passages
-    langs = np.asarray(passage_langs)
-    moved = passages.astype(np.float64)
-    overall = moved.mean(axis=0) if len(moved) else 0.0
-    for lang in set(passage_langs):
-        here = langs == lang
-        moved[here] -= moved[here].mean(axis=0)
+    moved = passages.double()
+    overall = moved.mean(dim=0) if len(moved) else 0.0
+    for here in _places(passage_langs).values():
+        moved[here] -= moved[here].mean(dim=0)
     if centring == "passages":
         return queries, _unit(moved + overall)
-    half = np.array([_half(group) for group in query_groups])
-    langs = np.asarray(query_langs)
-    centred = queries.astype(np.float64)
-    for lang in set(query_langs):
-        for part in (False, True):
-            here, others = (langs == lang) & (half == part), (langs == lang) & (half != part)
-            if others.any():
-                centred[here] -= queries[others].mean(axis=0, dtype=np.float64)
+    half = torch.tensor([_half(question) for question in questions], dtype=torch.bool)
+    centred, asked = queries.double(), queries.double()
+    for here in _places(query_langs).values():
+        first, second = here[half[here]], here[~half[here]]
+        if len(first) and len(second):
+            centred[first] -= asked[second].mean(dim=0)
+            centred[second] -= asked[first].mean(dim=0)
     return _unit(centred), _unit(moved)
 
 
-def _half(group: str) -> bool:
-    """A fixed coin for each query group, the same in every run and process."""
-    return bool(hashlib.blake2b(group.encode(), digest_size=1).digest()[0] & 1)
+def _places(langs: Sequence[str]) -> dict[str, Tensor]:
+    """Where each language stands."""
+    names, codes = np.unique(np.asarray(langs, dtype=np.str_), return_inverse=True)
+    return {str(name): torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(names)}
 
 
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows divided by their length; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return unit.astype(np.float32)
+def _half(question: str) -> bool:
+    """A fixed coin for each question, the same in every run and process."""
+    return bool(hashlib.blake2b(question.encode(), digest_size=1).digest()[0] & 1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Rows divided by their length, float32; rows of zeros stay."""
+    lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where(lengths > 0, vectors / lengths, 0.0).float()

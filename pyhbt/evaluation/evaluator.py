@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier, scarcer
@@ -41,6 +43,7 @@ from pyhbt.evaluation.names import (
 )
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
+from pyhbt.ops.checks import Array
 
 DEFAULT_METRICS = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
 
@@ -113,15 +116,17 @@ class Evaluation:
                         block.setting, block.query_lang, block.passage_lang, block.tier, metric, value
                     )
 
-    def group_scores(self, metrics: Sequence[str]) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
-        """Scores by query group, the unit of significance tests: translations of a question are not independent.
+    def question_scores(
+        self, metrics: Sequence[str]
+    ) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
+        """Scores by question, the unit of significance tests: translations of a question are not independent.
 
-        Returns the groups (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the group's
+        Returns the questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
         queries and language pairs of that tier, NaN where it has none. O(scores).
         """
-        groups = tuple(dict.fromkeys(self.data.query_groups))
-        number = {group: index for index, group in enumerate(groups)}
-        of_query = np.array([number[group] for group in self.data.query_groups], dtype=np.int64)
+        questions = tuple(dict.fromkeys(self.data.questions))
+        number = {question: index for index, question in enumerate(questions)}
+        of_query = np.array([number[question] for question in self.data.questions], dtype=np.int64)
         scores: dict[str, NDArray[np.float64]] = {}
         for setting in SETTINGS:
             for tier in ALL_TIERS:
@@ -129,14 +134,14 @@ class Evaluation:
                 if not chosen:
                     continue
                 units = of_query[np.concatenate([block.queries for block in chosen])]
-                counts = np.bincount(units, minlength=len(groups))
+                counts = np.bincount(units, minlength=len(questions))
                 for metric in metrics:
                     values = np.concatenate([block.values[metric] for block in chosen])
-                    sums = np.bincount(units, weights=values, minlength=len(groups))
+                    sums = np.bincount(units, weights=values, minlength=len(questions))
                     scores[f"{setting}/{tier}/{metric}"] = np.divide(
-                        sums, counts, out=np.full(len(groups), np.nan), where=counts > 0
+                        sums, counts, out=np.full(len(questions), np.nan), where=counts > 0
                     )
-        return groups, scores
+        return questions, scores
 
 
 def encode_set(
@@ -146,8 +151,8 @@ def encode_set(
     language_means: bool = False,
     batch_size: int | None = None,
     progress: bool = False,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Unit vectors of the set's queries (n, d) and passages (m, d), float32.
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors of the set's queries (n, d) and passages (m, d), float32 on the CPU.
 
     ``language_means``: less the means that the encoder carries; ValueError if it lacks one.
     """
@@ -156,7 +161,7 @@ def encode_set(
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     queries = encoder.encode(data.query_texts, "query", language=query_langs, **options)
     passages = encoder.encode(data.passage_texts, "passage", language=passage_langs, **options)
-    return queries.numpy(), passages.numpy()
+    return queries, passages
 
 
 class Evaluator:
@@ -189,7 +194,7 @@ class Evaluator:
         self._passage_langs = np.asarray(data.passage_langs)
         self._lang_codes = np.unique(self._passage_langs, return_inverse=True)[1]
         self._query_codes = np.unique(self._query_langs, return_inverse=True)[1]
-        self._groups = np.unique(np.asarray(data.query_groups), return_inverse=True)[1]
+        self._questions = np.unique(np.asarray(data.questions), return_inverse=True)[1]
         judgements = _judgements(data)
         self._pools = []
         for lang in sorted(set(data.passage_langs)):
@@ -204,10 +209,10 @@ class Evaluator:
             self._target_langs = self._lang_codes[whole.targets]
             self._peer_tells = peer_depends_on_ranks(whole.gains, self._target_langs)
 
-    def evaluate(
-        self, queries: NDArray[np.float32], passages: NDArray[np.float32], *, centring: Centring = "none"
-    ) -> Evaluation:
+    def evaluate(self, queries: Array, passages: Array, *, centring: Centring = "none") -> Evaluation:
         """Scores of query embeddings (n, d) and passage embeddings (m, d), float32, rows as in the set.
+
+        Tensors on the CPU or arrays.
 
         Raises:
             ValueError: shapes that do not fit the set, or an unknown centring.
@@ -220,22 +225,20 @@ class Evaluator:
             if array.ndim != 2 or len(array) != len(texts):
                 raise ValueError(f"{name}: shape {tuple(array.shape)}, expected ({len(texts)}, dim)")
         queries, passages = centre(
-            queries, passages, data.query_langs, data.query_groups, data.passage_langs, centring
+            queries, passages, data.query_langs, data.questions, data.passage_langs, centring
         )
         blocks = [block for pool in self._pools for block in self._score(pool, queries, passages)]
         order = {setting: place for place, setting in enumerate(SETTINGS)}
         blocks.sort(key=lambda block: (order[block.setting], block.query_lang, block.passage_lang))
         return Evaluation(data, centring, tuple(blocks))
 
-    def _score(
-        self, pool: _Pool, queries: NDArray[np.float32], passages: NDArray[np.float32]
-    ) -> Iterator[Block]:
+    def _score(self, pool: _Pool, queries: Tensor, passages: Tensor) -> Iterator[Block]:
         asking = pool.queries
-        corpus = passages[pool.passages]
-        found = exact_ranks(queries[asking], corpus, pool.targets)
+        asked, corpus = queries[torch.from_numpy(asking)], passages[torch.from_numpy(pool.passages)]
+        found: NDArray[np.int64] = exact_ranks(asked, corpus, torch.from_numpy(pool.targets)).numpy()
         values = {name: score(found, pool.gains) for name, score in self._measures.items()}
         if pool.lang == ALL_LANGUAGES and len(asking):
-            values |= self._bias(pool, found, search(queries[asking], corpus, self._depth)[1])
+            values |= self._bias(pool, found, search(asked, corpus, self._depth)[1].numpy())
         tiers = self.data.tiers
         langs, code, counts = np.unique(self._query_langs[asking], return_inverse=True, return_counts=True)
         means = {name: _means_by(code, value, len(langs)) for name, value in values.items()}
@@ -274,17 +277,19 @@ class Evaluator:
             RANK_DISTANCE: rank_distance(found, langs),
             MAX_RANK: max_rank(found, langs),
             TOP_1_SAME_LANGUAGE: same.astype(np.float64),
-            RANK_CORRELATION: mean_rank_correlation(first, self._groups[asking], self._query_codes[asking]),
+            RANK_CORRELATION: mean_rank_correlation(
+                first, self._questions[asking], self._query_codes[asking]
+            ),
             PEER: fairness,
         }
 
 
-def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    """Mean of the values of each group that are not NaN, float64 (groups,); NaN for a group without any."""
+def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Mean of the values of each code that are not NaN, float64 (size,); NaN for a code without any."""
     defined = ~np.isnan(values)
-    sums = np.bincount(code[defined], weights=values[defined], minlength=groups)
-    counts = np.bincount(code[defined], minlength=groups)
-    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(groups, np.nan), where=counts > 0)
+    sums = np.bincount(code[defined], weights=values[defined], minlength=size)
+    counts = np.bincount(code[defined], minlength=size)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
     return means
 
 
@@ -294,8 +299,8 @@ def _mean_of_defined(values: NDArray[np.float64]) -> float:
 
 
 def evaluate(
-    queries: NDArray[np.float32],
-    passages: NDArray[np.float32],
+    queries: Array,
+    passages: Array,
     data: RetrievalSet,
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,

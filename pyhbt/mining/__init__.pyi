@@ -1,5 +1,3 @@
-from .candidates import Passage as Passage
-from .candidates import load_corpus as load_corpus
 from .negatives import Mined as Mined
 from .negatives import MiningRules as MiningRules
 from .negatives import MiningStatistics as MiningStatistics

@@ -7,39 +7,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from pyhbt.data.records import read_jsonl, text_field
-
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import NDArray
 
-    from pyhbt.data import PairSet
+    from pyhbt.data import PairSet, Passage
 
 Pool: TypeAlias = Literal["passage", "query", "other", "any"]
-
-
-class Passage(NamedTuple):
-    """A passage of a corpus."""
-
-    text: str
-    lang: str
-
-
-def load_corpus(path: str | os.PathLike[str]) -> list[Passage]:
-    """Passages of a file of JSON lines with ``text`` and ``lang``.
-
-    :raises FileNotFoundError: no such file.
-    :raises ValueError: a line without those fields; names file, line and field.
-    """
-    return [
-        Passage(text_field(row, "text", where), text_field(row, "lang", where))
-        for where, row in read_jsonl(path)
-    ]
 
 
 class Candidates:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from pyhbt.data.pairs import check_jsonl_target, write_pairs
 from pyhbt.encoders import Encoder
-from pyhbt.mining.candidates import Candidates, Passage, Pool
+from pyhbt.mining.candidates import Candidates, Pool
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity, check_choice, check_vectors
 from pyhbt.ops.filters import SearchFilter
@@ -31,7 +31,7 @@ from pyhbt.retrieval.index import ExactIndex
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pyhbt.data import PairSet
+    from pyhbt.data import PairSet, Passage
     from pyhbt.ops.checks import Array
 
 Draw: TypeAlias = Literal["top", "random"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from pyhbt.data.texts import check_ids, read_ids
 from pyhbt.data.trec import write_run
 from pyhbt.files import write_atomically
 from pyhbt.ops import checks
@@ -92,7 +92,7 @@ def _search(
 ) -> SearchSummary:
     queries = _vectors(job, job.queries, "query", partial, load_encoder)
     checks.check_finite(checks.as_tensor(queries, "queries"), str(job.queries))
-    query_ids = _ids(job.query_ids, job.queries, len(queries), "query_ids")
+    query_ids = read_ids(job.query_ids, job.queries, len(queries), "query_ids")
     index = _index(job, partial, load_encoder, progress)
     passage_ids = [str(name) for name in index.ids or range(len(index))]
     own = _own_passages(query_ids, passage_ids) if job.exclude_self else None
@@ -146,10 +146,10 @@ def _index(
             raise ValueError(f"similarity: found {job.similarity!r}, but the index has {index.similarity!r}")
         if job.corpus_ids is not None:
             raise ValueError("corpus_ids: found a file, but a saved index has the ids it was built with")
-        _check_ids([str(name) for name in index.ids or ()], f"{job.corpus}: ids")
+        check_ids([str(name) for name in index.ids or ()], f"{job.corpus}: ids")
         return index
     vectors = _vectors(job, job.corpus, "passage", partial, load_encoder)
-    ids = _ids(job.corpus_ids, job.corpus, len(vectors), "corpus_ids")
+    ids = read_ids(job.corpus_ids, job.corpus, len(vectors), "corpus_ids")
     return ExactIndex(vectors, ids=ids, similarity=job.similarity, progress=progress)
 
 
@@ -172,32 +172,6 @@ def _vectors(
             f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32 or float16 (rows, dim)"
         )
     return vectors
-
-
-def _ids(ids: Path | None, source: Path, count: int, name: str) -> list[str]:
-    if ids is not None:
-        found = ids.read_text(encoding="utf-8-sig").split("\n")
-        found = found[:-1] if found[-1] == "" else found
-    elif source.suffix == ".jsonl":
-        with source.open(encoding="utf-8") as lines:
-            records = [json.loads(line) for line in lines]
-        found = [str(record.get("_id", record.get("id", row))) for row, record in enumerate(records)]
-    else:
-        found = [str(row) for row in range(count)]
-    if len(found) != count:
-        raise ValueError(f"{name}: found {len(found)}, expected {count} (one for each row)")
-    _check_ids(found, name)
-    return found
-
-
-def _check_ids(ids: Sequence[str], name: str) -> None:
-    """A run's lines are columns between white space."""
-    if len(set(ids)) < len(ids):
-        again = next(text for text, times in Counter(ids).items() if times > 1)
-        raise ValueError(f"{name}: found {again!r} twice, expected different ones")
-    for text in ids:
-        if text.split() != [text]:
-            raise ValueError(f"{name}: found {text!r}, expected an id without white space")
 
 
 def _own_passages(query_ids: Sequence[str], passage_ids: Sequence[str]) -> NDArray[np.int64]:

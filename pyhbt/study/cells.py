@@ -4,7 +4,7 @@ One cell is one training at one ratio with one seed. A finished cell is a folder
 whole or not at all, so an interrupted study goes on with the cells that are missing and ends with the same rows.
 
 * ``rows.jsonl``: the cell's measurements; OUT/results.jsonl is all of them;
-* ``scores.npz``: final scores by query group, for paired tests;
+* ``scores.npz``: final scores by question, for paired tests;
 * ``train.jsonl``: the training log.
 
 Rows carry ratio, seed, step, split, centring, setting, query_lang, passage_lang, tier, metric, value. Learning
@@ -223,9 +223,9 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
             *evaluation.pair_means((*UNIT_METRICS, *BIAS_METRICS)),
         ]
         rows.extend(_rows(progress, steps, "test", evaluation, means))
-        groups, by_group = evaluation.group_scores(UNIT_METRICS)
-        scores["units"] = np.asarray(groups)
-        scores |= {f"{evaluation.centring}/{name}": values for name, values in by_group.items()}
+        questions, by_question = evaluation.question_scores(UNIT_METRICS)
+        scores["units"] = np.asarray(questions)
+        scores |= {f"{evaluation.centring}/{name}": values for name, values in by_question.items()}
     folder.mkdir(parents=True)
     _write_jsonl(folder / "rows.jsonl", rows)
     _write_jsonl(folder / "train.jsonl", trainer.state.log_history)

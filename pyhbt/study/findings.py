@@ -69,8 +69,8 @@ class Comparison:
         """Difference and outcome, in words."""
         outcome = "significant" if self.adjusted < LEVEL else "not significant"
         return (
-            f"{signed(self.difference)} over query groups, {outcome} "
-            f"(Holm-adjusted {p_text(self.adjusted)}, {self.units:,} groups)"
+            f"{signed(self.difference)} over questions, {outcome} "
+            f"(Holm-adjusted {p_text(self.adjusted)}, {self.units:,} questions)"
         )
 
 
@@ -142,7 +142,7 @@ def compared_pairs(ratios: Sequence[Ratio]) -> list[tuple[Ratio, Ratio]]:
 
 
 def compare_ratios(results: Results, scores: UnitScores, metrics: Iterable[str]) -> list[Comparison]:
-    """Paired randomisation tests over query groups, seeds averaged.
+    """Paired randomisation tests over questions, seeds averaged.
 
     A family for Holm's correction is one metric, centring and setting: all its tiers and compared pairs.
     """

@@ -87,7 +87,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """``head`` is empty in all but the first row of a group."""
+    """``head`` is empty in all but the first of the rows that share it."""
 
     head: str
     sub: str
@@ -96,11 +96,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with two lines of headings: ``groups`` are (name, number of columns below it)."""
+    """A table with two lines of headings: ``spans`` are (name, number of columns below it)."""
 
     title: str
     corner: str
-    groups: tuple[tuple[str, int], ...]
+    spans: tuple[tuple[str, int], ...]
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -167,7 +167,7 @@ def write_report(out: Path) -> Path:
             if any(comparison.centring == centring for comparison in comparisons)
         ],
         convergence_tables=[table for metric in metrics if (table := _convergence_table(macro, metric))],
-        bias_tables=[table for group in _BIAS_TABLES.items() if (table := _bias_table(macro, *group)).rows],
+        bias_tables=[table for part in _BIAS_TABLES.items() if (table := _bias_table(macro, *part)).rows],
         pictures=_write_plots(results, macro, metrics, out / "plots"),
         command=_command(config),
         configuration=_configuration(config),
@@ -262,7 +262,7 @@ def _setting_tiers(rows: Results) -> list[tuple[str, str]]:
     ]
 
 
-def _grouped(columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
+def _spans(columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
     """(first, how many columns) of each run of equal firsts."""
     names = list(dict.fromkeys(first for first, _ in columns))
     return tuple((name, sum(first == name for first, _ in columns)) for name in names)
@@ -302,7 +302,7 @@ def _main_table(results: Results, metric: str) -> Table:
     columns = _setting_tiers(rows)
     where = [{"setting": setting, "tier": tier, "metric": metric} for setting, tier in columns]
     body = _interval_rows(rows, results.ratios, where)
-    return Table(metric, "ratio", _grouped(columns), tuple(tier for _, tier in columns), body)
+    return Table(metric, "ratio", _spans(columns), tuple(tier for _, tier in columns), body)
 
 
 def _bias_table(results: Results, title: str, metrics: Sequence[str]) -> Table:
@@ -316,7 +316,7 @@ def _bias_table(results: Results, title: str, metrics: Sequence[str]) -> Table:
     ]
     where = [{"tier": tier, "metric": metric} for metric, tier in columns]
     body = _interval_rows(rows, results.ratios, where)
-    return Table(title, "ratio", _grouped(columns), tuple(tier for _, tier in columns), body)
+    return Table(title, "ratio", _spans(columns), tuple(tier for _, tier in columns), body)
 
 
 def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str, centring: str) -> Table:
@@ -338,8 +338,8 @@ def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str
             )
         body.append(Row(f"{ratio_label(first)} → {ratio_label(second)}", "", tuple(cells)))
     sizes = {setting: c.family for (setting, *_), c in found.items()}
-    groups = tuple((f"{name} (family of {sizes[name]})", span) for name, span in _grouped(columns))
-    return Table(metric, "ratios", groups, tuple(tier for _, tier in columns), tuple(body))
+    spans = tuple((f"{name} (family of {sizes[name]})", span) for name, span in _spans(columns))
+    return Table(metric, "ratios", spans, tuple(tier for _, tier in columns), tuple(body))
 
 
 def _convergence_table(results: Results, metric: str) -> Table | None:
@@ -371,7 +371,7 @@ def _convergence_table(results: Results, metric: str) -> Table | None:
             Row("", f"to own {SHARE * 100:g} %", tuple(to_own)),
             Row("", "area", tuple(area)),
         ]
-    return Table(metric, "ratio", _grouped(columns), tuple(tier for _, tier in columns), tuple(body))
+    return Table(metric, "ratio", _spans(columns), tuple(tier for _, tier in columns), tuple(body))
 
 
 def _steps_cell(steps: Sequence[float | None], best: bool) -> Cell:

@@ -2,7 +2,7 @@
 
 ``results.jsonl`` holds one measurement a line; :class:`Results` keeps r of them by column (r int32 codes for
 each text column, r float64 values), so that 200,000 rows take a few MB and a selection a millisecond.
-``cells/*/scores.npz`` hold the scores of every unit (query group) behind the final macro means.
+``cells/*/scores.npz`` hold the scores of every unit (question) behind the final macro means.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class UnitScores:
-    """Final scores of every unit (query group), by cell.
+    """Final scores of every unit (question), by cell.
 
     ``cells[ratio, seed][name]`` is float64 (u,), in the order of ``units``; NaN where a unit has no query.
     Names are ``centring/setting/tier/metric``.
@@ -304,7 +304,7 @@ def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]
     """Units and columns of one scores.npz."""
     with np.load(path, allow_pickle=False) as arrays:
         if "units" not in arrays:
-            raise ValueError(f"{path}: units: missing, expected the names of the query groups")
+            raise ValueError(f"{path}: units: missing, expected the names of the questions")
         names = [str(unit) for unit in arrays["units"]]
         if len(set(names)) != len(names):
             raise ValueError(f"{path}: units: found {len(names)} names, {len(set(names))} of them distinct")

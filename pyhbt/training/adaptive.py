@@ -23,7 +23,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder
 from pyhbt.ops import contrastive_loss
-from pyhbt.training.batches import Batch, PairCollator
+from pyhbt.training.batches import Batch, Examples, PairCollator
 from pyhbt.training.distributed import first_ranks
 from pyhbt.training.sampling import HybridBatchSampler
 
@@ -79,7 +79,7 @@ class DevLosses:
         self._batches: dict[str, list[Batch]] = {}
         for kind, ratio in (("monolingual", 0.0), ("cross-lingual", 1.0)):
             sampler = HybridBatchSampler(pairs, batch_size, ratio=ratio, steps=_BATCHES)
-            self._batches[kind] = [collate([pairs[row] for row in batch]) for batch in sampler]
+            self._batches[kind] = [collate(Examples.of(pairs, batch)) for batch in sampler]
 
     @torch.no_grad()
     def __call__(self, encoder: Encoder) -> tuple[float, float]:
@@ -157,8 +157,8 @@ class AdaptRatio(TrainerCallback):
 
 
 def _loss(encoder: Encoder, batch: Batch, temperature: float) -> float:
-    groups = [{name: value.to(encoder.device) for name, value in group.items()} for group in batch["texts"]]
-    vectors = encoder(groups).float()[batch["order"].to(encoder.device)]
+    texts = [{name: value.to(encoder.device) for name, value in part.items()} for part in batch["texts"]]
+    vectors = encoder(texts).float()[batch["order"].to(encoder.device)]
     queries, passages = vectors[: batch["num_queries"]], vectors[batch["num_queries"] :]
     loss = contrastive_loss(
         queries,

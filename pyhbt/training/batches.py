@@ -6,17 +6,17 @@ it may change while loader workers run; texts are drawn, switched and tokenised 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pyhbt.data.pair_set import Pair
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders.base import Encoder, Features
 from pyhbt.training.augmentation import Augmentation
 from pyhbt.training.sampling import HybridBatchSampler
@@ -27,12 +27,12 @@ _AUGMENTATION = 3  # a stream of randomness beside the sampler's
 class Batch(TypedDict):
     """One training batch: n queries, translations of some of them, m >= n passages.
 
-    ``texts`` are groups of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64 (t,) is
-    where each text's vector is among theirs, for queries, translations, passages in a row. Passage i < n is query
-    i's own; then come parallel passages, then hard negatives. Row j of the loss has the query ``query_of[j]`` and the
-    passage ``positives[j]``, both int64 (r,), r >= n. ``query_groups`` (n,) and ``passage_groups`` (m,) are int64
-    group ids, -1 for hard negatives, the same in every batch and on every rank. ``translated`` int64 (translations,) is
-    the query that each translation belongs to.
+    ``texts`` are mini-batches of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64
+    (t,) is where each text's vector is among theirs, for queries, translations, passages in a row. Passage i < n is
+    query i's own; then come parallel passages, then hard negatives. Row j of the loss has the query ``query_of[j]``
+    and the passage ``positives[j]``, both int64 (r,), r >= n. ``query_groups`` (n,) and ``passage_groups`` (m,) are
+    int64 group ids, -1 for hard negatives, the same in every batch and on every rank. ``translated`` int64
+    (translations,) is the query that each translation belongs to.
     """
 
     texts: list[Features]
@@ -46,10 +46,22 @@ class Batch(TypedDict):
     cross_lingual: bool
 
 
-class PairCollator:
-    """Turns a list of pairs into a :class:`Batch`; equal hard negatives are encoded once.
+class Examples(NamedTuple):
+    """The pairs of one batch, and the int64 group ids of their passages, (n,)."""
 
-    ``mini_batch_size``: most texts in a group (None: no limit).
+    pairs: list[Pair]
+    group_ids: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: PairSet, rows: Sequence[int]) -> Examples:
+        """The pairs at positions ``rows``, as they are."""
+        return cls([pairs[row] for row in rows], pairs.group_ids[pairs.groups[list(rows)]])
+
+
+class PairCollator:
+    """Turns the examples of a batch into a :class:`Batch`; equal hard negatives are encoded once.
+
+    ``mini_batch_size``: most texts in a mini-batch (None: no limit).
     """
 
     def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
@@ -58,12 +70,13 @@ class PairCollator:
         self.encoder = encoder
         self.mini_batch_size = mini_batch_size
 
-    def __call__(self, pairs: Sequence[Pair]) -> Batch:
-        """Tokenise, group and number ``pairs``; O(text).
+    def __call__(self, examples: Examples) -> Batch:
+        """Tokenise, pack and number the texts; O(text).
 
         Raises:
             ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
         """
+        pairs, groups = examples
         kinds = {pair.query_lang != pair.passage_lang for pair in pairs}
         if len(kinds) != 1:
             raise ValueError(
@@ -71,7 +84,6 @@ class PairCollator:
                 + ("none" if not kinds else "monolingual and cross-lingual pairs in one batch")
                 + ", expected pairs of one kind"
             )
-        groups = np.array([group_id(pair.group) for pair in pairs], dtype=np.int64)
         translated = [i for i, pair in enumerate(pairs) if pair.parallel_query is not None]
         parallel = [(i, text) for i, pair in enumerate(pairs) for text in pair.parallel_passages]
         negatives = list(dict.fromkeys(text for pair in pairs for text in pair.negatives))
@@ -97,11 +109,6 @@ class PairCollator:
         )
 
 
-def group_id(name: str) -> int:
-    """A number of 63 bits for a group's name, the same in every process; two names share one with odds of 2^-63."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
-
-
 @dataclass(frozen=True)
 class Draw:
     """One rank's batch of a step: positions of its pairs."""
@@ -125,8 +132,8 @@ class Draws(Sampler[Draw]):
                 yield Draw(step, tuple(rows))
 
 
-class DrawnExamples(Dataset[list[Pair]]):
-    """Draw -> the pairs of the batch with their augmentation, each a function of seed, step and position."""
+class DrawnExamples(Dataset[Examples]):
+    """Draw -> the examples of the batch with their augmentation, each a function of seed, step and position."""
 
     def __init__(self, augmentation: Augmentation, seed: int) -> None:
         self._augmentation = augmentation
@@ -135,13 +142,15 @@ class DrawnExamples(Dataset[list[Pair]]):
     def __len__(self) -> int:
         return len(self._augmentation.pairs)
 
-    def __getitem__(self, draw: Draw) -> list[Pair]:
-        return [
+    def __getitem__(self, draw: Draw) -> Examples:
+        pairs = self._augmentation.pairs
+        drawn = [
             self._augmentation.example(
                 row, np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row))
             )
             for row in draw.rows
         ]
+        return Examples(drawn, pairs.group_ids[pairs.groups[list(draw.rows)]])
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ class BatchOfOne:
 
     collate: PairCollator
 
-    def __call__(self, items: list[list[Pair]]) -> Batch:
-        """The batch of the one list of pairs."""
-        (pairs,) = items
-        return self.collate(pairs)
+    def __call__(self, items: list[Examples]) -> Batch:
+        """The batch of the one item."""
+        (examples,) = items
+        return self.collate(examples)

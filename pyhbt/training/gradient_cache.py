@@ -1,9 +1,10 @@
 """Gradient caching: a batch as large as time allows, at the memory of a mini-batch.
 
-Source: Gao et al., arXiv 2101.06983, section 3.2. The vectors of the whole batch are made group by group without graph;
-the loss gives their gradient; then each group is embedded once more, with graph, and its part of the gradient sent
-back. The second pass draws the dropout of the first: gradients equal those of one pass up to rounding.
-Time: one forward pass more than the plain step. Memory: activations of one group, and O(t dim) for t texts.
+Source: Gao et al., arXiv 2101.06983, section 3.2. The vectors of the whole batch are made one mini-batch after
+another without graph; the loss gives their gradient; then each mini-batch is embedded once more, with graph, and its
+part of the gradient sent back. The second pass draws the dropout of the first: gradients equal those of one pass up
+to rounding. Time: one forward pass more than the plain step. Memory: activations of one mini-batch, and O(t dim) for
+t texts.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class RandomState:
 
 
 class GradientCache:
-    """The first pass over the groups of a batch, made at once; then :meth:`backward`, the second.
+    """The first pass over the mini-batches of a batch, made at once; then :meth:`backward`, the second.
 
     Args:
-        embed: vectors (n, dim) of the texts of some groups.
-        groups: the batch.
+        embed: vectors (n, dim) of the texts of some mini-batches.
+        mini-batches: the batch.
         device: where the vectors are, and dropout draws.
 
     ``vectors``: float32 (t, dim), a leaf for autograd.
@@ -55,15 +56,15 @@ class GradientCache:
     def __init__(
         self,
         embed: Callable[[Sequence[Features]], Tensor],
-        groups: Sequence[Features],
+        mini_batches: Sequence[Features],
         device: torch.device,
     ) -> None:
         self._states: list[RandomState] = []
         parts = []
         with torch.no_grad():
-            for group in groups:
+            for mini_batch in mini_batches:
                 self._states.append(RandomState(device))
-                parts.append(embed([group]).float())
+                parts.append(embed([mini_batch]).float())
         self._sizes = [len(part) for part in parts]
         self.vectors = torch.cat(parts).requires_grad_()
 
@@ -74,9 +75,10 @@ class GradientCache:
         backward: Callable[[Tensor], object],
         no_sync: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        """``backward(surrogate(i, gradient of its vectors))`` for each group i, with the dropout of the first pass.
+        """``backward(surrogate(i, gradient of its vectors))`` for each mini-batch i, with the dropout of the first
+        pass.
 
-        All but the last group run under ``no_sync()``, so that ranks add gradients up once.
+        All but the last mini-batch run under ``no_sync()``, so that ranks add gradients up once.
         """
         parts = torch.split(gradient, self._sizes)
         for index, (part, state) in enumerate(zip(parts, self._states, strict=True)):

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from pyhbt.arguments import check_at_least, renamed_arguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.training.schedules import RatioSchedule
 
 BatchKind = Literal["monolingual", "cross-lingual"]
 CrossPairs = Literal["single", "mixed"]
-GroupPolicy = Literal["distinct", "masked"]
+FalseNegatives = Literal["avoided", "masked"]
 
 # Streams of randomness, so that a draw of one kind never shifts the draws of another.
 _KIND, _BUCKET, _ORDER = range(3)
@@ -44,7 +45,7 @@ class HybridBatchSampler(Sampler[list[int]]):
             training, as temperature sampling with cooldown does (1 / a is the temperature; arXiv 2410.04579).
         cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
             leaves this open.
-        groups: ``"distinct"``: no two pairs of one group in a batch, so translations of a passage are never
+        false_negatives: ``"avoided"``: no two pairs of one group in a batch, so translations of a passage are never
             its negatives; ``"masked"``: allowed, for a loss that masks them by group id.
         num_ranks: ranks among which consecutive batches are dealt out (accelerate's order). All ranks get
             batches of the same kind and languages at the same step, cut from one batch of
@@ -59,6 +60,7 @@ class HybridBatchSampler(Sampler[list[int]]):
             monolingual ones.
     """
 
+    @renamed_arguments(groups="false_negatives")
     def __init__(
         self,
         pairs: PairSet,
@@ -69,30 +71,33 @@ class HybridBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         language_sampling: float | str = "uniform",
         cross_pairs: CrossPairs = "single",
-        groups: GroupPolicy = "distinct",
+        false_negatives: FalseNegatives = "avoided",
         num_ranks: int = 1,
         schedule_steps: int | None = None,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("num_ranks", num_ranks)):
-            if value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
-        if steps is not None and steps < 1:
-            raise ValueError(f"steps: found {steps}, expected at least 1")
-        if schedule_steps is not None and schedule_steps < 1:
-            raise ValueError(f"schedule_steps: found {schedule_steps}, expected at least 1")
+        for name, value in (
+            ("batch_size", batch_size),
+            ("num_ranks", num_ranks),
+            ("steps", steps),
+            ("schedule_steps", schedule_steps),
+        ):
+            if value is not None:
+                check_at_least(name, value, 1)
         if seed < 0:
             raise ValueError(f"seed: found {seed}, expected a non-negative integer")
         if cross_pairs not in ("single", "mixed"):
             raise ValueError(f"cross_pairs: found {cross_pairs!r}, expected 'single' or 'mixed'")
-        if groups not in ("distinct", "masked"):
-            raise ValueError(f"groups: found {groups!r}, expected 'distinct' or 'masked'")
+        if str(false_negatives) == "distinct":  # its name while the argument was called groups
+            false_negatives = "avoided"
+        if false_negatives not in ("avoided", "masked"):
+            raise ValueError(f"false_negatives: found {false_negatives!r}, expected 'avoided' or 'masked'")
         if not len(pairs):
             raise ValueError("pairs: found 0 pairs, expected at least 1")
         self.pairs = pairs
         self.batch_size = batch_size
         self.num_ranks = num_ranks
         self.schedule = RatioSchedule.parse(ratio)
-        self.groups = groups
+        self.false_negatives = false_negatives
         self.seed = seed
         self.epoch = 0
         self.drop_last = False
@@ -147,7 +152,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         cycle, slot = divmod(int(plan.occurrences[step]), batches_a_pass)
         order = self._order(index, cycle)
         rows = order[slot * self._union_size : (slot + 1) * self._union_size]
-        if self.groups == "distinct":
+        if self.false_negatives == "avoided":
             _, first = np.unique(self.pairs.groups[rows], return_index=True)
             rows = rows[np.sort(first)]
         if len(rows) < self.num_ranks:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from pyhbt.arguments import renamed_arguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, Features
 from pyhbt.evaluation.run import Evaluate
@@ -34,7 +35,7 @@ from pyhbt.training.distributed import total, world_size
 from pyhbt.training.gradient_cache import GradientCache
 from pyhbt.training.log import Tally
 from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
-from pyhbt.training.sampling import CrossPairs, GroupPolicy, HybridBatchSampler
+from pyhbt.training.sampling import CrossPairs, FalseNegatives, HybridBatchSampler
 from pyhbt.training.schedules import RatioSchedule
 
 _STATE = "pyhbt_state.json"
@@ -53,7 +54,7 @@ class HybridTrainer(Trainer):
         objective: the loss and its terms; by default InfoNCE at temperature 0.05.
         mini_batch_size: texts (queries and passages alike) embedded at a time, with gradient caching: the
             batch may then be as large as time allows. None: the whole batch with its graph, which is faster.
-        language_sampling, cross_pairs, groups: see :class:`HybridBatchSampler`.
+        language_sampling, cross_pairs, false_negatives: see :class:`HybridBatchSampler`.
         code_switching: replaces words of the texts by translations.
         dev_pairs: where an adaptive ratio reads its losses, every ``adapt_every`` steps (None: a twentieth of the
             training).
@@ -76,6 +77,7 @@ class HybridTrainer(Trainer):
             Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not have.
     """
 
+    @renamed_arguments(groups="false_negatives")
     def __init__(
         self,
         encoder: Encoder,
@@ -87,7 +89,7 @@ class HybridTrainer(Trainer):
         mini_batch_size: int | None = None,
         language_sampling: float | str = "uniform",
         cross_pairs: CrossPairs = "single",
-        groups: GroupPolicy = "distinct",
+        false_negatives: FalseNegatives = "avoided",
         code_switching: CodeSwitching | None = None,
         dev_pairs: PairSet | None = None,
         adapt_every: int | None = None,
@@ -119,7 +121,7 @@ class HybridTrainer(Trainer):
                 seed=seed,
                 language_sampling=language_sampling,
                 cross_pairs=cross_pairs,
-                groups=groups,
+                false_negatives=false_negatives,
                 num_ranks=args.world_size,
             )
 
@@ -217,7 +219,7 @@ class HybridTrainer(Trainer):
         inputs: Any,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Forward and backward of one batch: in one pass, or in two by groups where ``mini_batch_size`` is set."""
+        """Forward and backward of one batch: in one pass, or by mini-batches where ``mini_batch_size`` is set."""
         self._trained.clamp_temperature()
         if self.mini_batch_size is None:
             return super().training_step(model, inputs, num_items_in_batch)
@@ -226,10 +228,10 @@ class HybridTrainer(Trainer):
             self.optimizer.train()  # type: ignore[union-attr]  # schedule-free ones have it
         batch = cast(Batch, self._prepare_inputs(inputs))
         self._tally.begin()
-        groups = batch["texts"]
+        mini_batches = batch["texts"]
         with self.compute_loss_context_manager():
             # through _Trained, in whose forward accelerate puts autocast
-            cache = GradientCache(lambda some: self._trained(some)[0], groups, self.encoder.device)
+            cache = GradientCache(lambda some: self._trained(some)[0], mini_batches, self.encoder.device)
         temperature = self._trained.temperature()
         leaves = [cache.vectors]
         if isinstance(temperature, Tensor):
@@ -240,9 +242,9 @@ class HybridTrainer(Trainer):
 
         def surrogate(index: int, part: Tensor) -> Tensor:
             with self.compute_loss_context_manager():
-                embedded, learnt = model([groups[index]])
+                embedded, learnt = model([mini_batches[index]])
             value: Tensor = (embedded.float() * part).sum()
-            if of_temperature and index == len(groups) - 1:
+            if of_temperature and index == len(mini_batches) - 1:
                 value = value + learnt * of_temperature[0]
             return value / self.current_gradient_accumulation_steps
 
@@ -410,6 +412,6 @@ class _Trained(nn.Module):
             with torch.no_grad():
                 self.log_temperature.clamp_(min=math.log(MIN_TEMPERATURE))
 
-    def forward(self, groups: Sequence[Features]) -> tuple[Tensor, Tensor | float]:
-        """Vectors of all groups in a row, and the temperature."""
-        return self.encoder(groups), self.temperature()
+    def forward(self, mini_batches: Sequence[Features]) -> tuple[Tensor, Tensor | float]:
+        """Vectors of all mini-batches in a row, and the temperature."""
+        return self.encoder(mini_batches), self.temperature()

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from pyhbt import NgramEncoder, cli
-from pyhbt.data import load_pairs, load_train
-from pyhbt.mining.candidates import load_corpus
+from pyhbt.data import load_corpus, load_pairs, load_train
 from pyhbt.mining.negatives import MiningRules, mine_negatives
 
 DATA = ("--data", "cldr", "--languages", "de,en")

@@ -75,7 +75,7 @@ def test_languages_may_name_question_languages_or_pivots(folder: Path) -> None:
 def test_pivot_queries_share_the_group_of_their_question(folder: Path) -> None:
     one = load_afriqa(folder, languages=["swa"], pivot_queries=True)
     assert one.query_ids == ("swa:swa-test-0", "en:swa-test-0")
-    assert one.query_groups == ("swa-test-0", "swa-test-0")
+    assert one.questions == ("swa-test-0", "swa-test-0")
     assert one.query_texts[1] == "en of swa test 0?"
     assert one.qrels["swa:swa-test-0"] == one.qrels["en:swa-test-0"]
 

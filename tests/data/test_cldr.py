@@ -42,7 +42,7 @@ def test_tiers_of_the_sets_and_of_the_training_pairs(study: StudyData) -> None:
 
 
 def test_splits_are_disjoint_and_about_sixty_ten_thirty(study: StudyData) -> None:
-    train, dev, test = set(study.train.group_names), set(study.dev.query_groups), set(study.test.query_groups)
+    train, dev, test = set(study.train.group_names), set(study.dev.questions), set(study.test.questions)
     assert not train & dev
     assert not train & test
     assert not dev & test
@@ -59,8 +59,8 @@ def test_splits_are_disjoint_and_about_sixty_ten_thirty(study: StudyData) -> Non
 
 def test_every_language_asks_every_held_out_item_once(study: StudyData) -> None:
     for one in (study.dev, study.test):
-        groups = set(one.query_groups)
-        asked = Counter(zip(one.query_langs, one.query_groups, strict=True))
+        groups = set(one.questions)
+        asked = Counter(zip(one.query_langs, one.questions, strict=True))
         assert set(asked.values()) == {1}
         assert len(asked) == len(LANGUAGES) * len(groups) == len(one.passage_ids)
         query = f"sw:{min(groups)}"
@@ -71,13 +71,13 @@ def test_no_text_stands_for_two_items_of_a_language_and_no_pair_is_trivial(study
     taken: dict[tuple[str, str], str] = {}
     pairs = [(pair.query_lang, pair.query, pair.passage, pair.group) for pair in study.train[::97]]
     for one in (study.dev, study.test):
-        pairs += zip(one.query_langs, one.query_texts, one.passage_texts, one.query_groups, strict=True)
+        pairs += zip(one.query_langs, one.query_texts, one.passage_texts, one.questions, strict=True)
     for code, query, passage, group in pairs:
         assert query != passage
         assert query.strip()
         assert taken.setdefault((code, query.casefold()), group) == group
     for one in (study.dev, study.test):
-        for code, passage, group in zip(one.passage_langs, one.passage_texts, one.query_groups, strict=True):
+        for code, passage, group in zip(one.passage_langs, one.passage_texts, one.questions, strict=True):
             assert taken.setdefault((code, passage.casefold()), group) == group
 
 
@@ -109,8 +109,8 @@ def test_training_texts_name_no_held_out_entity(study: StudyData) -> None:
 def test_the_split_of_an_entity_does_not_depend_on_the_languages(study: StudyData) -> None:
     small = load_cldr(languages=["en", "fr", "sw", "ga"])
     assert small.test.tiers == {"en": "seen", "fr": "seen", "sw": "low-resource", "ga": "zero-shot"}
-    assert set(small.train.group_names).isdisjoint(study.test.query_groups)
-    assert set(small.test.query_groups).isdisjoint(study.train.group_names)
+    assert set(small.train.group_names).isdisjoint(study.test.questions)
+    assert set(small.test.questions).isdisjoint(study.train.group_names)
 
 
 def test_given_tiers_and_counts_are_obeyed() -> None:

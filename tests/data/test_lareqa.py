@@ -74,7 +74,7 @@ def test_questions_are_matched_over_languages_by_id(tmp_path: Path) -> None:
     _write(tmp_path, "de", [[_paragraph(["x."], {})], [_paragraph(["c. d."], {"q2": 0})]])
     one = load_lareqa(tmp_path, languages=["en", "de"])
     assert one.query_ids == ("en:q1", "en:q2", "de:q2")
-    assert one.query_groups == ("q1", "q2", "q2")
+    assert one.questions == ("q1", "q2", "q2")
     assert one.qrels["en:q2"] == one.qrels["de:q2"] == {"en:0:0:1": 1, "de:1:0:0": 1}
     assert one.qrels["en:q1"] == {"en:0:0:0": 1}
     assert set(one.tiers.values()) == {"seen"}
@@ -96,8 +96,8 @@ def test_a_study_splits_by_article_wherever_a_language_holds_it(tmp_path: Path) 
     study = load_lareqa_study(tmp_path, languages=["en", "de"])
     train = {pair.query[:2] for pair in study.train}
     assert train == {"q0", "q1", "q2", "q3"}
-    assert {group[:2] for group in study.dev.query_groups} == {"q4"}
-    assert {group[:2] for group in study.test.query_groups} == {"q5"}
+    assert {group[:2] for group in study.dev.questions} == {"q4"}
+    assert {group[:2] for group in study.test.questions} == {"q5"}
     assert study.test.passage_ids == ("en:5:0:0", "en:5:0:1", "de:0:0:0")
     assert study.test.qrels["en:q5c"] == {"en:5:0:1": 1}
 

@@ -130,7 +130,7 @@ def test_missing_columns_bad_lines_and_odd_files_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.jsonl:1: found list, expected an object"):
         load_pairs(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_bytes(b'{"query": "\xff"}\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl: unreadable as text"):
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: not UTF-8"):
         load_pairs(tmp_path / "a.jsonl")
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
     with pytest.raises(ValueError, match=r"a\.parquet: unreadable as parquet"):
@@ -177,7 +177,7 @@ def _beir(folder: Path, split: str, qrels: str | None = None) -> Path:
 def test_a_beir_folder_gives_the_judged_queries_of_the_split(tmp_path: Path) -> None:
     one = load_beir(_beir(tmp_path, "test"))
     assert one.query_ids == ("q1", "q2", "q4")
-    assert one.query_groups == ("g", "g", "q4")
+    assert one.questions == ("g", "g", "q4")
     assert one.passage_texts == ("Title text", "texte")
     assert one.qrels == {"q1": {"p1": 1, "p2": 2}, "q2": {"p2": 1}, "q4": {"p1": 0}}
     assert one.tiers == {"en": "seen", "fr": "seen"}

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhbt.data.tiers import assign_tiers, kept_languages, known_languages, language_codes, stable_draw
+from pyhbt.data.tiers import (
+    assign_tiers,
+    kept_languages,
+    known_languages,
+    language_codes,
+    scarcer,
+    stable_draw,
+)
 
 
 def test_listed_languages_take_their_tier_and_the_rest_is_seen() -> None:
@@ -75,3 +82,9 @@ def test_negative_counts_raise_and_draws_are_fixed() -> None:
     with pytest.raises(ValueError, match="low_resource_items: found -1"):
         kept_languages(["a"], {"en": "seen"}, -1)
     assert stable_draw("a", "b") == stable_draw("a", "b") != stable_draw("b", "a")
+
+
+def test_the_tier_of_a_pair_is_that_of_its_scarcer_language() -> None:
+    assert scarcer("seen", "seen") == "seen"
+    assert scarcer("low-resource", "seen") == "low-resource"
+    assert scarcer("low-resource", "zero-shot") == "zero-shot"

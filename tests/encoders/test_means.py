@@ -60,8 +60,8 @@ def test_equal_to_centred_passages_of_an_evaluation() -> None:
         encoder.encode,
         {"query": (data.query_texts, data.query_langs), "passage": (data.passage_texts, data.passage_langs)},
     )
-    queries, passages = encode_set(encoder, data, language_means=True)
-    plain_queries, plain_passages = encode_set(encoder, data)
+    queries, passages = (side.numpy() for side in encode_set(encoder, data, language_means=True))
+    plain_queries, plain_passages = (side.numpy() for side in encode_set(encoder, data))
     assert not np.allclose(passages, plain_passages)
     langs = np.array(data.passage_langs)
     for lang in set(data.passage_langs):

@@ -152,13 +152,13 @@ def test_peer_errors() -> None:
         peer(ranks, gains, ranks, 1, {1.0: 0.9})
 
 
-def plain_correlation(lists: np.ndarray, groups: np.ndarray, langs: np.ndarray) -> list[float]:
+def plain_correlation(lists: np.ndarray, questions: np.ndarray, langs: np.ndarray) -> list[float]:
     """MRC with scipy, a pair of queries at a time."""
     values = []
     for q, mine in enumerate(lists.tolist()):
         found = []
         for other, theirs in enumerate(lists.tolist()):
-            if groups[other] == groups[q] and langs[other] != langs[q]:
+            if questions[other] == questions[q] and langs[other] != langs[q]:
                 union = sorted({*mine, *theirs})
                 if len(union) < 2:
                     found.append(np.nan)
@@ -177,16 +177,21 @@ def plain_correlation(lists: np.ndarray, groups: np.ndarray, langs: np.ndarray) 
     st.sampled_from([0, 1, 4, 1000]),
     st.integers(1, 4),
 )
-def test_rank_correlation_is_scipys_spearman(seed: int, n: int, k: int, spare: int, num_groups: int) -> None:
+def test_rank_correlation_is_scipys_spearman(
+    seed: int, n: int, k: int, spare: int, num_questions: int
+) -> None:
     rng = np.random.default_rng(seed)
     lists = np.stack([rng.permutation(k + spare)[:k] for _ in range(n)]) if n else np.zeros((0, k), dtype=int)
-    groups, langs = rng.integers(0, num_groups, n) * 5, rng.integers(0, 4, n) - 2  # also twice one language
-    found = mean_rank_correlation(lists, groups, langs)
-    np.testing.assert_allclose(found, plain_correlation(lists, groups, langs), atol=1e-12)
+    questions, langs = (
+        rng.integers(0, num_questions, n) * 5,
+        rng.integers(0, 4, n) - 2,
+    )  # also twice one language
+    found = mean_rank_correlation(lists, questions, langs)
+    np.testing.assert_allclose(found, plain_correlation(lists, questions, langs), atol=1e-12)
     defined = found[~np.isnan(found)]
     assert np.all((defined >= -1 - 1e-12) & (defined <= 1 + 1e-12))
     order = rng.permutation(n)
-    again = mean_rank_correlation(lists[order], groups[order], langs[order])
+    again = mean_rank_correlation(lists[order], questions[order], langs[order])
     np.testing.assert_allclose(again, found[order], atol=1e-12)
 
 
@@ -215,7 +220,7 @@ def test_rank_correlation_errors() -> None:
         mean_rank_correlation(one, one, one)
     with pytest.raises(ValueError, match=r"lists: shape \(1, 0\)"):
         mean_rank_correlation(lists[:, :0], one, one)
-    with pytest.raises(ValueError, match=r"groups: shape \(0,\), expected \(1,\)"):
+    with pytest.raises(ValueError, match=r"questions: shape \(0,\), expected \(1,\)"):
         mean_rank_correlation(lists, one[:0], one)
     with pytest.raises(ValueError, match=r"langs: shape \(0,\), expected \(1,\)"):
         mean_rank_correlation(lists, one, one[:0])

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pyhbt.evaluation.centring import _half, centre
 
 rng = np.random.default_rng(0)
-GROUPS = [f"g{i}" for i in range(40)]
+QUESTIONS = [f"g{i}" for i in range(40)]
 LANGS = ["en"] * 40 + ["de"] * 40
 
 
@@ -25,13 +26,15 @@ def unit(array: np.ndarray) -> np.ndarray:
 
 def test_none_changes_nothing() -> None:
     queries, passages = vectors(1), vectors(1)
-    assert centre(queries, passages, LANGS, GROUPS * 2, LANGS, "none") == (queries, passages)
+    tensors = torch.from_numpy(queries), torch.from_numpy(passages)
+    same = centre(*tensors, LANGS, QUESTIONS * 2, LANGS, "none")
+    assert all(now is before for now, before in zip(same, tensors, strict=True))
 
 
 def test_passages_move_to_the_overall_mean() -> None:
     queries, passages = vectors(1), vectors(3)
-    same, moved = centre(queries, passages, LANGS, GROUPS * 2, LANGS, "passages")
-    assert same is queries
+    same, moved = centre(queries, passages, LANGS, QUESTIONS * 2, LANGS, "passages")
+    np.testing.assert_array_equal(same, queries)
     truth = passages.astype(np.float64)
     truth[:40] += truth.mean(axis=0) - passages[:40].mean(axis=0, dtype=np.float64)
     truth[40:] += passages.mean(axis=0, dtype=np.float64) - passages[40:].mean(axis=0, dtype=np.float64)
@@ -41,15 +44,15 @@ def test_passages_move_to_the_overall_mean() -> None:
 
 def test_queries_are_centred_by_the_other_half_only() -> None:
     queries, passages = vectors(2), vectors(2)
-    centred, _ = centre(queries, passages, LANGS, GROUPS * 2, LANGS, "both")
-    half = np.array([_half(group) for group in GROUPS])
+    centred, _ = centre(queries, passages, LANGS, QUESTIONS * 2, LANGS, "both")
+    half = np.array([_half(question) for question in QUESTIONS])
     assert 5 < half.sum() < 35
     german = queries[40:].astype(np.float64)
     truth = np.where(half[:, None], german - german[~half].mean(0), german - german[half].mean(0))
     np.testing.assert_allclose(centred[40:], unit(truth), atol=1e-7)
     changed = queries.copy()
     changed[0] = unit(rng.normal(size=(1, 8)))[0]
-    again, _ = centre(changed, passages, LANGS, GROUPS * 2, LANGS, "both")
+    again, _ = centre(changed, passages, LANGS, QUESTIONS * 2, LANGS, "both")
     mates = [i for i in range(1, 40) if half[i] == half[0]]
     np.testing.assert_array_equal(again[mates], centred[mates])
 
@@ -58,9 +61,9 @@ def test_centring_takes_a_language_offset_away() -> None:
     queries, passages = vectors(4), vectors(4)
     before = (queries[:40] @ passages.T).argmax(1)
     assert (before < 40).all()  # every English query finds an English passage
-    q, p = centre(queries, queries, LANGS, GROUPS * 2, LANGS, "both")
+    q, p = centre(queries, queries, LANGS, QUESTIONS * 2, LANGS, "both")
     best = (q[:40] @ p.T).argmax(1) % 40
-    assert (best == np.arange(40)).mean() > 0.9
+    assert (best == torch.arange(40)).double().mean() > 0.9
 
 
 def test_a_lone_query_and_a_lone_passage_stay_finite() -> None:

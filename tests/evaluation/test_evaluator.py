@@ -84,8 +84,7 @@ def plain(data: RetrievalSet, queries: np.ndarray, passages: np.ndarray) -> dict
         others = [
             theirs
             for other, theirs in firsts.items()
-            if data.query_groups[other] == data.query_groups[q]
-            and data.query_langs[other] != data.query_langs[q]
+            if data.questions[other] == data.questions[q] and data.query_langs[other] != data.query_langs[q]
         ]
         if others and len(mine) > 1:
             rho = np.mean([plain_spearman(mine, theirs) for theirs in others])
@@ -140,8 +139,8 @@ def several_relevant(data: RetrievalSet) -> RetrievalSet:
 
 def one_language(data: RetrievalSet) -> RetrievalSet:
     """Queries of one language: no query has a translation."""
-    return replace(data, query_groups=tuple(f"{group} {lang}" for group, lang in zip(
-        data.query_groups, data.query_langs, strict=True)))  # fmt: skip
+    return replace(data, questions=tuple(f"{question} {lang}" for question, lang in zip(
+        data.questions, data.query_langs, strict=True)))  # fmt: skip
 
 
 @pytest.mark.parametrize("centring", ["none", "passages", "both"])
@@ -160,8 +159,8 @@ def test_equal_to_a_plain_evaluation(make: Any, centring: Any) -> None:
     data = make()
     queries, passages = embedded(data)
     evaluation = evaluate(queries, passages, data, metrics=METRICS, centring=centring)
-    moved = centre(queries, passages, data.query_langs, data.query_groups, data.passage_langs, centring)
-    truth = plain(data, *moved)
+    moved = centre(queries, passages, data.query_langs, data.questions, data.passage_langs, centring)
+    truth = plain(data, *(side.numpy() for side in moved))
     assert {(b.setting, b.query_lang, b.passage_lang) for b in evaluation.blocks} == truth.keys()
     for block in evaluation.blocks:
         expected = truth[block.setting, block.query_lang, block.passage_lang]
@@ -191,17 +190,17 @@ def test_tiers_are_those_of_the_scarcer_language() -> None:
     assert all(mean.query_lang != "*" for mean in evaluation.pair_means(["mAP"]))
 
 
-def test_group_scores_average_translations() -> None:
+def test_question_scores_average_translations() -> None:
     data = retrieval_set(5)
     evaluation = evaluate(*embedded(data), data, metrics=METRICS)
-    groups, scores = evaluation.group_scores(["mAP"])
-    assert groups == tuple(f"item{i}" for i in range(5))
+    questions, scores = evaluation.question_scores(["mAP"])
+    assert questions == tuple(f"item{i}" for i in range(5))
     third = [
         value
         for block in evaluation.blocks
         if block.setting == "cross-lingual" and block.tier == "zero-shot"
         for query, value in zip(block.queries, block.values["mAP"], strict=True)
-        if data.query_groups[query] == "item3"
+        if data.questions[query] == "item3"
     ]
     assert scores["cross-lingual/zero-shot/mAP"][3] == pytest.approx(np.mean(third))
     assert "cross-lingual/low-resource/mAP" not in scores
@@ -278,10 +277,11 @@ def test_reference_figures_of_real_vectors(data_dir: Path) -> None:
     assert centred.macro("multilingual", RANK_CORRELATION) == pytest.approx(-0.138, abs=0.001)
     multilingual = [block for block in centred.blocks if block.setting == "multilingual"]
     block = next(block for block in multilingual if block.query_lang == "th")
-    moved = centre(queries, passages, data.query_langs, data.query_groups, data.passage_langs, "both")
+    both = centre(queries, passages, data.query_langs, data.questions, data.passage_langs, "both")
+    moved = [side.numpy() for side in both]
     for place in (0, 500, 1189):
         query = block.queries[place]
-        group = [q for q, name in enumerate(data.query_groups) if name == data.query_groups[query]]
-        lists = {q: np.argsort(-moved[1] @ moved[0][q], kind="stable")[:10].tolist() for q in group}
-        rho = np.mean([plain_spearman(lists[query], lists[q]) for q in group if q != query])
+        question = [q for q, name in enumerate(data.questions) if name == data.questions[query]]
+        lists = {q: np.argsort(-moved[1] @ moved[0][q], kind="stable")[:10].tolist() for q in question}
+        rho = np.mean([plain_spearman(lists[query], lists[q]) for q in question if q != query])
         assert block.values[RANK_CORRELATION][place] == pytest.approx(rho, abs=1e-9)

@@ -15,12 +15,11 @@ import pytest
 import torch
 
 from pyhbt import HybridBatchSampler, NgramEncoder
-from pyhbt.data import Pair, PairSet, load_afriqa, load_afriqa_study, load_pairs
+from pyhbt.data import Pair, PairSet, Passage, load_afriqa, load_afriqa_study, load_corpus, load_pairs
 from pyhbt.encoders import Encoder
 from pyhbt.mining import negatives as mining
-from pyhbt.mining.candidates import Passage, load_corpus
 from pyhbt.mining.negatives import MiningRules, mine_negatives, mine_to_file, write_pairs
-from pyhbt.training.batches import PairCollator
+from pyhbt.training.batches import Examples, PairCollator
 from tests.toy import parallel_items
 
 LANGS = ("aa", "bb", "cc")
@@ -452,7 +451,7 @@ def test_the_file_trains(tmp_path: Path) -> None:
     assert all(before == after for before, after in shared)
     assert statistics.complete == len(pairs)
     sampler = HybridBatchSampler(read, 8, ratio=0.5, seed=0)
-    batch = PairCollator(encoder)([read[position] for position in next(iter(sampler))])
+    batch = PairCollator(encoder)(Examples.of(read, next(iter(sampler))))
     assert len(batch["passage_groups"]) > 8
     assert (batch["passage_groups"][8:] == -1).all()
     again = tmp_path / "again.jsonl"

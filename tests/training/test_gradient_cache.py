@@ -96,7 +96,7 @@ def test_every_objective(objective: Objective, tmp_path: Path, bert: Path) -> No
 
 
 def test_dropout_is_drawn_again(tmp_path: Path, bert: Path) -> None:
-    """With the groups of the cached step in one graph, a plain step draws the same dropout."""
+    """With the mini-batches of the cached step in one graph, a plain step draws the same dropout."""
     cached = train(load_encoder(bert), tmp_path, 3)
     plain = train(load_encoder(bert), tmp_path, None, collate_by=3)
     assert_equal(cached, plain)
@@ -113,12 +113,12 @@ def test_accumulated(tmp_path: Path, bert: Path) -> None:
 
 
 def test_mixed_precision(tmp_path: Path, bert: Path) -> None:
-    """bfloat16 rounds each group's weight gradient: equal to a few of its steps of 2^-8."""
+    """bfloat16 rounds each mini-batch's weight gradient: equal to a few of its steps of 2^-8."""
     full, plain, cached = (
         train(without_dropout(load_encoder(bert)), tmp_path, size, collate_by=3, bf16=bf16)
         for size, bf16 in ((None, False), (None, True), (3, True))
     )
-    assert cached[0][0] == plain[0][0]  # the same groups give the same vectors
+    assert cached[0][0] == plain[0][0]  # the same mini-batches give the same vectors
     assert cached[0] != full[0]
     assert_equal(cached, plain, atol=2e-2)
 
@@ -141,8 +141,8 @@ def test_random_state_is_left_as_it_was() -> None:
 
 def test_all_but_the_last_group_without_sync() -> None:
     weight = torch.ones(2, requires_grad=True)
-    groups = [{"x": torch.full((size, 2), float(size))} for size in (2, 1, 3)]
-    cache = GradientCache(lambda some: some[0]["x"] * weight, groups, torch.device("cpu"))
+    mini_batches = [{"x": torch.full((size, 2), float(size))} for size in (2, 1, 3)]
+    cache = GradientCache(lambda some: some[0]["x"] * weight, mini_batches, torch.device("cpu"))
     assert cache.vectors.shape == (6, 2)
     assert not cache.vectors.grad_fn
     depth, seen = [0], []
@@ -156,7 +156,7 @@ def test_all_but_the_last_group_without_sync() -> None:
 
     def surrogate(index: int, part: Tensor) -> Tensor:
         seen.append((index, len(part), depth[0]))
-        return (groups[index]["x"] * weight * part).sum()
+        return (mini_batches[index]["x"] * weight * part).sum()
 
     cache.backward(surrogate, torch.ones(6, 2), lambda loss: loss.backward(), NoSync)
     assert seen == [(0, 2, 1), (1, 1, 1), (2, 3, 0)]

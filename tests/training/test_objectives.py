@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyhbt.data.pair_set import Pair
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders import NgramEncoder
-from pyhbt.training.batches import Batch, PairCollator
+from pyhbt.training.batches import Batch, Examples, PairCollator
 from pyhbt.training.objectives import Objective
 
 TEMPERATURE = 0.1
@@ -31,7 +31,8 @@ def batch(n: int, translated: int = 0, parallel: int = 0, negatives: int = 0) ->
         )
         for i in range(n)
     ]
-    return PairCollator(NgramEncoder(dim=2))(pairs)
+    found = PairSet.from_pairs(pairs)
+    return PairCollator(NgramEncoder(dim=2))(Examples(pairs, found.group_ids[found.groups]))
 
 
 def vectors(inputs: Batch, dim: int = 12, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -131,7 +131,7 @@ def test_large_groups_shorten_batches_rather_than_repeat() -> None:
     for batch in sampler:
         groups = pairs.groups[batch]
         assert 1 <= len(groups) == len(set(groups)) <= 3
-    masked = HybridBatchSampler(pairs, 8, ratio=0, steps=50, groups="masked")
+    masked = HybridBatchSampler(pairs, 8, ratio=0, steps=50, false_negatives="masked")
     assert {len(batch) for batch in masked} == {8}
 
 
@@ -210,7 +210,7 @@ def test_default_epoch_draws_every_query_once() -> None:
         ({"seed": -1}, "seed: found -1"),
         ({"ratio": 2.0}, "ratio: found 2.0"),
         ({"cross_pairs": "both"}, "cross_pairs: found 'both', expected 'single' or 'mixed'"),
-        ({"groups": "any"}, "groups: found 'any', expected 'distinct' or 'masked'"),
+        ({"false_negatives": "any"}, "false_negatives: found 'any', expected 'avoided' or 'masked'"),
         ({"language_sampling": "often"}, "language_sampling: found 'often'"),
         ({"language_sampling": 1.5}, "language_sampling: found 1.5"),
         ({"schedule_steps": 0}, "schedule_steps: found 0"),
@@ -234,3 +234,12 @@ def test_a_ratio_that_the_data_cannot_serve_is_refused() -> None:
         HybridBatchSampler(PairSet.from_pairs([]), 1)
     with pytest.raises(ValueError, match="step: found 9, expected 0 to 8"):
         HybridBatchSampler(parallel(3), 1, steps=9).at(9)
+
+
+def test_the_policy_under_its_former_name() -> None:
+    pairs = PairSet.from_pairs(Pair(f"q{i}", f"p{i}", "en", "en", f"g{i % 3}") for i in range(12))
+    for old, new in (("masked", "masked"), ("distinct", "avoided")):
+        with pytest.warns(DeprecationWarning, match="groups is called false_negatives now"):
+            sampler = HybridBatchSampler(pairs, 6, ratio=0, steps=5, groups=old)  # type: ignore[call-arg]
+        assert sampler.false_negatives == new
+        assert list(sampler) == list(HybridBatchSampler(pairs, 6, ratio=0, steps=5, false_negatives=new))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, NgramEncoder, load_encoder
 from pyhbt.ops import contrastive_loss
-from pyhbt.training.batches import PairCollator
+from pyhbt.training.batches import Examples, PairCollator
 from pyhbt.training.objectives import Objective
 from pyhbt.training.sampling import HybridBatchSampler
 from pyhbt.training.trainer import HybridTrainer
@@ -57,7 +57,7 @@ def test_equal_to_a_plain_loop(tmp_path: Path) -> None:
     collate = PairCollator(plain)
     losses = []
     for batch in HybridBatchSampler(PAIRS, 8, ratio=0.5, steps=6, seed=3):
-        inputs = collate([PAIRS[row] for row in batch])
+        inputs = collate(Examples.of(PAIRS, batch))
         queries, passages = plain(inputs["texts"])[inputs["order"]].split(8)
         loss = contrastive_loss(queries, passages, temperature=0.1)
         optimizer.zero_grad()

@@ -67,10 +67,10 @@ class HybridBatches(TrainerCallback):
         pairs: the pairs of the training set.
         eval_pairs: the pairs of the trainer's ``eval_dataset``, if it has one; an evaluation always has the same
             batches, as many as its queries need.
-        options: those of :class:`HybridBatchSampler` (``ratio``, ``language_sampling``, ``cross_pairs``, ``groups``,
-            ``steps``, ``schedule_steps``, ``seed``), but not ``batch_size`` and ``num_ranks``. ``seed`` is the
-            trainer's by default; ``steps`` counts batches an epoch and rank, a schedule runs over ``schedule_steps``,
-            by default one epoch.
+        options: those of :class:`HybridBatchSampler` (``ratio``, ``language_sampling``, ``cross_pairs``,
+            ``false_negatives``, ``steps``, ``schedule_steps``, ``seed``), but not ``batch_size`` and ``num_ranks``.
+            ``seed`` is the trainer's by default; ``steps`` counts batches an epoch and rank, a schedule runs over
+            ``schedule_steps``, by default one epoch.
 
     All ranks get batches of the same kind and languages at the same step. As a callback it tells the sampler the epoch
     when a training on several ranks resumes, where accelerate's wrappers stop the trainer's own word. Pickled, as with

@@ -103,9 +103,11 @@ def test_the_trainer_takes_the_batches_of_the_sampler(folder: Path, drop_last: b
 
 
 def test_own_seed_and_mixed_pairs(folder: Path) -> None:
-    batches = HybridBatches(PAIRS, ratio=1, cross_pairs="mixed", groups="masked", seed=9, steps=4)
+    batches = HybridBatches(PAIRS, ratio=1, cross_pairs="mixed", false_negatives="masked", seed=9, steps=4)
     found = list(batches(hybrid_dataset(PAIRS), 6, False, ["label"], None, 1))
-    assert found == expected_batches(1, 6, ratio=1, cross_pairs="mixed", groups="masked", seed=9, steps=4)
+    assert found == expected_batches(
+        1, 6, ratio=1, cross_pairs="mixed", false_negatives="masked", seed=9, steps=4
+    )
 
 
 def test_resume_goes_on_in_the_same_order(folder: Path, tmp_path: Path) -> None:
