@@ -26,6 +26,7 @@ ORDER = (
     "retrieval",
     "encoders",
     "data",
+    "settings",
     "ops",
     "files",
     "arguments",

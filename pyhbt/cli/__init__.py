@@ -8,25 +8,48 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pyhbt.cli.retrieval import encode, evaluate, mine, search
-from pyhbt.cli.training import study, train
+import pyhbt
+from pyhbt.cli.options import USAGE_ERROR, command
+from pyhbt.cli.retrieval import (
+    EncodeCommand,
+    EvaluateCommand,
+    MineCommand,
+    SearchCommand,
+    encode,
+    evaluate,
+    mine,
+    search,
+)
+from pyhbt.cli.training import StudyCommand, TrainCommand, study, train
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Hybrid batch training of multilingual dense retrievers: train on a mix of monolingual and cross-lingual "
         "batches, and measure what the mix does. Start with: pyhbt study --quick"
     ),
 )
 
-# click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
-_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pyhbt {pyhbt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def report(
@@ -46,15 +69,21 @@ def doctor() -> None:
         typer.echo(f"{subject:<22} {finding}")
 
 
-for _command in (study, train, evaluate, encode, search, mine, report, doctor):
-    app.command()(_command)
+app.command()(command(StudyCommand, study))
+app.command()(command(TrainCommand, train))
+app.command()(command(EvaluateCommand, evaluate))
+app.command()(command(EncodeCommand, encode))
+app.command()(command(SearchCommand, search))
+app.command()(command(MineCommand, mine))
+app.command()(report)
+app.command()(doctor)
 
 
 def main() -> None:
     """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
     try:
         status = app(standalone_mode=False)
-    except _USAGE_ERROR as error:
+    except USAGE_ERROR as error:
         _fail(error.format_message())
     except (ValueError, TypeError, OSError, ImportError) as error:
         if "PYHBT_TRACEBACK" in os.environ:

@@ -1,105 +1,118 @@
-"""Options that several commands of ``pyhbt`` share, and how their texts are read."""
+"""Commands made from settings: every setting of a class is an option, and a name in a ``--config`` file.
+
+What is given on the command line comes before what the file says, and that before the defaults.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 import typer
 
-DATA_HELP = (
-    "cldr (embedded), xquad-r:FOLDER, mlqa-r:FOLDER, afriqa:FOLDER, jsonl:PATH, parquet:PATH, beir:FOLDER, "
-    "mmarco[:SOURCE] or miracl[:SOURCE]."
-)
-ENCODER_HELP = "ngram (embedded), a Hugging Face or sentence-transformers folder, or a hub name."
-LANGUAGES_HELP = "Languages, comma-separated; by default all of the data."
+from pyhbt.settings import Setting, read_config, read_values, setting, settings_of
+
+Given: TypeAlias = Mapping[str, Any]
+"""Values by field name, of the settings that were given."""
+
+# click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+_CONFIG_HELP = "YAML or JSON file of these options by name; what the command line says comes first."
+_PANELS = {
+    "TrainingConfig": "Training",
+    "SamplerSettings": "Batches",
+    "Objective": "Objective",
+    "StudyConfig": "Study",
+}
+_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
-DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
-EncoderOption = Annotated[str, typer.Option(help=ENCODER_HELP)]
-LanguagesOption = Annotated[str | None, typer.Option(help=LANGUAGES_HELP)]
-LowResourceOption = Annotated[
-    str | None,
-    typer.Option(help="Languages of which only a few training pairs are kept, comma-separated."),
-]
-ZeroShotOption = Annotated[
-    str | None, typer.Option(help="Languages evaluated but never trained on, comma-separated.")
-]
-BatchOption = Annotated[int | None, typer.Option(help="Pairs a batch.", min=1)]
-RateOption = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-TemperatureOption = Annotated[float | None, typer.Option(help="The loss divides scores by it.")]
-SymmetricOption = Annotated[
-    bool | None, typer.Option("--symmetric", help="Add the passage-to-query direction of the loss.")
-]
-LengthOption = Annotated[int | None, typer.Option(help="Tokens kept of a text.", min=1)]
-QueryPrefixOption = Annotated[
-    str | None, typer.Option(help="Put before queries; default: the encoder's own.")
-]
-PassagePrefixOption = Annotated[
-    str | None, typer.Option(help="Put before passages; default: the encoder's own.")
-]
-SamplingOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Draw languages uniformly (uniform), by size (size), by size^A (a number), or by a schedule of A such as "
-        "linear:1:0.3 (cooldown)."
-    ),
-]
-CrossPairsOption = Annotated[
-    str | None, typer.Option(help="A cross-lingual batch has one language pair (single) or many (mixed).")
-]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; default: torch's.", min=1)]
+def command(settings: type, run: Callable[[Given], None]) -> Callable[..., None]:
+    """``run`` as a command whose options are the settings of a class; its docstring is the help."""
+    known = settings_of(settings)
 
-LearnTemperatureOption = Annotated[
-    bool | None, typer.Option("--learn-temperature", help="Train the temperature, from the value given.")
-]
-MatryoshkaOption = Annotated[
-    str | None, typer.Option(help="Dims, comma-separated: the loss is the mean over vectors cut to each.")
-]
-ParallelPassagesOption = Annotated[
-    int | None, typer.Option(help="So many translations of a passage are positives too.", min=0)
-]
-AlignmentOption = Annotated[
-    float | None, typer.Option(help="Weight of the distance between a text and its translation.", min=0.0)
-]
-JsOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Weight of the Jensen-Shannon divergence between the scores of parallel queries.", min=0.0
-    ),
-]
-LexiconOption = Annotated[
-    str | None,
-    typer.Option(help="Bilingual lexicon: en-de.txt (word, translation), four columns by tabs, or a folder."),
-]
-CodeSwitchingOption = Annotated[
-    float | None, typer.Option(help="Probability that a word is replaced by a translation.", min=0.0, max=1.0)
-]
-MiniBatchOption = Annotated[
-    int | None, typer.Option(help="Texts embedded at a time, with gradient caching: less memory.", min=1)
-]
+    def called(config: Path | None = None, **options: Any) -> None:
+        given = read_values(settings, read_config(config), str(config)) if config is not None else {}
+        for item in known:
+            value = options[item.field]
+            if value is not None and value != []:
+                given[item.field] = _read(item, value)
+        for item in known:
+            if item.default is MISSING and item.about.unset is None and item.field not in given:
+                raise USAGE_ERROR(f"Missing {_hint(item)}.")
+        run(given)
+
+    parameters = [_parameter(item) for item in known]
+    config = Annotated[Path | None, typer.Option("--config", help=_CONFIG_HELP, metavar="FILE")]
+    parameters.append(inspect.Parameter("config", _KEYWORD, default=None, annotation=config))
+    called.__name__, called.__doc__ = run.__name__, run.__doc__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which typer reads
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
 
 
-def codes(text: str | None) -> tuple[str, ...] | None:
-    """Comma-separated names."""
-    return tuple(code.strip() for code in text.split(",") if code.strip()) if text is not None else None
+def threads_setting() -> Any:
+    """CPU threads of a command."""
+    return setting("CPU threads.", None, unset="torch's", saved=False)
 
 
-def arms(text: str) -> tuple[str, ...]:
-    """Arms of a study: separated by spaces if there are any or a schedule is among them, else by commas."""
-    return tuple(part for part in (text.split() if " " in text or ":" in text else text.split(",")) if part)
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def exponent(text: str | None) -> float | str | None:
-    """A number, or a word."""
+def _parameter(item: Setting) -> inspect.Parameter:
+    """What typer makes an option or an argument of; without a value it is None."""
+    about: dict[str, Any] = {
+        "help": f"{item.about.help} Default: {item.default_in_words}.",
+        "show_default": False,
+        "rich_help_panel": _PANELS.get(item.owner.__name__),
+    }
+    kind: Any = str
+    if item.flag:
+        kind = bool
+    elif item.choices:
+        about["metavar"] = f"[{'|'.join(item.choices)}]"
+        about["autocompletion"] = _completion(item.choices)
+    else:
+        about["metavar"] = _metavar(item)
+    if item.about.positional:
+        about["metavar"] = item.name.upper()
+        declared: Any = typer.Argument(**about)
+    else:
+        declared = typer.Option(*_flags(item), **about)
+    optional = list[str] if item.repeated else kind
+    return inspect.Parameter(
+        item.field, _KEYWORD, default=None, annotation=Annotated[optional | None, declared]
+    )
+
+
+def _flags(item: Setting) -> list[str]:
+    flags = [f"--{name.replace('_', '-')}" for name in item.names]
+    return [f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags] if item.flag else flags
+
+
+def _metavar(item: Setting) -> str:
+    if item.repeated:
+        return "NAME=VALUE"
+    kinds = [kind for kind in get_args(item.type) or (item.type,) if kind is not type(None)]
+    return _METAVARS.get(kinds[0], "TEXT") if len(kinds) == 1 and get_origin(kinds[0]) is None else "TEXT"
+
+
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def _read(item: Setting, value: Any) -> Any:
     try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return text
+        return item.read(value)
+    except (TypeError, ValueError) as error:
+        raise USAGE_ERROR(f"Invalid value for {_hint(item).split(' ', 1)[1]}: {error}") from None
 
 
-def dims(text: str | None) -> tuple[int, ...] | None:
-    """Comma-separated whole numbers."""
-    try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"matryoshka_dims: found {text!r}, expected numbers separated by commas") from None
+def _hint(item: Setting) -> str:
+    if item.about.positional:
+        return f"argument '{item.name.upper()}'"
+    return f"option '{_flags(item)[0].split('/')[0]}'"

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pyhbt.evaluation.evaluator import Evaluation
+from pyhbt.arguments import check_at_least
 from pyhbt.evaluation.names import BIAS_METRICS, RANK_METRICS, SETTINGS
-from pyhbt.study.cells import Observer
-from pyhbt.study.cells import Progress as StudyProgress
+
+if TYPE_CHECKING:
+    from pyhbt.evaluation.evaluator import Evaluation
+    from pyhbt.study.run import Observer
+    from pyhbt.study.run import Progress as StudyProgress
 
 console = Console()
+
+
+def set_up(threads: int | None) -> None:
+    """What a command begins with: threads as asked for; under torchrun the first rank alone speaks."""
+    import torch
+
+    if threads is not None:
+        check_at_least("threads", threads, 1)
+        torch.set_num_threads(threads)
+    os.environ.setdefault(
+        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+    )  # read by libraries when they are first imported
+    console.quiet = os.environ.get("RANK", "0") != "0"
+
+
+def say(text: str) -> None:
+    """Print a line as it is: no markup, no colours, no breaks of our own."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -39,7 +62,7 @@ def study_progress(title: str) -> Iterator[Observer]:
             nonlocal current, started
             if progress is not current:
                 current, started = progress, time.monotonic()
-            bars.update(cells, total=progress.cells, completed=progress.cell)
+            bars.update(cells, total=progress.cells, completed=progress.number)
             scores = progress.scores
             note = "  ".join(
                 f"{setting[:5]} R@10 {scores[f'{setting} recall@10']:.3f}"
@@ -48,19 +71,19 @@ def study_progress(title: str) -> Iterator[Observer]:
             )
             bars.update(
                 steps,
-                description=f"ratio {progress.ratio} seed {progress.seed}",
+                description=f"{progress.cell.arm.called} seed {progress.cell.seed}",
                 total=progress.steps,
                 completed=progress.step,
                 note=note,
             )
             if progress.finished:
                 seconds = time.monotonic() - started
-                console.print(
-                    f"[{progress.cell + 1}/{progress.cells}] ratio {progress.ratio} seed {progress.seed}: "
-                    f"dev {note}  ({seconds:.0f} s)",
-                    highlight=False,
+                cell = progress.cell
+                say(
+                    f"[{progress.number + 1}/{progress.cells}] {cell.arm.called} seed {cell.seed}: "
+                    f"dev {note}  ({seconds:.0f} s)"
                 )
-                bars.update(cells, completed=progress.cell + 1)
+                bars.update(cells, completed=progress.number + 1)
 
         yield observe
 

@@ -5,253 +5,170 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from pyhbt.cli.base import set_up, training_length
-from pyhbt.cli.options import (
-    AlignmentOption,
-    BatchOption,
-    CodeSwitchingOption,
-    CrossPairsOption,
-    DataOption,
-    EncoderOption,
-    JsOption,
-    LanguagesOption,
-    LearnTemperatureOption,
-    LengthOption,
-    LexiconOption,
-    LowResourceOption,
-    MatryoshkaOption,
-    MiniBatchOption,
-    ParallelPassagesOption,
-    PassagePrefixOption,
-    QueryPrefixOption,
-    RateOption,
-    SamplingOption,
-    SymmetricOption,
-    TemperatureOption,
-    ThreadsOption,
-    ZeroShotOption,
-    arms,
-    codes,
-    dims,
-    exponent,
+from pyhbt.arguments import check_at_least
+from pyhbt.cli.options import threads_setting
+from pyhbt.cli.terminal import console, say, set_up, study_progress, table
+from pyhbt.data.registry import data_setting, languages_setting, limit_setting
+from pyhbt.encoders.options import (
+    encoder_setting,
+    max_length_setting,
+    passage_prefix_setting,
+    query_prefix_setting,
 )
+from pyhbt.settings import build, plain_values, setting, settings_of, values_of
+from pyhbt.study.config import StudyConfig
+from pyhbt.training.config import TrainingConfig
+from pyhbt.training.schedules import RatioSchedule
 
-_QUICK_STEPS = 150
+if TYPE_CHECKING:
+    from pyhbt.cli.options import Given
+    from pyhbt.encoders import Encoder
+
+_QUICK: dict[str, Any] = {"arms": (0.0, 0.5, 1.0), "seeds": (0,), "steps": 150}
+_OF_TRAINING = {item.field for item in settings_of(TrainingConfig)}
+_OF_STUDY = {item.field for item in settings_of(StudyConfig)} - _OF_TRAINING
 
 
-def study(
-    data: DataOption = "cldr",
-    encoder: EncoderOption = "ngram",
-    ratios: Annotated[
-        str | None,
-        typer.Option(
-            help="Arms to compare: ratios separated by commas; with schedules such as linear:0:1 or adaptive:0.1:0.9, "
-            "by spaces. An arm may change more: 0.5+js=0.5, 0.5+language-sampling=0.3."
-        ),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Number of seeds for each ratio (3).", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps of each cell.", min=1)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of results; an interrupted study goes on.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Three ratios, one seed, fewer steps.")] = False,
-    languages: LanguagesOption = None,
-    low_resource: LowResourceOption = None,
-    zero_shot: ZeroShotOption = None,
-    batch_size: BatchOption = None,
-    learning_rate: RateOption = None,
-    temperature: TemperatureOption = None,
-    learn_temperature: LearnTemperatureOption = None,
-    symmetric: SymmetricOption = None,
-    matryoshka_dims: MatryoshkaOption = None,
-    parallel_passages: ParallelPassagesOption = None,
-    alignment_weight: AlignmentOption = None,
-    js_weight: JsOption = None,
-    lexicon: LexiconOption = None,
-    code_switching: CodeSwitchingOption = None,
-    mini_batch_size: MiniBatchOption = None,
-    language_sampling: SamplingOption = None,
-    cross_pairs: CrossPairsOption = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between points of the curve.", min=1)] = None,
-    max_length: LengthOption = None,
-    query_prefix: QueryPrefixOption = None,
-    passage_prefix: PassagePrefixOption = None,
-    threads: ThreadsOption = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace another study in the folder.")
-    ] = False,
-) -> None:
+@dataclass(frozen=True)
+class StudyCommand:
+    """Options of ``pyhbt study``."""
+
+    config: StudyConfig
+    out: Path | None = setting(
+        "Folder of results; an interrupted study goes on.", None, unset="pyhbt-study", saved=False
+    )
+    quick: bool = setting("Three ratios, one seed, fewer steps.", False, saved=False)
+    threads: int | None = threads_setting()
+    overwrite: bool = setting("Replace another study in the folder.", False, saved=False)
+
+
+def study(given: Given) -> None:
     """Train at several cross-lingual ratios and compare convergence, final quality and language bias."""
-    set_up(threads)
-    from pyhbt.cli.terminal import console, study_progress, table
+    set_up(given.get("threads"))
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
-    from pyhbt.study.cells import StudyConfig, run_study
     from pyhbt.study.report import summary_table, write_report
     from pyhbt.study.results import load_results
-    from pyhbt.training.run import TrainingConfig
+    from pyhbt.study.run import run_study
 
-    out = out or Path("pyhbt-study-quick" if quick else "pyhbt-study")
-    wanted: dict[str, Any] = {
-        "data": data,
-        "encoder": encoder,
-        "languages": codes(languages),
-        "low_resource": codes(low_resource),
-        "zero_shot": codes(zero_shot),
-        "ratios": arms(ratios) if ratios else (0.0, 0.5, 1.0) if quick else None,
-        "seeds": tuple(range(seeds)) if seeds else (0,) if quick else None,
-        "eval_every": eval_every,
-        "query_prefix": query_prefix,
-        "passage_prefix": passage_prefix,
-    }
+    quick = given.get("quick", False)
+    out = given.get("out") or Path("pyhbt-study-quick" if quick else "pyhbt-study")
+    wanted = {**(_QUICK if quick else {}), **given}
     with console.status("loading encoder and data"):
-        model = load_encoder(encoder, max_length=max_length)
-        wanted["max_length"] = max_length or training_length(model)
-        training = TrainingConfig.for_encoder(
-            model,
-            steps=steps or (_QUICK_STEPS if quick else None),
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            temperature=temperature,
-            learn_temperature=learn_temperature,
-            symmetric=symmetric,
-            matryoshka_dims=dims(matryoshka_dims),
-            parallel_passages=parallel_passages,
-            alignment_weight=alignment_weight,
-            js_weight=js_weight,
-            lexicon=lexicon,
-            code_switching=code_switching,
-            mini_batch_size=mini_batch_size,
-            language_sampling=exponent(language_sampling),
-            cross_pairs=cross_pairs,
-        )
-        config = StudyConfig(training, **{name: value for name, value in wanted.items() if value is not None})
+        model = load_encoder(wanted.get("encoder", "ngram"), max_length=wanted.get("max_length"))
+        wanted.setdefault("max_length", model.length_in_training)
+        config = StudyConfig(_training_of(model, wanted), **_only(_OF_STUDY, wanted))
         loaded = load_study(
-            data, languages=config.languages, low_resource=config.low_resource, zero_shot=config.zero_shot
+            config.data,
+            languages=config.languages,
+            low_resource=config.low_resource,
+            zero_shot=config.zero_shot,
         )
-    console.print(
-        f"{loaded.name}: train {loaded.train}, dev {loaded.dev}, test {loaded.test}", highlight=False
-    )
+    say(f"{loaded.name}: train {loaded.train}, dev {loaded.dev}, test {loaded.test}")
+    command = shlex.join(["pyhbt", *sys.argv[1:]])
     with study_progress("cells") as observe:
-        run_study(config, loaded, out, command=_command(), overwrite=overwrite, observe=observe)
+        run_study(
+            config, loaded, out, command=command, overwrite=given.get("overwrite", False), observe=observe
+        )
     with console.status("writing the report"):
         report_path = write_report(out)
     summary = summary_table(load_results(out))
     table("final scores on the test set, plain, mean over seeds", summary.columns, summary.rows)
-    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+    say(f"report: {report_path}")
 
 
-def train(
-    out: Annotated[Path, typer.Option(help="Folder of the trained encoder, its log and checkpoints.")],
-    data: DataOption = "cldr",
-    encoder: EncoderOption = "ngram",
-    ratio: Annotated[
-        str, typer.Option(help="Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.")
-    ] = "0.5",
-    seed: Annotated[int, typer.Option(help="Fixes the order of batches and dropout.", min=0)] = 0,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", min=1)] = None,
-    languages: LanguagesOption = None,
-    limit: Annotated[int | None, typer.Option(help="Keep at most this many training items.", min=1)] = None,
-    batch_size: BatchOption = None,
-    learning_rate: RateOption = None,
-    temperature: TemperatureOption = None,
-    learn_temperature: LearnTemperatureOption = None,
-    symmetric: SymmetricOption = None,
-    matryoshka_dims: MatryoshkaOption = None,
-    parallel_passages: ParallelPassagesOption = None,
-    alignment_weight: AlignmentOption = None,
-    js_weight: JsOption = None,
-    lexicon: LexiconOption = None,
-    code_switching: CodeSwitchingOption = None,
-    mini_batch_size: MiniBatchOption = None,
-    language_sampling: SamplingOption = None,
-    cross_pairs: CrossPairsOption = None,
-    eval_every: Annotated[
-        int | None, typer.Option(help="Score the data's dev set every so many steps, into the log.", min=1)
-    ] = None,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in OUT.")
-    ] = False,
-    language_means: Annotated[
-        bool, typer.Option("--language-means", help="Save the mean vector of each training language too.")
-    ] = False,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option(help="Upload the encoder to this hub repository (NAME or OWNER/NAME), private."),
-    ] = None,
-    max_length: LengthOption = None,
-    query_prefix: QueryPrefixOption = None,
-    passage_prefix: PassagePrefixOption = None,
-    threads: ThreadsOption = None,
-) -> None:
+@dataclass(frozen=True)
+class TrainCommand:
+    """Options of ``pyhbt train``."""
+
+    training: TrainingConfig
+    out: Path = setting("Folder of the trained encoder, its log and checkpoints.", saved=False)
+    data: str = data_setting()
+    encoder: str = encoder_setting("ngram")
+    ratio: str = setting("Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.", "0.5")
+    seed: int = setting("Fixes the order of batches and dropout.", 0)
+    languages: tuple[str, ...] | None = languages_setting()
+    limit: int | None = limit_setting()
+    eval_every: int | None = setting(
+        "Score the data's dev set every so many steps, into the log.", None, unset="never"
+    )
+    save_every: int = setting("Steps between checkpoints.", 500)
+    resume: bool = setting("Go on from the last whole checkpoint in OUT.", False, saved=False)
+    language_means: bool = setting("Save the mean vector of each training language too.", False)
+    push_to_hub: str | None = setting(
+        "Upload the encoder to this hub repository (NAME or OWNER/NAME), private.", None, saved=False
+    )
+    max_length: int | None = max_length_setting("128, or what the encoder takes, if that is less")
+    query_prefix: str | None = query_prefix_setting()
+    passage_prefix: str | None = passage_prefix_setting()
+    threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        RatioSchedule.parse(self.ratio)  # refuses what is none
+        for name in ("limit", "eval_every", "save_every"):
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), 1)
+        check_at_least("seed", self.seed, 0)
+
+
+def train(given: Given) -> None:
     """Train one encoder on hybrid batches and save it."""
-    set_up(threads)
-    from pyhbt.cli.terminal import console
-    from pyhbt.data import load_study, load_train
-    from pyhbt.data.groups import judged_pairs
+    set_up(given.get("threads"))
+    from pyhbt.data import judged_pairs, load_study, load_train
     from pyhbt.encoders import load_encoder
     from pyhbt.evaluation.run import dev_scores
     from pyhbt.training.distributed import leave
-    from pyhbt.training.model_card import push_to_hub as push
-    from pyhbt.training.run import TrainingConfig, train_encoder
+    from pyhbt.training.model_card import push_to_hub
+    from pyhbt.training.run import train_encoder
 
     model = load_encoder(
-        encoder,
-        seed=seed,
-        max_length=max_length,
-        query_prefix=query_prefix,
-        passage_prefix=passage_prefix,
+        given.get("encoder", "ngram"),
+        seed=given.get("seed", 0),
+        max_length=given.get("max_length"),
+        query_prefix=given.get("query_prefix"),
+        passage_prefix=given.get("passage_prefix"),
     )
-    model.max_length = max_length or training_length(model) or model.max_length
-    config = TrainingConfig.for_encoder(
-        model,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        temperature=temperature,
-        learn_temperature=learn_temperature,
-        symmetric=symmetric,
-        matryoshka_dims=dims(matryoshka_dims),
-        parallel_passages=parallel_passages,
-        alignment_weight=alignment_weight,
-        js_weight=js_weight,
-        lexicon=lexicon,
-        code_switching=code_switching,
-        mini_batch_size=mini_batch_size,
-        language_sampling=exponent(language_sampling),
-        cross_pairs=cross_pairs,
-    )
+    if "max_length" not in given:
+        model.max_length = model.length_in_training or model.max_length
+    wanted = build(TrainCommand, {**values_of(_training_of(model, given)), **given})
+    adaptive = wanted.ratio.startswith("adaptive")
     dev = None
-    if eval_every or ratio.startswith("adaptive"):
-        dev = load_study(data, languages=codes(languages)).dev
-    pairs = load_train(data, languages=codes(languages), limit=limit)
-    console.print(f"{model.describe()}\ntraining on {pairs}\n{config}", highlight=False, soft_wrap=True)
+    if wanted.eval_every or adaptive:
+        dev = load_study(wanted.data, languages=wanted.languages).dev
+    pairs = load_train(wanted.data, languages=wanted.languages, limit=wanted.limit)
+    say(f"{model.describe()}\ntraining on {pairs}\n{wanted.training}")
     saved = train_encoder(
         model,
         pairs,
-        config,
-        out,
-        ratio=ratio,
-        seed=seed,
-        save_every=save_every,
-        resume=resume,
-        dev_pairs=judged_pairs(dev) if dev and ratio.startswith("adaptive") else None,
-        evaluate=dev_scores(dev) if dev and eval_every else None,
-        eval_every=eval_every,
-        language_means=language_means,
-        base=encoder,
-        data_name=data,
+        wanted.training,
+        wanted.out,
+        ratio=wanted.ratio,
+        seed=wanted.seed,
+        save_every=wanted.save_every,
+        resume=wanted.resume,
+        dev_pairs=judged_pairs(dev) if dev and adaptive else None,
+        evaluate=dev_scores(dev) if dev and wanted.eval_every else None,
+        eval_every=wanted.eval_every,
+        language_means=wanted.language_means,
+        base=wanted.encoder,
+        data_name=wanted.data,
         scored_on=dev.name if dev else "",
+        settings=plain_values(wanted),
     )
-    console.print(f"encoder: {saved}", highlight=False, soft_wrap=True)
+    say(f"encoder: {saved}")
     leave()
-    if push_to_hub and int(os.environ.get("RANK", "0")) == 0:
-        console.print(f"pushed: {push(saved, push_to_hub)}", highlight=False, soft_wrap=True)
+    if wanted.push_to_hub and os.environ.get("RANK", "0") == "0":
+        say(f"pushed: {push_to_hub(saved, wanted.push_to_hub)}")
 
 
-def _command() -> str:
-    return shlex.join(["pyhbt", *sys.argv[1:]])
+def _training_of(model: Encoder, given: Given) -> TrainingConfig:
+    """The settings of a training, those that were not given as they suit the encoder."""
+    return TrainingConfig.for_encoder(model, **_only(_OF_TRAINING, given))
+
+
+def _only(names: set[str], given: Given) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in names}

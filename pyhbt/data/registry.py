@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from pyhbt.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -287,3 +289,19 @@ KINDS: dict[str, DataKind] = {
         ),
     )
 }
+
+
+def data_setting(default: str = "cldr") -> Any:
+    """Which data: a spec of one of :data:`KINDS`."""
+    named = [f"{kind.usage} (embedded)" if kind.location == "none" else kind.usage for kind in KINDS.values()]
+    return setting(f"{', '.join(named[:-1])} or {named[-1]}.", default)
+
+
+def languages_setting() -> Any:
+    """Languages of the data that are used."""
+    return setting("Languages, comma-separated.", None, unset="all of the data")
+
+
+def limit_setting() -> Any:
+    """A slice of the training pairs."""
+    return setting("Keep at most this many training items.", None, unset="all")

@@ -106,6 +106,11 @@ class Encoder(nn.Module, ABC):
         return torch.cat([self.embed(features) for features in mini_batches])
 
     @property
+    def length_in_training(self) -> int | None:
+        """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
+        return None if self.training_length is None else min(self.training_length, self.max_length)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device

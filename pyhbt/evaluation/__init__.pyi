@@ -1,6 +1,5 @@
 from .centring import Centring as Centring
 from .centring import centre as centre
-from .evaluator import DEFAULT_METRICS as DEFAULT_METRICS
 from .evaluator import Block as Block
 from .evaluator import Evaluation as Evaluation
 from .evaluator import Evaluator as Evaluator
@@ -8,6 +7,7 @@ from .evaluator import MeanScore as MeanScore
 from .evaluator import encode_set as encode_set
 from .evaluator import evaluate as evaluate
 from .metrics import measure as measure
+from .names import DEFAULT_METRICS as DEFAULT_METRICS
 from .run import Evaluate as Evaluate
 from .run import dev_scores as dev_scores
 from .run import score_encoder as score_encoder

@@ -31,6 +31,7 @@ from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     ALL_LANGUAGES,
     ALL_TIERS,
+    DEFAULT_METRICS,
     MAX_RANK,
     PEER,
     PEER_CUTOFF,
@@ -44,8 +45,6 @@ from pyhbt.evaluation.names import (
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array
-
-DEFAULT_METRICS = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from pyhbt.data.tiers import TIERS
 Setting = Literal["monolingual", "cross-lingual", "multilingual"]
 SETTINGS: Final[tuple[Setting, ...]] = get_args(Setting)
 
+DEFAULT_METRICS: Final = ("mAP", "recall@1", "recall@10", "nDCG@10", "MRR@10")
+METRICS_HELP: Final = "Measures, comma-separated: mAP, mAP@k, recall@k, nDCG@k, MRR, MRR@k."
+
 ALL_TIERS: Final = ("all", *TIERS)
 ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a mean over all
 

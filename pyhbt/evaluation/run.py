@@ -11,7 +11,8 @@ from pyhbt.data import RetrievalSet
 from pyhbt.data.trec import write_qrels, write_run
 from pyhbt.encoders import Encoder
 from pyhbt.evaluation.centring import DESCRIPTION, Centring
-from pyhbt.evaluation.evaluator import DEFAULT_METRICS, Evaluation, Evaluator, encode_set
+from pyhbt.evaluation.evaluator import Evaluation, Evaluator, encode_set
+from pyhbt.evaluation.names import DEFAULT_METRICS
 from pyhbt.files import write_atomically
 from pyhbt.ops import search
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pyhbt.mining.rules import Pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyhbt.data import PairSet, Passage
-
-Pool: TypeAlias = Literal["passage", "query", "other", "any"]
 
 
 class Candidates:

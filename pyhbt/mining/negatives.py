@@ -3,17 +3,14 @@
 Shapes: vectors of queries (num_queries, dim) and passages (num_passages, dim); out come pairs with ``negatives``.
 Cost: one exact search for each distinct query and language pool, in blocks of pairs; each distinct text is encoded
 once. Memory O(texts dim + pairs num_negatives + block (depth + answers of a query)).
-Sources: thresholds relative to the positive's score (TopK-PercPos, TopK-MarginPos) are those of NV-Retriever, arXiv
-2407.15831; below a positive's score that is negative the share is taken of its magnitude.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -22,9 +19,10 @@ from tqdm import tqdm
 
 from pyhbt.data.pairs import check_jsonl_target, write_pairs
 from pyhbt.encoders import Encoder
-from pyhbt.mining.candidates import Candidates, Pool
+from pyhbt.mining.candidates import Candidates
+from pyhbt.mining.rules import MiningRules
 from pyhbt.ops import checks
-from pyhbt.ops.exact import Similarity, check_choice, check_vectors
+from pyhbt.ops.exact import Similarity, check_vectors
 from pyhbt.ops.filters import SearchFilter
 from pyhbt.retrieval.index import ExactIndex
 
@@ -34,65 +32,10 @@ if TYPE_CHECKING:
     from pyhbt.data import PairSet, Passage
     from pyhbt.ops.checks import Array
 
-Draw: TypeAlias = Literal["top", "random"]
-Existing: TypeAlias = Literal["keep", "replace"]
 Vectors: TypeAlias = "tuple[Array, Array]"
 
 _BLOCK_PAIRS = 1024
 _FOUND_AT_ONCE = 1 << 22  # results of a search, 12 bytes each
-
-
-@dataclass(frozen=True, kw_only=True)
-class MiningRules:
-    """Which passages become negatives of a pair.
-
-    :raises ValueError: a value out of range, or a window of fewer ranks than negatives asked for.
-    """
-
-    num_negatives: int = 7
-    """Wanted for each pair."""
-    skip_top: int = 0
-    """Best passages left out: the likeliest to answer unlabelled."""
-    depth: int = 100
-    """Last rank of the window, counted over passages of the pool that do not answer."""
-    pool: Pool = "passage"
-    """Language of negatives: the passage's, the query's, any other than the query's, or any."""
-    share: float | None = 0.95
-    """They score at most this share of the positive's score (TopK-PercPos)."""
-    margin: float | None = None
-    """They score at most the positive's score less this (TopK-MarginPos)."""
-    draw: Draw = "top"
-    """What is taken of the window: the best, or a random choice by the seed and the pair's position."""
-    seed: int = 0
-    existing: Existing = "keep"
-    """Negatives that pairs have already come first and count, or go."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("num_negatives", 1), ("skip_top", 0), ("depth", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least {least}")
-        if self.depth - self.skip_top < self.num_negatives:
-            raise ValueError(
-                f"depth: found {self.depth}, expected at least {self.skip_top + self.num_negatives} "
-                f"(skip_top {self.skip_top} and num_negatives {self.num_negatives})"
-            )
-        if self.share is not None:
-            checks.check_finite_positive(self.share, "share")
-        if self.margin is not None and not math.isfinite(self.margin):
-            raise ValueError(f"margin: found {self.margin}, expected a finite number")
-        check_choice(self.pool, "pool", get_args(Pool))
-        check_choice(self.draw, "draw", get_args(Draw))
-        check_choice(self.existing, "existing", get_args(Existing))
-
-    def limits(self, positive_scores: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The highest score (n,) that a negative may have, from that of each positive (n,)."""
-        positive = positive_scores.astype(np.float64)
-        limits = np.full(len(positive), np.inf)
-        if self.share is not None:
-            limits = np.minimum(limits, positive - (1 - self.share) * np.abs(positive))
-        if self.margin is not None:
-            limits = np.minimum(limits, positive - self.margin)
-        return limits
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.texts import check_ids, read_ids
 from pyhbt.data.trec import write_run
+from pyhbt.encoders.options import (
+    encoder_setting,
+    max_length_setting,
+    passage_prefix_setting,
+    query_prefix_setting,
+)
 from pyhbt.files import write_atomically
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
 from pyhbt.retrieval.index import ExactIndex
 from pyhbt.retrieval.vectors import encode_file
+from pyhbt.settings import documented, setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,25 +40,45 @@ if TYPE_CHECKING:
     from pyhbt.encoders import Encoder, TextKind
 
 
+@documented
 @dataclass(frozen=True)
 class SearchJob:
-    """What is searched and how; a resumed search must be equal in all of it."""
+    """What is searched and how; a resumed search must be equal in all of it.
 
-    queries: Path
-    corpus: Path
-    k: int
-    similarity: Similarity = "dot"
-    query_ids: Path | None = None
-    corpus_ids: Path | None = None
-    exclude_self: bool = False
-    """A query does not find the passage of its own id."""
-    encoder: str | None = None
-    """Name or folder."""
-    encoder_options: tuple[object, ...] = ()
-    field: str = "text"
-    block: int = 1024
-    """Queries a block."""
-    tag: str = "pyhbt"
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    queries: Path = setting(".npy vectors (memory-mapped), or texts with an encoder.", positional=True)
+    corpus: Path = setting("The same, or the folder of a saved ExactIndex.", positional=True)
+    k: int = setting("Passages a query.", 100)
+    similarity: Similarity = setting("Of vectors.", "dot")
+    encoder: str | None = encoder_setting(None)
+    query_ids: Path | None = setting("One id a line.", None, unset="_id, id or row")
+    corpus_ids: Path | None = setting("The same for passages.", None, unset="_id, id or row")
+    exclude_self: bool = setting("A query does not find the passage of its own id.", False)
+    field: str = setting("Field of a .jsonl line that holds the text.", "text")
+    block: int = setting("Queries between two savings.", 1024)
+    tag: str = setting("Last column of the run.", "pyhbt")
+    max_length: int | None = max_length_setting()
+    query_prefix: str | None = query_prefix_setting()
+    passage_prefix: str | None = passage_prefix_setting()
+
+    def __post_init__(self) -> None:
+        for name in ("k", "block"):
+            check_at_least(name, getattr(self, name), 1)
+
+    def load_encoder(self) -> Encoder:
+        """The encoder of its texts."""
+        from pyhbt.encoders import load_encoder
+
+        assert self.encoder is not None
+        return load_encoder(
+            self.encoder,
+            max_length=self.max_length,
+            query_prefix=self.query_prefix,
+            passage_prefix=self.passage_prefix,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 from .arms import Arm as Arm
-from .cells import Progress as Progress
-from .cells import StudyConfig as StudyConfig
-from .cells import run_study as run_study
+from .cells import Cell as Cell
+from .config import StudyConfig as StudyConfig
 from .findings import Comparison as Comparison
 from .findings import Convergence as Convergence
 from .findings import Finding as Finding
-from .findings import compare_ratios as compare_ratios
+from .findings import compare_arms as compare_arms
 from .findings import short_answer as short_answer
 from .report import summary_table as summary_table
 from .report import write_report as write_report
@@ -13,3 +12,5 @@ from .results import Results as Results
 from .results import UnitScores as UnitScores
 from .results import load_results as load_results
 from .results import load_unit_scores as load_unit_scores
+from .run import Progress as Progress
+from .run import run_study as run_study

@@ -1,48 +1,30 @@
 """Arms of a study: a ratio, and what else an arm does otherwise than the study's settings.
 
 Written ``RATIO+NAME=VALUE+...``, for example ``0.5``, ``adaptive:0.1:0.9``, ``0.5+js=0.5+alignment=0.1`` or
-``0.5+language-sampling=linear:1:0.3``; the text names the arm in results, folders and reports.
+``0.5+learning-rate=1e-4``: NAME is any setting of a training but ``steps``. An arm is read once and carried as an
+object; its label, which reads back as the same arm, names it in files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, total_ordering
 from typing import Any
 
-from pyhbt.training.schedules import RatioSchedule
+from pyhbt.settings import Setting, did_you_mean, settings_of
+from pyhbt.training.schedules import RatioSchedule, number_text
+
+_SHORT = {"alignment": "alignment_weight", "js": "js_weight"}
+_SAME_FOR_ALL = ("steps", "arguments")
 
 
-def _sampling(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _flag(text: str) -> bool:
-    if text:
-        raise ValueError
-    return True
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "symmetric": ("symmetric", _flag),
-    "learn-temperature": ("learn_temperature", _flag),
-    "temperature": ("temperature", float),
-    "parallel-passages": ("parallel_passages", int),
-    "alignment": ("alignment_weight", float),
-    "js": ("js_weight", float),
-    "code-switching": ("code_switching", float),
-    "language-sampling": ("language_sampling", _sampling),
-    "cross-pairs": ("cross_pairs", str),
-}
-"""Name in an arm -> field of the training settings, and how its value is read."""
-
-
+@total_ordering
 @dataclass(frozen=True)
 class Arm:
-    """``ratio``, and ``changes`` to the fields of :class:`pyhbt.training.run.TrainingConfig` by name."""
+    """``ratio``, and ``changes`` to settings of :class:`pyhbt.training.config.TrainingConfig` by name.
+
+    Arms are ordered: constant ratios ascending, then the others by label.
+    """
 
     ratio: RatioSchedule
     changes: tuple[tuple[str, Any], ...] = ()
@@ -59,35 +41,83 @@ class Arm:
         if not isinstance(spec, str):
             return cls(RatioSchedule.parse(spec))
         ratio, *parts = spec.strip().split("+")
+        known = _changeable() if parts else {}
         changes: dict[str, Any] = {}
         for part in parts:
-            name, _, value = part.partition("=")
-            if name not in _OPTIONS:
-                raise ValueError(f"arm {spec!r}: found {name!r}, expected one of {', '.join(_OPTIONS)}")
-            field, read = _OPTIONS[name]
+            name, equals, value = part.partition("=")
+            field = _SHORT.get(name, name.replace("-", "_"))
+            if field not in known:
+                hint = did_you_mean(name, _names())
+                raise ValueError(f"arm {spec!r}: found {name!r}, expected one of {', '.join(_names())}{hint}")
             if field in changes:
                 raise ValueError(f"arm {spec!r}: found {name} twice, expected it once")
-            try:
-                changes[field] = read(value)
-            except ValueError:
-                raise ValueError(
-                    f"arm {spec!r}: found {name}={value!r}, expected {_expected(read)}"
-                ) from None
+            changes[field] = _value(spec, known[field], name, value, bool(equals))
         return cls(RatioSchedule.parse(ratio), tuple(changes.items()))
 
-    @property
-    def label(self) -> float | str:
-        """The number of a constant ratio without changes, else a text that :meth:`parse` reads back."""
-        if not self.changes:
-            return self.ratio.label
-        names = {field: name for name, (field, _) in _OPTIONS.items()}
-        ratio = self.ratio.label
-        parts = [f"{ratio:g}" if isinstance(ratio, float) else ratio]
+    @cached_property
+    def label(self) -> str:
+        """The text that :meth:`parse` reads back; numbers are written exactly."""
+        known = _changeable() if self.changes else {}
+        short = {field: name for name, field in _SHORT.items()}
+        parts = [self.ratio.text]
         for field, value in self.changes:
-            written = f"{value:g}" if isinstance(value, float) else str(value)
-            parts.append(names[field] if value is True else f"{names[field]}={written}")
+            name = short.get(field, field.replace("_", "-"))
+            plain = known[field].plain(value)
+            if isinstance(plain, list):
+                written = ",".join(map(str, plain))
+            else:
+                written = number_text(plain) if isinstance(plain, float) else str(plain)
+            parts.append(name if value is True else f"{name}={written}")
         return "+".join(parts)
 
+    @property
+    def title(self) -> str:
+        """The arm as people write it: numbers to six digits."""
+        if self.plain:
+            return f"{self.ratio.bounds[0]:g}"
+        return self.label
 
-def _expected(read: Callable[[str], Any]) -> str:
-    return {_flag: "no value", int: "a whole number", float: "a number"}.get(read, "a text")
+    @property
+    def called(self) -> str:
+        """The arm in a sentence: ``ratio 0.5``, ``arm linear:0:1``."""
+        return f"{'ratio' if self.plain else 'arm'} {self.title}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a constant ratio and nothing else."""
+        return self.ratio.kind == "constant" and not self.changes
+
+    def __str__(self) -> str:
+        return self.label
+
+    def __lt__(self, other: Arm) -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[bool, float, str]:
+        return (False, self.ratio.bounds[0], "") if self.plain else (True, 0.0, self.label)
+
+
+def _changeable() -> dict[str, Setting]:
+    from pyhbt.training.config import TrainingConfig  # needs torch, which arms without changes do not
+
+    return {item.field: item for item in settings_of(TrainingConfig) if item.field not in _SAME_FOR_ALL}
+
+
+def _names() -> list[str]:
+    short = {field: name for name, field in _SHORT.items()}
+    return [short.get(field, field.replace("_", "-")) for field in _changeable()]
+
+
+def _value(spec: str, setting: Setting, name: str, text: str, given: bool) -> Any:
+    if setting.flag:
+        if text:
+            raise ValueError(f"arm {spec!r}: found {name}={text!r}, expected no value")
+        return True
+    try:
+        if not given:
+            raise ValueError(f"{name}: found no value")
+        value = setting.read(text)
+    except ValueError as error:
+        raise ValueError(f"arm {spec!r}: {error}") from None
+    return value

@@ -1,4 +1,4 @@
-"""What a ratio study found: comparisons of ratios, convergence, and the short answer in words.
+"""What a ratio study found: comparisons of arms, convergence, and the short answer in words.
 
 Works on the rows of :class:`pyhbt.study.results.Results` (macro means, a few hundred for a study) and on the (u,)
 scores of :class:`pyhbt.study.results.UnitScores`; the tests of a whole study take about a second. Every sentence is
@@ -24,7 +24,8 @@ from pyhbt.evaluation.names import (
     STUDY_CENTRINGS,
     TOP_1_SAME_LANGUAGE,
 )
-from pyhbt.study.results import Ratio, Results, UnitScores, ratio_label
+from pyhbt.study.arms import Arm
+from pyhbt.study.results import Results, UnitScores
 from pyhbt.study.statistics import (
     Interval,
     holm,
@@ -50,14 +51,14 @@ _BIAS_TOLD: Final = {  # in the short answer; the table of language bias has the
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired test of two ratios; ``difference`` is the mean over units of ``second`` minus ``first``."""
+    """Paired test of two arms; ``difference`` is the mean over units of ``second`` minus ``first``."""
 
     centring: str
     setting: str
     tier: str
     metric: str
-    first: Ratio
-    second: Ratio
+    first: Arm
+    second: Arm
     units: int
     difference: float
     p: float
@@ -76,9 +77,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Convergence:
-    """How fast one ratio learned, by seed; None where a seed never got there.
+    """How fast one arm learned, by seed; None where a seed never got there.
 
-    ``target`` is common to the ratios: SHARE of the best ratio's final dev value.
+    ``target`` is common to the arms: SHARE of the best arm's final dev value.
     """
 
     target: float
@@ -129,24 +130,24 @@ def headline_metrics(results: Results) -> list[str]:
     return [metric for metric in ("recall@10", "mAP") if metric in found] or found[:2]
 
 
-def final_interval(results: Results, ratio: Ratio, **where: str) -> Interval:
+def final_interval(results: Results, arm: Arm, **where: str) -> Interval:
     """Mean and 95 % interval over seeds of a final macro value."""
-    values = results.macro(split="test", ratio=ratio, **where).by_seed()
+    values = results.macro(split="test", arm=arm, **where).by_seed()
     return seed_interval(list(values.values()))
 
 
-def compared_pairs(ratios: Sequence[Ratio]) -> list[tuple[Ratio, Ratio]]:
-    """Every ratio against the first, then every ratio against the one before it."""
-    against_first = [(ratios[0], ratio) for ratio in ratios[1:]]
-    return against_first + list(pairwise(ratios[1:]))
+def compared_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """Every arm against the first, then every arm against the one before it."""
+    against_first = [(arms[0], arm) for arm in arms[1:]]
+    return against_first + list(pairwise(arms[1:]))
 
 
-def compare_ratios(results: Results, scores: UnitScores, metrics: Iterable[str]) -> list[Comparison]:
+def compare_arms(results: Results, scores: UnitScores, metrics: Iterable[str]) -> list[Comparison]:
     """Paired randomisation tests over questions, seeds averaged.
 
     A family for Holm's correction is one metric, centring and setting: all its tiers and compared pairs.
     """
-    pairs = compared_pairs(results.ratios)
+    pairs = compared_pairs(results.arms)
     comparisons: list[Comparison] = []
     for metric in metrics:
         for centring in STUDY_CENTRINGS:
@@ -161,9 +162,9 @@ def compare_ratios(results: Results, scores: UnitScores, metrics: Iterable[str])
 
 
 def _untested(
-    scores: UnitScores, centring: str, setting: str, tier: str, metric: str, pair: tuple[Ratio, Ratio]
+    scores: UnitScores, centring: str, setting: str, tier: str, metric: str, pair: tuple[Arm, Arm]
 ) -> Comparison:
-    first, second = (scores.seed_mean(ratio, f"{centring}/{setting}/{tier}/{metric}") for ratio in pair)
+    first, second = (scores.seed_mean(arm, f"{centring}/{setting}/{tier}/{metric}") for arm in pair)
     difference = second - first
     known = difference[~np.isnan(difference)]
     mean = float(known.mean()) if known.size else math.nan
@@ -175,9 +176,7 @@ def _tested(family: list[Comparison], scores: UnitScores) -> list[Comparison]:
     if not family:
         return []
     first, second = (
-        np.stack(
-            [scores.seed_mean(ratio, f"{c.centring}/{c.setting}/{c.tier}/{c.metric}") for c, ratio in side]
-        )
+        np.stack([scores.seed_mean(arm, f"{c.centring}/{c.setting}/{c.tier}/{c.metric}") for c, arm in side])
         for side in (((c, c.first) for c in family), ((c, c.second) for c in family))
     )
     p_values = randomisation_tests(first.T, second.T)
@@ -187,36 +186,36 @@ def _tested(family: list[Comparison], scores: UnitScores) -> list[Comparison]:
     ]
 
 
-def convergence(results: Results, setting: str, tier: str, metric: str) -> dict[Ratio, Convergence]:
-    """Convergence of every ratio that has learning curves here (plain embeddings, dev split)."""
+def convergence(results: Results, setting: str, tier: str, metric: str) -> dict[Arm, Convergence]:
+    """Convergence of every arm that has learning curves here (plain embeddings, dev split)."""
     macro = results.macro(setting=setting, tier=tier, metric=metric, centring="none")
-    curves = {ratio: macro.curves(ratio=ratio) for ratio in results.ratios}
+    curves = {arm: macro.curves(arm=arm) for arm in results.arms}
     finals = {
-        ratio: float(np.mean([values[-1] for _, values in by_seed.values()]))
-        for ratio, by_seed in curves.items()
+        arm: float(np.mean([values[-1] for _, values in by_seed.values()]))
+        for arm, by_seed in curves.items()
         if by_seed
     }
     if not finals:
         return {}
     best = max(finals.values())
     return {
-        ratio: Convergence(
+        arm: Convergence(
             target=SHARE * best,
-            to_target=tuple(steps_to_reach(*curve, SHARE * best) for curve in curves[ratio].values()),
-            to_own=tuple(steps_to_reach(*curve, SHARE * curve[1][-1]) for curve in curves[ratio].values()),
-            area=seed_interval([normalised_area(*curve, best) for curve in curves[ratio].values()]),
+            to_target=tuple(steps_to_reach(*curve, SHARE * best) for curve in curves[arm].values()),
+            to_own=tuple(steps_to_reach(*curve, SHARE * curve[1][-1]) for curve in curves[arm].values()),
+            area=seed_interval([normalised_area(*curve, best) for curve in curves[arm].values()]),
         )
-        for ratio in finals
+        for arm in finals
     }
 
 
-def best_ratio(results: Results, setting: str, tier: str, metric: str) -> Ratio | None:
-    """The ratio with the highest final mean over seeds, plain; the first of equals; None without figures."""
+def best_arm(results: Results, setting: str, tier: str, metric: str) -> Arm | None:
+    """The arm with the highest final mean over seeds, plain; the first of equals; None without figures."""
     means = {
-        ratio: final_interval(results, ratio, setting=setting, tier=tier, metric=metric, centring="none").mean
-        for ratio in results.ratios
+        arm: final_interval(results, arm, setting=setting, tier=tier, metric=metric, centring="none").mean
+        for arm in results.arms
     }
-    known = {ratio: mean for ratio, mean in means.items() if not math.isnan(mean)}
+    known = {arm: mean for arm, mean in means.items() if not math.isnan(mean)}
     return max(known, key=known.__getitem__) if known else None
 
 
@@ -228,9 +227,9 @@ def short_answer(results: Results, comparisons: Iterable[Comparison]) -> list[Fi
     tests = {(c.centring, c.setting, c.tier, c.metric, c.first, c.second): c for c in comparisons}
     findings = []
     for tier in ALL_TIERS:
-        best = best_ratio(results, "cross-lingual", tier, metrics[0])
+        best = best_arm(results, "cross-lingual", tier, metrics[0])
         if best is not None:
-            sentences = _Tier(results, tests, tier, metrics[0], results.ratios[0], best).sentences()
+            sentences = _Tier(results, tests, tier, metrics[0], results.arms[0], best).sentences()
             heading = "All languages" if tier == "all" else f"{tier.capitalize()} languages"
             findings.append(Finding(heading, tuple(sentences)))
     if not findings:
@@ -240,14 +239,14 @@ def short_answer(results: Results, comparisons: Iterable[Comparison]) -> list[Fi
 
 @dataclass(frozen=True)
 class _Tier:
-    """The sentences on one tier: the best ratio against the reference, which is the lowest ratio run."""
+    """The sentences on one tier: the best arm against the reference, which is the first: the lowest ratio run."""
 
     results: Results
-    tests: Mapping[tuple[str, str, str, str, Ratio, Ratio], Comparison]
+    tests: Mapping[tuple[str, str, str, str, Arm, Arm], Comparison]
     tier: str
     metric: str
-    reference: Ratio
-    best: Ratio
+    reference: Arm
+    best: Arm
 
     def sentences(self) -> list[str]:
         parts = [self._quality(), self._difference(), self._speed()]
@@ -255,31 +254,29 @@ class _Tier:
             parts += [self._cost(), self._bias(), self._centring()]
         return [part for part in parts if part]
 
-    def _final(self, ratio: Ratio, setting: str, metric: str, centring: str = "none") -> Interval:
+    def _final(self, arm: Arm, setting: str, metric: str, centring: str = "none") -> Interval:
         where = {"setting": setting, "tier": self.tier, "metric": metric, "centring": centring}
-        return final_interval(self.results, ratio, **where)
+        return final_interval(self.results, arm, **where)
 
     def _test(self, setting: str, centring: str = "none") -> Comparison | None:
         return self.tests.get((centring, setting, self.tier, self.metric, self.reference, self.best))
 
     def _quality(self) -> str:
         best = self._final(self.best, "cross-lingual", self.metric)
-        seeds = len(self.results.select(split="test", ratio=self.best).distinct("seed"))
+        seeds = len(self.results.select(split="test", arm=self.best).distinct("seed"))
         spread = (
             "one seed"
             if math.isnan(best.low)
             else f"95{SPACE}% interval over {seeds} seeds {number(best.low)} to {number(best.high)}"
         )
-        name = ratio_label(self.best)
-        if len(self.results.ratios) == 1:
-            return (
-                f"Cross-lingual {self.metric} is {number(best.mean)} ({spread}); only ratio {name} was run."
-            )
-        text = f"Ratio {name} has the best cross-lingual {self.metric}: {number(best.mean)} ({spread})"
+        name = self.best.called
+        if len(self.results.arms) == 1:
+            return f"Cross-lingual {self.metric} is {number(best.mean)} ({spread}); only {name} was run."
+        text = f"{name[0].upper()}{name[1:]} has the best cross-lingual {self.metric}: {number(best.mean)} ({spread})"
         if self.best == self.reference:
-            return f"{text}; no other ratio does better."
+            return f"{text}; no other arm does better."
         reference = self._final(self.reference, "cross-lingual", self.metric)
-        return f"{text}, against {number(reference.mean)} at ratio {ratio_label(self.reference)}."
+        return f"{text}, against {number(reference.mean)} at {self.reference.called}."
 
     def _difference(self) -> str:
         if self.best == self.reference:
@@ -300,9 +297,7 @@ class _Tier:
         ).replace("%", f"{SPACE}%")
         if self.reference == self.best or self.reference not in speeds:
             return f"{text}."
-        return (
-            f"{text}; ratio {ratio_label(self.reference)} {_reaching(speeds[self.reference].to_target)} it."
-        )
+        return f"{text}; {self.reference.called} {_reaching(speeds[self.reference].to_target)} it."
 
     def _cost(self) -> str:
         before, after = (self._final(r, "monolingual", self.metric).mean for r in (self.reference, self.best))
@@ -335,17 +330,17 @@ class _Tier:
         )
         if math.isnan(sum(plain) + sum(centred)):
             return ""
-        reference, best = ratio_label(self.reference), ratio_label(self.best)
+        reference, best = self.reference.called, self.best.called
         left = centred[1] - centred[0]
-        text = f"Centring alone takes ratio {reference} from {number(plain[0])} to {number(centred[0])}."
+        text = f"Centring alone takes {reference} from {number(plain[0])} to {number(centred[0])}."
         if left <= 0:
             return (
-                f"{text} With both centred, ratio {best} is not ahead ({signed(left)}), "
+                f"{text} With both centred, {best} is not ahead ({signed(left)}), "
                 "so its gain is one that centring gives for nothing."
             )
         test = self._test("cross-lingual", "both")
         verdict = test.verdict if test else f"{signed(left)}, not tested"
-        return f"{text} With both centred, ratio {best} stays ahead with {number(centred[1])}: {verdict}."
+        return f"{text} With both centred, {best} stays ahead with {number(centred[1])}: {verdict}."
 
 
 def _reaching(steps: Sequence[float | None]) -> str:
@@ -363,15 +358,15 @@ def _reaching(steps: Sequence[float | None]) -> str:
 
 def _caveats(results: Results, tested: bool) -> list[str]:
     """What limits the answer."""
-    finished = {ratio: results.select(split="test", ratio=ratio).distinct("seed") for ratio in results.ratios}
+    finished = {arm: results.select(split="test", arm=arm).distinct("seed") for arm in results.arms}
     seeds, cells = results.distinct("seed"), sum(map(len, finished.values()))
-    expected = len(results.ratios) * len(seeds)
+    expected = len(results.arms) * len(seeds)
     caveats = []
     if cells < expected:
-        caveats.append(f"Only {cells} of {expected} cells (a ratio and a seed) have final figures.")
+        caveats.append(f"Only {cells} of {expected} cells (an arm and a seed) have final figures.")
     if len(seeds) == 1:
         caveats.append(
-            "Only one seed was run: no interval over seeds exists, and another seed may order the ratios "
+            "Only one seed was run: no interval over seeds exists, and another seed may order the arms "
             "differently."
         )
     else:
@@ -381,5 +376,5 @@ def _caveats(results: Results, tested: bool) -> list[str]:
             "The tests ask whether a difference would hold for other queries; they average the seeds and do not "
             "answer for new ones."
         )
-    caveats.append("The best ratio is picked on the same test set that it is reported on.")
+    caveats.append("The best arm is picked on the same test set that it is reported on.")
     return caveats

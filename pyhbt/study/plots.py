@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pyhbt.evaluation.names import ALL_TIERS, STUDY_CENTRINGS
+from pyhbt.study.arms import Arm
 from pyhbt.study.findings import convergence, final_interval
-from pyhbt.study.results import Ratio, Results, ratio_label
+from pyhbt.study.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,41 +78,41 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def learning_curves(results: Results, setting: str, metric: str, theme: Theme) -> Figure | None:
-    """Dev value by training step: a facet a tier, a line a ratio (mean), a band from lowest to highest seed.
+    """Dev value by training step: a facet a tier, a line an arm (mean), a band from lowest to highest seed.
 
     The dotted line is the common target of :func:`pyhbt.study.findings.convergence`.
     """
     rows = results.macro(setting=setting, metric=metric, centring="none").select(split="dev")
-    colours = _ratio_colours(results.ratios, theme)
+    colours = _arm_colours(results.arms, theme)
 
     def draw(axes: Axes, tier: str) -> None:
-        for ratio in rows.ratios:
-            curves = list(rows.curves(ratio=ratio, tier=tier).values())
+        for arm in rows.arms:
+            curves = list(rows.curves(arm=arm, tier=tier).values())
             if not curves:
                 continue
             shared = reduce(np.intersect1d, [steps for steps, _ in curves])
             values = np.stack([value[np.isin(steps, shared)] for steps, value in curves])
-            style = "--" if isinstance(ratio, str) else "-"
+            style = "--" if not arm.plain else "-"
             if len(curves) > 1:
                 axes.fill_between(
-                    shared, values.min(axis=0), values.max(axis=0), color=colours[ratio], alpha=0.18, lw=0
+                    shared, values.min(axis=0), values.max(axis=0), color=colours[arm], alpha=0.18, lw=0
                 )
             axes.plot(
-                shared, values.mean(axis=0), style, color=colours[ratio], lw=1.5, marker=".", markersize=3
+                shared, values.mean(axis=0), style, color=colours[arm], lw=1.5, marker=".", markersize=3
             )
         for speed in convergence(rows, setting, tier, metric).values():
             axes.axhline(speed.target, color=theme.muted, lw=0.8, ls=":")
-            break  # it is common to the ratios
+            break  # it is common to the arms
         axes.locator_params(axis="x", nbins=4)
         axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
 
     title = f"{setting.capitalize()}: {metric} on the dev set"
-    keys = {ratio_label(ratio): (colours[ratio], None, False) for ratio in rows.ratios}
-    return _facets(rows, title, "training steps", draw, keys, theme, legend_lead="ratio ")
+    keys = {arm.title: (colours[arm], None, False) for arm in rows.arms}
+    return _facets(rows, title, "training steps", draw, keys, theme, legend_lead="arm ")
 
 
 def final_values(results: Results, setting: str, metric: str, theme: Theme) -> Figure | None:
-    """Final value by ratio: a facet a tier; a dot a seed, the mean and its 95 % interval; plain and centred."""
+    """Final value by arm: a facet a tier; a dot a seed, the mean and its 95 % interval; plain and centred."""
     rows = results.macro(split="test", setting=setting, metric=metric)
     title = f"{setting.capitalize()}: {metric} on the test set"
 
@@ -121,9 +122,9 @@ def final_values(results: Results, setting: str, metric: str, theme: Theme) -> F
         ):
             where = {"tier": tier, "centring": centring, "setting": setting, "metric": metric}
             means = []
-            for place, ratio in enumerate(results.ratios):
-                seeds = list(rows.by_seed(ratio=ratio, **where).values())
-                interval = final_interval(rows, ratio, **where)
+            for place, arm in enumerate(results.arms):
+                seeds = list(rows.by_seed(arm=arm, **where).values())
+                interval = final_interval(rows, arm, **where)
                 means.append(interval.mean)
                 if len(seeds) > 1:
                     axes.plot(
@@ -134,7 +135,7 @@ def final_values(results: Results, setting: str, metric: str, theme: Theme) -> F
             places = np.arange(len(means)) + shift
             axes.plot(places, means, style, color=colour, lw=0.9, alpha=0.7)
             axes.plot(places, means, "o", color=colour, mfc=hollow, ms=4.5, mew=1.1)
-        labels = [plot_text(ratio_label(ratio), 9) for ratio in results.ratios]
+        labels = [plot_text(arm.title, 9) for arm in results.arms]
         crowded = max(map(len, labels)) * len(labels) > 26
         axes.set_xticks(range(len(labels)), labels, rotation=60 if crowded else 0)
         axes.set_xlim(-0.5, len(labels) - 0.5)
@@ -142,7 +143,7 @@ def final_values(results: Results, setting: str, metric: str, theme: Theme) -> F
     keys = {"plain": (theme.plain, "o", False), "centred": (theme.centred, "o", True)}
     shown = rows.distinct("centring")
     present = {name: key for (name, key), c in zip(keys.items(), STUDY_CENTRINGS, strict=True) if c in shown}
-    return _facets(rows, title, "ratio (share of cross-lingual batches)", draw, present, theme)
+    return _facets(rows, title, "arm (a number: share of cross-lingual batches)", draw, present, theme)
 
 
 def pair_heat_map(
@@ -233,13 +234,13 @@ def _mark_tiers(axes: Axes, tiers: Sequence[str], theme: Theme) -> None:
         )  # fmt: skip
 
 
-def _ratio_colours(ratios: Sequence[Ratio], theme: Theme) -> dict[Ratio, Any]:
-    """An ordered colour for each ratio; those of named schedules come last."""
+def _arm_colours(arms: Sequence[Arm], theme: Theme) -> dict[Arm, Any]:
+    """An ordered colour for each arm."""
     from matplotlib import colormaps
 
     low, high = theme.viridis
-    spots = np.linspace(low, high, len(ratios)) if len(ratios) > 1 else [(low + high) / 2]
-    return dict(zip(ratios, colormaps["viridis"](spots), strict=True))
+    spots = np.linspace(low, high, len(arms)) if len(arms) > 1 else [(low + high) / 2]
+    return dict(zip(arms, colormaps["viridis"](spots), strict=True))
 
 
 def _style(axes: Axes, theme: Theme) -> None:

@@ -1,14 +1,13 @@
 """The report of a ratio study: one self-contained HTML page, its plots, and the table for a terminal.
 
-Reads only OUT/results.jsonl, OUT/cells/*/scores.npz and OUT/config.json; writes OUT/report.html (no script, no
-outside file; plots inlined for light and dark pages) and OUT/plots/*.png. About 10 s for 15 cells and 42
-languages, nearly all of it plots. Text from data sets is escaped by jinja2.
+Reads only OUT/results.jsonl, OUT/cells/*/scores.npz, OUT/config.yaml and OUT/environment.json; writes OUT/report.html
+(no script, no outside file; plots inlined for light and dark pages) and OUT/plots/*.png. About 10 s for 15 cells and
+42 languages, nearly all of it plots. Text from data sets is escaped by jinja2.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 import shlex
@@ -29,13 +28,15 @@ from pyhbt.evaluation.names import (
     TOP_1_SAME_LANGUAGE,
 )
 from pyhbt.files import write_atomically
+from pyhbt.settings import read_config
+from pyhbt.study.arms import Arm
 from pyhbt.study.findings import (
     LEVEL,
     NONE,
     SHARE,
     Comparison,
-    best_ratio,
-    compare_ratios,
+    best_arm,
+    compare_arms,
     compared_pairs,
     convergence,
     final_interval,
@@ -48,11 +49,9 @@ from pyhbt.study.findings import (
 )
 from pyhbt.study.plots import THEMES, Theme, final_values, learning_curves, pair_heat_map, png_bytes
 from pyhbt.study.results import (
-    Ratio,
     Results,
     load_results,
     load_unit_scores,
-    ratio_label,
 )
 
 if TYPE_CHECKING:
@@ -117,9 +116,9 @@ class Picture:
 
 
 def summary_table(results: Results) -> SummaryTable:
-    """Final headline metric (recall@10 where measured) and rank distance, plain, a column for each ratio.
+    """Final headline metric (recall@10 where measured) and rank distance, plain, a column for each arm.
 
-    Rows are setting and tier; values are means over seeds. Five ratios fit a terminal of 80 columns.
+    Rows are setting and tier; values are means over seeds. Five arms fit a terminal of 80 columns.
     """
     final = results.macro(split="test", centring="none")
     headline = headline_metrics(results)[:1]
@@ -128,8 +127,8 @@ def summary_table(results: Results) -> SummaryTable:
         for setting, tier in _setting_tiers(final.select(metric=metric)):
             if metric in headline or tier == "all":
                 means = [
-                    final_interval(final, ratio, metric=metric, setting=setting, tier=tier).mean
-                    for ratio in results.ratios
+                    final_interval(final, arm, metric=metric, setting=setting, tier=tier).mean
+                    for arm in results.arms
                 ]
                 name = setting if metric in headline else metric
                 body.append(
@@ -140,7 +139,7 @@ def summary_table(results: Results) -> SummaryTable:
                     )
                 )
     title = headline[0] if headline else ""
-    return SummaryTable((title, "tier", *(ratio_label(ratio) for ratio in results.ratios)), tuple(body))
+    return SummaryTable((title, "tier", *(arm.title for arm in results.arms)), tuple(body))
 
 
 def write_report(out: Path) -> Path:
@@ -152,10 +151,10 @@ def write_report(out: Path) -> Path:
     """
     out = Path(out)
     results = load_results(out)
-    config = _load_config(out / "config.json")
+    config = _load_config(out)
     macro = results.macro()  # all but the heat maps and the counts need no more
     metrics = headline_metrics(macro)
-    comparisons = compare_ratios(macro, load_unit_scores(out), metrics) if len(results.ratios) > 1 else []
+    comparisons = compare_arms(macro, load_unit_scores(out), metrics) if len(results.arms) > 1 else []
     html = _environment().get_template("report.html.j2").render(
         style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         facts=_facts(results),
@@ -196,17 +195,18 @@ def _environment() -> Any:
     )
 
 
-def _load_config(path: Path) -> dict[str, Any]:
-    """OUT/config.json, or {} where the study left none."""
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}), expected an object") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: $: found {type(config).__name__}, expected an object")
-    return config
+def _load_config(out: Path) -> dict[str, Any]:
+    """What was run: "config", "command", "environment" and more; {} where the study left nothing.
+
+    OUT/config.yaml and OUT/environment.json, or the OUT/config.json that studies before 0.2 have.
+    """
+    former = out / "config.json"
+    if former.is_file():
+        return read_config(former)
+    found = read_config(out / "environment.json") if (out / "environment.json").is_file() else {}
+    if (out / "config.yaml").is_file():
+        found["config"] = read_config(out / "config.yaml")
+    return found
 
 
 def _configuration(config: dict[str, Any]) -> list[tuple[str, str]]:
@@ -238,15 +238,15 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _facts(results: Results) -> list[tuple[str, str]]:
     """What was run, in figures."""
     finished = len(results.select(split="test"))
-    cells = sum(len(results.select(split="test", ratio=r).distinct("seed")) for r in results.ratios)
+    cells = sum(len(results.select(split="test", arm=r).distinct("seed")) for r in results.arms)
     tiers = results.language_tiers()
     counts = {tier: list(tiers.values()).count(tier) for tier in ALL_TIERS}
     by_tier = ", ".join(f"{count} {tier}" for tier, count in counts.items() if count)
     steps = results.distinct("step")
     return [
-        ("Ratios", ", ".join(map(ratio_label, results.ratios)) or NONE),
+        ("Arms", ", ".join(arm.title for arm in results.arms) or NONE),
         ("Seeds", str(len(results.distinct("seed")))),
-        ("Cells finished", f"{cells} of {len(results.ratios) * len(results.distinct('seed'))}"),
+        ("Cells finished", f"{cells} of {len(results.arms) * len(results.distinct('seed'))}"),
         ("Training steps", f"{steps[-1]:,}" if steps else NONE),
         ("Languages", f"{len(tiers)} ({by_tier})" if finished and tiers else NONE),
     ]
@@ -268,30 +268,28 @@ def _spans(columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
     return tuple((name, sum(first == name for first, _ in columns)) for name in names)
 
 
-def _interval_rows(
-    rows: Results, ratios: Sequence[Ratio], columns: Sequence[dict[str, str]]
-) -> tuple[Row, ...]:
-    """A row for each ratio and centring; the best of a centring stands out where there are several ratios."""
-    body: dict[tuple[Ratio, str], list[Cell]] = {}
+def _interval_rows(rows: Results, arms: Sequence[Arm], columns: Sequence[dict[str, str]]) -> tuple[Row, ...]:
+    """A row for each arm and centring; the best of a centring stands out where there are several arms."""
+    body: dict[tuple[Arm, str], list[Cell]] = {}
     for where in columns:
         metric = where["metric"]
         choose = _BEST.get(metric, max)
         for centring in STUDY_CENTRINGS:
-            intervals = {ratio: final_interval(rows, ratio, centring=centring, **where) for ratio in ratios}
+            intervals = {arm: final_interval(rows, arm, centring=centring, **where) for arm in arms}
             known = [interval.mean for interval in intervals.values() if not math.isnan(interval.mean)]
             best = choose(known) if choose and len(known) > 1 else None
-            for ratio, interval in intervals.items():
+            for arm, interval in intervals.items():
                 note = "" if math.isnan(interval.low) else f"± {number(interval.half_width, metric)}"
                 cell = Cell(number(interval.mean, metric), note, interval.mean == best)
-                body.setdefault((ratio, centring), []).append(cell)
+                body.setdefault((arm, centring), []).append(cell)
     shown = [centring for centring in STUDY_CENTRINGS if centring in rows.distinct("centring")]
     return tuple(
         Row(
-            ratio_label(ratio) if centring == shown[0] else "",
+            arm.title if centring == shown[0] else "",
             _CENTRING_NAMES[centring],
-            tuple(body[ratio, centring]),
+            tuple(body[arm, centring]),
         )
-        for ratio in ratios
+        for arm in arms
         for centring in shown
         if columns
     )
@@ -301,8 +299,8 @@ def _main_table(results: Results, metric: str) -> Table:
     rows = results.macro(split="test", metric=metric)
     columns = _setting_tiers(rows)
     where = [{"setting": setting, "tier": tier, "metric": metric} for setting, tier in columns]
-    body = _interval_rows(rows, results.ratios, where)
-    return Table(metric, "ratio", _spans(columns), tuple(tier for _, tier in columns), body)
+    body = _interval_rows(rows, results.arms, where)
+    return Table(metric, "arm", _spans(columns), tuple(tier for _, tier in columns), body)
 
 
 def _bias_table(results: Results, title: str, metrics: Sequence[str]) -> Table:
@@ -315,8 +313,8 @@ def _bias_table(results: Results, title: str, metrics: Sequence[str]) -> Table:
         if tier in rows.select(metric=metric).distinct("tier")
     ]
     where = [{"tier": tier, "metric": metric} for metric, tier in columns]
-    body = _interval_rows(rows, results.ratios, where)
-    return Table(title, "ratio", _spans(columns), tuple(tier for _, tier in columns), body)
+    body = _interval_rows(rows, results.arms, where)
+    return Table(title, "arm", _spans(columns), tuple(tier for _, tier in columns), body)
 
 
 def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str, centring: str) -> Table:
@@ -327,7 +325,7 @@ def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str
     }
     columns = [(s, t) for s in SETTINGS for t in ALL_TIERS if any(key[:2] == (s, t) for key in found)]
     body = []
-    for first, second in compared_pairs(results.ratios):
+    for first, second in compared_pairs(results.arms):
         cells = []
         for column in columns:
             test = found.get((*column, first, second))
@@ -336,10 +334,10 @@ def _test_table(results: Results, comparisons: Iterable[Comparison], metric: str
                 if test
                 else Cell(NONE)
             )
-        body.append(Row(f"{ratio_label(first)} → {ratio_label(second)}", "", tuple(cells)))
+        body.append(Row(f"{first.title} → {second.title}", "", tuple(cells)))
     sizes = {setting: c.family for (setting, *_), c in found.items()}
     spans = tuple((f"{name} (family of {sizes[name]})", span) for name, span in _spans(columns))
-    return Table(metric, "ratios", spans, tuple(tier for _, tier in columns), tuple(body))
+    return Table(metric, "arms", spans, tuple(tier for _, tier in columns), tuple(body))
 
 
 def _convergence_table(results: Results, metric: str) -> Table | None:
@@ -354,9 +352,9 @@ def _convergence_table(results: Results, metric: str) -> Table | None:
         fastest.append(min(sure, default=math.nan))
         largest.append(max(c.area.mean for c in column.values()))
     body = [Row("target", f"{SHARE * 100:g} % of best", targets)]
-    for ratio in results.ratios:
-        mine = [column.get(ratio) for column in found]
-        several = len(results.ratios) > 1
+    for arm in results.arms:
+        mine = [column.get(arm) for column in found]
+        several = len(results.arms) > 1
         to_target = [
             _steps_cell(c.to_target, several and mean_steps(c.to_target) == best) if c else Cell(NONE)
             for c, best in zip(mine, fastest, strict=True)
@@ -367,11 +365,11 @@ def _convergence_table(results: Results, metric: str) -> Table | None:
             for c, best in zip(mine, largest, strict=True)
         ]
         body += [
-            Row(ratio_label(ratio), "to target", tuple(to_target)),
+            Row(arm.title, "to target", tuple(to_target)),
             Row("", f"to own {SHARE * 100:g} %", tuple(to_own)),
             Row("", "area", tuple(area)),
         ]
-    return Table(metric, "ratio", _spans(columns), tuple(tier for _, tier in columns), tuple(body))
+    return Table(metric, "arm", _spans(columns), tuple(tier for _, tier in columns), tuple(body))
 
 
 def _steps_cell(steps: Sequence[float | None], best: bool) -> Cell:
@@ -405,32 +403,32 @@ def _write_plots(
         for setting in SETTINGS:
             name, what = f"{setting}-{_slug(metric)}", f"{metric}, {setting} setting"
             curves = partial(learning_curves, macro, setting, metric)
-            add("curves", f"learning-curves-{name}", f"Learning curves: {what}, a line a ratio", curves)
+            add("curves", f"learning-curves-{name}", f"Learning curves: {what}, a line an arm", curves)
             finals = partial(final_values, macro, setting, metric)
-            add("finals", f"final-{name}", f"Final {what}, by ratio, plain and centred", finals)
+            add("finals", f"final-{name}", f"Final {what}, by arm, plain and centred", finals)
     for metric in BIAS_METRICS:
         bias = partial(final_values, macro, "multilingual", metric)
-        add("bias", f"bias-{_slug(metric)}", f"Language bias by ratio: {metric}", bias)
+        add("bias", f"bias-{_slug(metric)}", f"Language bias by arm: {metric}", bias)
     _add_heat_maps(results, metrics, add)
     return sections
 
 
 def _add_heat_maps(results: Results, metrics: Sequence[str], add: Callable[..., None]) -> None:
-    """The language pairs at the best ratio, and their difference from the first ratio."""
-    best = best_ratio(results, "cross-lingual", "all", metrics[0]) if metrics else None
+    """The language pairs at the best arm, and their difference from the first arm."""
+    best = best_arm(results, "cross-lingual", "all", metrics[0]) if metrics else None
     if best is None:
         return
     rows = results.select(split="test", centring="none", metric=metrics[0], setting=SETTINGS[:2])
     tiers = results.language_tiers()
-    values = rows.pair_means(ratio=best)
-    title = f"{metrics[0]} at ratio {ratio_label(best)}"
+    values = rows.pair_means(arm=best)
+    title = f"{metrics[0]} at {best.called}"
     add("pairs", "language-pairs", f"{title} by language pair", partial(pair_heat_map, values, tiers, title))
-    first = results.ratios[0]
+    first = results.arms[0]
     if best == first:
         return
-    before = rows.pair_means(ratio=first)
+    before = rows.pair_means(arm=first)
     change = {pair: values[pair] - before[pair] for pair in values.keys() & before.keys()}
-    name = f"ratio {ratio_label(best)} minus ratio {ratio_label(first)}"
+    name = f"{best.called} minus {first.called}"
     difference = partial(pair_heat_map, change, tiers, f"Difference: {name}", diverging=True)
     add("pairs", "language-pairs-difference", f"{metrics[0]} by language pair, {name}", difference)
 

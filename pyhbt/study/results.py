@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,14 +23,14 @@ from pyhbt.evaluation.names import (
     SETTINGS,
     STUDY_CENTRINGS,
 )
+from pyhbt.study.arms import Arm
+from pyhbt.study.cells import Cell, arm_of, finished_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-Ratio: TypeAlias = float | str
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "split": ("dev", "test"),
@@ -40,40 +39,13 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "tier": ALL_TIERS,
 }
 _TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
-_CODED_KEYS: Final = ("ratio", "seed", "step", *_TEXT_KEYS)
+_CODED_KEYS: Final = ("arm", "seed", "step", *_TEXT_KEYS)
 _RANGES: Final = {
     RANK_DISTANCE: (0.0, math.inf),
     MAX_RANK: (1.0, math.inf),
     RANK_CORRELATION: (-1.0, 1.0),
 }  # of the other metrics: 0 to 1
 _ROUNDING: Final = 1e-9  # by which a mean may pass the top of its range
-
-
-def ratio_order(ratio: Ratio) -> tuple[bool, float, str]:
-    """Sort key of ratios: numbers ascending, then schedule names in alphabetical order."""
-    return (True, 0.0, ratio) if isinstance(ratio, str) else (False, ratio, "")
-
-
-def parse_ratio(value: object) -> Ratio:
-    """A ratio from a file: a number in [0, 1], also one written as text, or the name of a schedule.
-
-    Raises:
-        ValueError: anything else; the message says what was found and expected.
-    """
-    if isinstance(value, str) and value:
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        return number if 0 <= number <= 1 else value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
-        return float(value)
-    raise ValueError(f"ratio: found {value!r}, expected a number in [0, 1] or a name")
-
-
-def ratio_label(ratio: Ratio) -> str:
-    """A ratio as people write it: ``0.25``, ``1``, or the name of the schedule."""
-    return ratio if isinstance(ratio, str) else f"{ratio:g}"
 
 
 @dataclass(frozen=True)
@@ -130,11 +102,16 @@ class Results:
         if key not in self.codes:
             raise ValueError(f"where: found key {key!r}, expected one of {', '.join(_CODED_KEYS)}")
         accepted = set(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else {wanted}
+        if key == "arm":
+            accepted = set(map(Arm.parse, accepted))
         chosen = [code for code, level in enumerate(self.levels[key]) if level in accepted]
         return np.isin(self.codes[key], chosen)
 
     def select(self, **where: Any) -> Results:
-        """The rows whose columns equal ``where``, each a value or a collection of accepted values. O(r)."""
+        """The rows whose columns equal ``where``, each a value or a collection of accepted values. O(r).
+
+        An arm may be named by its ratio or its label.
+        """
         keep = np.ones(len(self), dtype=np.bool_)
         for key, wanted in where.items():
             keep &= self._mask(key, wanted)
@@ -149,16 +126,16 @@ class Results:
     def distinct(self, key: str) -> list[Any]:
         """Values that occur in a column: ratios, tiers, settings in their own order, others sorted."""
         found = [self.levels[key][code] for code in np.unique(self.codes[key])]
-        if key == "ratio":
-            return sorted(found, key=ratio_order)
+        if key == "arm":
+            return sorted(found)
         if key in _CHOICES:
             return sorted(found, key=_CHOICES[key].index)
         return sorted(found)
 
     @property
-    def ratios(self) -> list[Ratio]:
-        """Ratios, numbers ascending, then schedule names."""
-        return self.distinct("ratio")
+    def arms(self) -> list[Arm]:
+        """Constant ratios ascending, then the other arms by label."""
+        return self.distinct("arm")
 
     def by_seed(self, **where: Any) -> dict[int, float]:
         """The one value of each seed among ``select(**where)``; ValueError where a seed has several."""
@@ -225,15 +202,15 @@ def _parsed(line: str, where: str) -> Any:
 
 
 def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields of one row, with their types checked and numeric ratios as floats."""
+    """The fields of one row, with their types checked and the arm read."""
     if not isinstance(row, dict):
         raise ValueError(f"{where}: line: found {row!r}, expected an object")
-    missing = [key for key in (*_CODED_KEYS, "value") if key not in row]
+    missing = [key for key in (*_CODED_KEYS[1:], "value") if key not in row]
     if missing:
         raise ValueError(f"{where}: {missing[0]}: missing, expected in every row")
     value = row["value"]
     try:
-        ratio = parse_ratio(row["ratio"])
+        arm = arm_of(row)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     for key in ("seed", "step"):
@@ -250,25 +227,24 @@ def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if type(value) not in (int, float) or not low <= value <= high + _ROUNDING or math.isinf(value):
         expected = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
         raise ValueError(f"{where}: value: found {value!r}, expected {expected}")
-    checked = {key: row[key] for key in _CODED_KEYS}
-    return {**checked, "ratio": ratio, "value": float(value)}
+    return {"arm": arm, **{key: row[key] for key in _CODED_KEYS[1:]}, "value": float(value)}
 
 
 @dataclass(frozen=True)
 class UnitScores:
     """Final scores of every unit (question), by cell.
 
-    ``cells[ratio, seed][name]`` is float64 (u,), in the order of ``units``; NaN where a unit has no query.
+    ``cells[arm, seed][name]`` is float64 (u,), in the order of ``units``; NaN where a unit has no query.
     Names are ``centring/setting/tier/metric``.
     """
 
     units: tuple[str, ...]
-    cells: Mapping[tuple[Ratio, int], Mapping[str, NDArray[np.float64]]]
+    cells: Mapping[Cell, Mapping[str, NDArray[np.float64]]]
 
-    def seed_mean(self, ratio: Ratio, name: str) -> NDArray[np.float64]:
-        """Mean over the finished seeds of ``ratio``, (u,); NaN for units that a seed lacks."""
+    def seed_mean(self, arm: Arm, name: str) -> NDArray[np.float64]:
+        """Mean over the finished seeds of ``arm``, (u,); NaN for units that a seed lacks."""
         scores = [
-            cell[name] for (cell_ratio, _), cell in self.cells.items() if cell_ratio == ratio and name in cell
+            cell[name] for (cell_arm, _), cell in self.cells.items() if cell_arm == arm and name in cell
         ]
         if not scores:
             return np.full(len(self.units), np.nan)
@@ -277,13 +253,11 @@ class UnitScores:
 
 
 def load_unit_scores(out: Path) -> UnitScores:
-    """Read every OUT/cells/ratio=R,seed=S/scores.npz there is, aligned by unit; ValueError if malformed."""
-    raw: dict[tuple[Ratio, int], tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
-    for path in sorted(out.glob("cells/*/scores.npz")):
-        match = re.fullmatch(r"ratio=(.+),seed=(\d+)", path.parent.name)
-        if match is None:
-            raise ValueError(f"{path}: found folder {path.parent.name!r}, expected ratio=R,seed=S")
-        raw[parse_ratio(match[1]), int(match[2])] = _read_scores(path)
+    """Read the scores of every finished cell, aligned by unit; ValueError if malformed."""
+    raw: dict[Cell, tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
+    for cell, folder in finished_cells(out).items():
+        if (folder / "scores.npz").is_file():
+            raw[cell] = _read_scores(folder / "scores.npz")
     units = sorted({unit for names, _ in raw.values() for unit in names})
     position = {unit: i for i, unit in enumerate(units)}
     cells = {}

@@ -3,14 +3,15 @@ from .batches import PairCollator as PairCollator
 from .checkpoints import CheckpointError as CheckpointError
 from .code_switching import CodeSwitching as CodeSwitching
 from .code_switching import load_lexicon as load_lexicon
+from .config import TrainingConfig as TrainingConfig
 from .distributed import gather_rows as gather_rows
 from .model_card import CardFacts as CardFacts
 from .model_card import push_to_hub as push_to_hub
 from .model_card import write_model_card as write_model_card
 from .objectives import Loss as Loss
 from .objectives import Objective as Objective
-from .run import TrainingConfig as TrainingConfig
 from .run import train_encoder as train_encoder
 from .sampling import HybridBatchSampler as HybridBatchSampler
+from .sampling import SamplerSettings as SamplerSettings
 from .schedules import RatioSchedule as RatioSchedule
 from .trainer import HybridTrainer as HybridTrainer

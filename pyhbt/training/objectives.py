@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyhbt.ops import contrastive_loss
+from pyhbt.settings import documented, setting
 from pyhbt.training.batches import Batch
 from pyhbt.training.distributed import gather_rows, total, world_size
 
@@ -26,37 +27,42 @@ MIN_TEMPERATURE = 0.01  # of a learnt one
 _ROWS = 256
 
 
+@documented
 @dataclass(frozen=True)
 class Objective:
     """What a training minimises. All weights are 0 by default: plain InfoNCE (arXiv 1807.03748, eq. 4).
-
-    Args:
-        temperature: divides the scores.
-        learn_temperature: train it, from that value, as the logarithm of one parameter (arXiv 2103.00020, section 2.3),
-            never below 0.01 (as CLIP).
-        symmetric: add the passage-to-query direction.
-        matryoshka_dims: the contrastive loss is the mean over the first d components, for each d, of the vectors made
-            unit again (arXiv 2205.13147, eq. 1, which sums). The other terms take all components.
-        parallel_passages: so many translations of a query's passage are positives too. Each positive is contrasted with
-            all passages but the query's other positives, and a query's loss is the mean over its positives (supervised
-            contrastive loss, arXiv 2004.11362, eq. 2).
-        alignment_weight: of the mean squared distance between a text and its translation (arXiv 2005.10242,
-            section 4.1.2 with alpha = 2): queries with their translation, and passages where ``parallel_passages`` > 0.
-        js_weight: of the mean Jensen-Shannon divergence (natural logarithm, at most log 2) between the
-            softmax over the batch's passages of the scores of a query and of its translation, at the temperature of
-            the loss without gradient to it (after arXiv 2604.05684).
 
     Raises:
         ValueError: a number out of range.
     """
 
-    temperature: float = 0.05
-    learn_temperature: bool = False
-    symmetric: bool = False
-    matryoshka_dims: tuple[int, ...] = ()
-    parallel_passages: int = 0
-    alignment_weight: float = 0.0
-    js_weight: float = 0.0
+    temperature: float = setting("The loss divides scores by it.", 0.05)
+    learn_temperature: bool = setting(
+        "Train the temperature, from the value given, as the logarithm of one parameter, never below 0.01 "
+        "(arXiv 2103.00020, section 2.3).",
+        False,
+    )
+    symmetric: bool = setting("Add the passage-to-query direction of the loss.", False)
+    matryoshka_dims: tuple[int, ...] = setting(
+        "Dims, comma-separated: the contrastive loss is the mean over vectors cut to the first d components for each d "
+        "and made unit again (arXiv 2205.13147, eq. 1, which sums).",
+        (),
+    )
+    parallel_passages: int = setting(
+        "So many translations of a query's passage are positives too: each is contrasted with all passages but the "
+        "query's other positives, a query's loss is the mean over its positives (arXiv 2004.11362, eq. 2).",
+        0,
+    )
+    alignment_weight: float = setting(
+        "Weight of the mean squared distance between a text and its translation (arXiv 2005.10242, section 4.1.2): of "
+        "queries, and of passages where parallel passages are wanted.",
+        0.0,
+    )
+    js_weight: float = setting(
+        "Weight of the mean Jensen-Shannon divergence (natural logarithm) between softmax of a query's scores and of "
+        "its translation's, without gradient to the temperature (after arXiv 2604.05684).",
+        0.0,
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):

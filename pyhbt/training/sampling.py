@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from pyhbt.arguments import check_at_least, renamed_arguments
+from pyhbt.arguments import check_at_least, check_choice, renamed_arguments
 from pyhbt.data.pair_set import PairSet
+from pyhbt.settings import documented, setting
 from pyhbt.training.schedules import RatioSchedule
 
 BatchKind = Literal["monolingual", "cross-lingual"]
@@ -28,6 +29,42 @@ FalseNegatives = Literal["avoided", "masked"]
 
 # Streams of randomness, so that a draw of one kind never shifts the draws of another.
 _KIND, _BUCKET, _ORDER = range(3)
+
+
+@documented
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How batches are drawn, ratio, sizes and seed apart; see :class:`HybridBatchSampler`.
+
+    Raises:
+        ValueError: a value that is none of those allowed, or values that do not go together.
+    """
+
+    language_sampling: float | str = setting(
+        "Draw languages uniformly (uniform), by size (size), by size^A (a number), or by a schedule of A such as "
+        "linear:1:0.3 (cooldown).",
+        "uniform",
+    )
+    cross_pairs: CrossPairs = setting(
+        "A cross-lingual batch has one language pair (single) or many (mixed).", "single"
+    )
+    false_negatives: FalseNegatives = setting(
+        "Passages of one group never meet in a batch (avoided), or the loss masks them (masked).", "avoided"
+    )
+
+    def __post_init__(self) -> None:
+        check_choice("cross_pairs", self.cross_pairs, get_args(CrossPairs))
+        check_choice("false_negatives", self.false_negatives, get_args(FalseNegatives))
+        moves = self.exponent.kind != "constant"  # refuses what is no exponent
+        if self.cross_pairs == "mixed" and moves:
+            raise ValueError(
+                f"language_sampling: found {self.language_sampling!r} with cross_pairs 'mixed', expected one exponent"
+            )
+
+    @property
+    def exponent(self) -> RatioSchedule:
+        """The exponent of language sampling over the training."""
+        return _exponent(self.language_sampling)
 
 
 class HybridBatchSampler(Sampler[list[int]]):
@@ -83,14 +120,10 @@ class HybridBatchSampler(Sampler[list[int]]):
         ):
             if value is not None:
                 check_at_least(name, value, 1)
-        if seed < 0:
-            raise ValueError(f"seed: found {seed}, expected a non-negative integer")
-        if cross_pairs not in ("single", "mixed"):
-            raise ValueError(f"cross_pairs: found {cross_pairs!r}, expected 'single' or 'mixed'")
+        check_at_least("seed", seed, 0)
         if str(false_negatives) == "distinct":  # its name while the argument was called groups
             false_negatives = "avoided"
-        if false_negatives not in ("avoided", "masked"):
-            raise ValueError(f"false_negatives: found {false_negatives!r}, expected 'avoided' or 'masked'")
+        settings = SamplerSettings(language_sampling, cross_pairs, false_negatives)
         if not len(pairs):
             raise ValueError("pairs: found 0 pairs, expected at least 1")
         self.pairs = pairs
@@ -105,11 +138,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         self.steps = steps if steps is not None else max(1, -(-len(pairs.queries) // union))
         self.schedule_steps = schedule_steps if schedule_steps is not None else self.steps
         self._union_size = union
-        self._exponent = _exponent(language_sampling)
-        if cross_pairs == "mixed" and self._exponent.kind != "constant":
-            raise ValueError(
-                f"language_sampling: found {language_sampling!r} with cross_pairs 'mixed', expected one exponent"
-            )
+        self._exponent = settings.exponent
         self._monolingual, self._cross_lingual = _buckets(
             pairs, self._exponent.knots[0][1], mixed=cross_pairs == "mixed"
         )

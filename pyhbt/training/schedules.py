@@ -84,11 +84,18 @@ class RatioSchedule:
     @property
     def label(self) -> float | str:
         """The number itself for a constant ratio, else a text that :meth:`parse` reads back."""
+        return self.knots[0][1] if self.kind == "constant" else self.text
+
+    @property
+    def text(self) -> str:
+        """What :meth:`parse` reads back as the same schedule: numbers in the fewest digits that do."""
         if self.kind == "constant":
-            return self.knots[0][1]
+            return number_text(self.knots[0][1])
         if self.kind == "steps":
-            return "steps:" + ",".join(f"{ratio:g}@{place:g}" for place, ratio in self.knots)
-        return f"{self.kind}:{self.knots[0][1]:g}:{self.knots[1][1]:g}"
+            return "steps:" + ",".join(
+                f"{number_text(ratio)}@{number_text(place)}" for place, ratio in self.knots
+            )
+        return f"{self.kind}:{number_text(self.knots[0][1])}:{number_text(self.knots[1][1])}"
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -109,3 +116,8 @@ class RatioSchedule:
         weight = progress if self.kind == "linear" else (1.0 - np.cos(math.pi * progress)) / 2.0
         blended: NDArray[np.float64] = ratios[0] + (ratios[1] - ratios[0]) * weight
         return blended
+
+
+def number_text(number: float) -> str:
+    """The fewest digits that read back as the same number; whole ones without a point."""
+    return repr(number).removesuffix(".0")

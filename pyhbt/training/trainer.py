@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,41 +98,24 @@ class HybridTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
-        launched = int(os.environ.get("WORLD_SIZE", "1"))
-        if launched != args.world_size:
-            raise ValueError(
-                f"args: found world_size {args.world_size} in one of {launched} processes, expected them to be joined; "
-                "on CPUs that takes use_cpu=True"
-            )
-        args = copy.copy(args)
-        args.remove_unused_columns = False
-        if args.ddp_find_unused_parameters is None:
-            args.ddp_find_unused_parameters = (
-                False  # the Trainer's default, True for models not its own, costs a walk
-            )
-        accumulation = args.gradient_accumulation_steps
+        args = _own_arguments(args)
         seed = args.seed if args.data_seed is None else args.data_seed
-
-        def sampler(steps: int | None) -> HybridBatchSampler:
-            return HybridBatchSampler(
+        self.encoder = encoder
+        self.pairs = pairs
+        self.sampler = _whole_training(
+            args,
+            partial(
+                HybridBatchSampler,
                 pairs,
                 args.per_device_train_batch_size,
                 ratio=ratio,
-                steps=steps,
                 seed=seed,
                 language_sampling=language_sampling,
                 cross_pairs=cross_pairs,
                 false_negatives=false_negatives,
                 num_ranks=args.world_size,
-            )
-
-        # The whole training is one epoch of the sampler: a schedule spans it, and resuming after a checkpoint
-        # never depends on which epoch a wrapped data loader believes it is in.
-        if args.max_steps <= 0:
-            args.max_steps = math.ceil(args.num_train_epochs * sampler(None).steps / accumulation)
-        self.sampler = sampler(args.max_steps * accumulation)
-        self.encoder = encoder
-        self.pairs = pairs
+            ),
+        )
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
@@ -387,6 +371,35 @@ class HybridTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None:
             self.encoder.load_weights(self.state.best_model_checkpoint)
+
+
+def _own_arguments(args: TrainingArguments) -> TrainingArguments:
+    """A copy with what hybrid batches need; ValueError where it does not join the processes that torchrun started."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != args.world_size:
+        raise ValueError(
+            f"args: found world_size {args.world_size} in one of {launched} processes, expected them to be joined; "
+            "on CPUs that takes use_cpu=True"
+        )
+    args = copy.copy(args)
+    args.remove_unused_columns = False
+    if args.ddp_find_unused_parameters is None:
+        args.ddp_find_unused_parameters = False  # the Trainer's default for models not its own costs a walk
+    return args
+
+
+def _whole_training(
+    args: TrainingArguments, sampler: Callable[..., HybridBatchSampler]
+) -> HybridBatchSampler:
+    """The sampler whose one epoch is the whole training; sets ``max_steps`` of ``args`` where it is not given.
+
+    So a schedule spans the training, and resuming after a checkpoint never depends on which epoch a wrapped data loader
+    believes it is in.
+    """
+    accumulation = args.gradient_accumulation_steps
+    if args.max_steps <= 0:
+        args.max_steps = math.ceil(args.num_train_epochs * sampler().steps / accumulation)
+    return sampler(steps=args.max_steps * accumulation)
 
 
 class _Trained(nn.Module):

@@ -14,6 +14,7 @@ import pytest
 from pyhbt import ExactIndex, cli
 from pyhbt.data.trec import read_qrels, read_run, write_run
 from pyhbt.retrieval import run as searching
+from pyhbt.settings import read_config
 from tests.toy import save_tiny_bert
 
 
@@ -58,7 +59,7 @@ def test_help(pyhbt: Any, command: str) -> None:
         (("encode", "./nowhere.txt", "--out", "x.npy"), "nowhere.txt"),
         (("search", "./nowhere.npy", "./c.npy", "--out", "run"), "nowhere.npy"),
         (("search", "q.npy", "c.npy"), "Missing option '--out'"),
-        (("search", "q.npy", "c.npy", "--out", "run", "--k", "0"), "Invalid value for '--k'"),
+        (("search", "q.npy", "c.npy", "--out", "run", "--k", "0"), "k: found 0, expected at least 1"),
         (
             ("search", "q.npy", "c.npy", "--out", "run", "--similarity", "l2"),
             "Invalid value for '--similarity'",
@@ -96,8 +97,8 @@ def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert {row["tier"] for row in rows} == {"all", "seen", "low-resource", "zero-shot"}
     assert {row["query_lang"] for row in rows} == {"*", "de", "en", "fr", "sw", "nl"}
-    config = json.loads((out / "config.json").read_text())
-    assert config["command"].startswith("pyhbt study --languages de,en,fr")
+    ran = json.loads((out / "environment.json").read_text())
+    assert ran["command"].startswith("pyhbt study --languages de,en,fr")
     (out / "report.html").unlink()
     assert pyhbt("study", *options)[0] == 0  # every cell is there
     (out / "report.html").unlink()
@@ -105,7 +106,7 @@ def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
     code, _, err = pyhbt("study", *options, "--temperature", "0.1")
     assert code == 2
-    assert "holds a study with training" in err
+    assert "holds a study with temperature 0.05, this one has temperature 0.1" in err
 
 
 def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path) -> None:
@@ -119,10 +120,10 @@ def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path) -> N
     assert "at most 64 tokens, query prefix 'query: '" in shown
     study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--out", tmp_path / "study"]
     assert pyhbt("study", *options, *study)[0] == 0
-    config = json.loads((tmp_path / "study/config.json").read_text())["config"]
+    config = read_config(tmp_path / "study/config.yaml")
     assert config["max_length"] == 64
-    assert config["ratios"] == [0.0, "linear:0:1"]
-    assert config["training"]["temperature"] == 0.02
+    assert config["arms"] == ["0", "linear:0:1"]
+    assert config["temperature"] == 0.02
 
 
 def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:

@@ -228,7 +228,6 @@ MISTAKES: dict[str, tuple[type[Exception], str, Callable[[SearchJob, Path], Sear
         "nowhere",
         lambda job, folder: replace(job, query_ids=folder / "nowhere"),
     ),
-    "k": (ValueError, "k: found 0", lambda job, _: replace(job, k=0)),
 }
 
 
@@ -240,6 +239,12 @@ def test_mistakes_leave_nothing(mistake: str, job: SearchJob, tmp_path: Path) ->
     with pytest.raises(error, match=match):
         search_to_run(job, tmp_path / "run")
     assert {path.name for path in tmp_path.iterdir()} <= {"q.npy", "c.npy", "other"}
+
+
+@pytest.mark.parametrize("name", ["k", "block"])
+def test_numbers_below_one_are_refused_at_once(name: str, job: SearchJob) -> None:
+    with pytest.raises(ValueError, match=f"{name}: found 0, expected at least 1"):
+        replace(job, **{name: 0})  # type: ignore[arg-type]
 
 
 def test_a_folder_is_not_overwritten(job: SearchJob, tmp_path: Path) -> None:

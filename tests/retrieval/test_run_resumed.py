@@ -77,7 +77,7 @@ def later(path: Path) -> Path:
         lambda job: replace(job, block=8),
         lambda job: replace(job, similarity="cosine"),
         lambda job: replace(job, tag="other"),
-        lambda job: replace(job, encoder_options=("prefix",)),
+        lambda job: replace(job, query_prefix="prefix"),
         lambda job: (save(job.queries, QUERIES + 1), job)[1],
         lambda job: (save(job.corpus, CORPUS[:1000]), job)[1],
         lambda job: (later(job.corpus), job)[1],

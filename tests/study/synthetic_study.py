@@ -1,6 +1,6 @@
 """Made-up studies in the layout of a real one, for the tests of results, plots and report.
 
-``write_study`` writes results.jsonl, config.json and cells/*/scores.npz; the figures follow a simple law: a gain
+``write_study`` writes results.jsonl, config.yaml, environment.json and cells/*; the figures follow a simple law: a gain
 in the cross-lingual and multilingual settings that peaks near ratio 0.6, a small monolingual cost, scarcer tiers
 lower, centring worth a third of the gain, and noise by seed.
 """
@@ -22,6 +22,9 @@ from pyhbt.evaluation.names import (
     SETTINGS,
     TOP_1_SAME_LANGUAGE,
 )
+from pyhbt.settings import write_config
+from pyhbt.study.arms import Arm
+from pyhbt.study.cells import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +38,7 @@ CODES = (
 )
 # fmt: on
 HOSTILE = "<script>alert(1)</script>$x^{$ é\n中"
-HOSTILE_NAME = "<script>alert(1)<_script>$x^{$ é 中"  # of a schedule, and so of a folder
+HOSTILE_ARM = f"0.5+lexicon={HOSTILE}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def rows(study: Study) -> Iterator[dict[str, Any]]:
 def _cell_rows(
     study: Study, ratio: float | str, seed: int, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    cell = {"ratio": ratio, "seed": seed}
+    cell = {"arm": Arm.parse(ratio).label, "seed": seed}
     finished = (ratio, seed) not in study.unfinished
     speed = 350 - 150 * (0.5 if isinstance(ratio, str) else float(ratio))
     for centring in ("none", "both"):
@@ -119,18 +122,23 @@ def _cell_rows(
                                "setting": setting, "query_lang": "*", "passage_lang": "*", "tier": tier,
                                "metric": metric, "value": value}  # fmt: skip
             if finished:
-                yield from _pair_rows(study, cell, centring, setting, rng)
+                yield from _pair_rows(study, ratio, cell, centring, setting, rng)
 
 
 def _pair_rows(
-    study: Study, cell: dict[str, Any], centring: str, setting: str, rng: np.random.Generator
+    study: Study,
+    ratio: float | str,
+    cell: dict[str, Any],
+    centring: str,
+    setting: str,
+    rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
     for query in study.languages:
         passages = {"monolingual": [query], "cross-lingual": [x for x in study.languages if x != query]}
         for passage in passages.get(setting, ["*"]):
             tier = study.tier(query) if passage == "*" else scarcer(study.tier(query), study.tier(passage))
             for metric in study.metrics:
-                value = level(study, cell["ratio"], setting, tier, metric, centring) + rng.normal(0, 0.03)
+                value = level(study, ratio, setting, tier, metric, centring) + rng.normal(0, 0.03)
                 yield {**cell, "step": study.steps[-1], "split": "test", "centring": centring,
                        "setting": setting, "query_lang": query, "passage_lang": passage, "tier": tier,
                        "metric": metric, "value": float(np.clip(value, 0, 1))}  # fmt: skip
@@ -142,25 +150,31 @@ def write_study(out: Path, study: Study | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with (out / "results.jsonl").open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(study))
-    config = study.config
-    if config is None:
-        config = {
+    if study.config is not None:  # as studies before 0.2 left it
+        (out / "config.json").write_text(json.dumps(study.config), encoding="utf-8")
+    else:
+        ran = {
             "command": "pyhbt study --data cldr --ratios 0,0.25,0.5,0.75,1 --seeds 3 --out pyhbt-study",
-            "config": {"data": "cldr", "languages": list(study.languages)},
-            "training": {
-                "steps": study.steps[-1],
-                "batch_size": 64,
-                "temperature": 0.05,
-                "learning_rate": 1e-3,
-            },
             "environment": {"pyhbt": "0.1.0", "torch": "2.9.0", "cpu": "8 cores", "commit": None},
         }
-    (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (out / "environment.json").write_text(json.dumps(ran), encoding="utf-8")
+        config = {
+            "data": "cldr",
+            "languages": list(study.languages),
+            "steps": study.steps[-1],
+            "batch_size": 64,
+            "temperature": 0.05,
+            "learning_rate": 1e-3,
+        }
+        write_config(out / "config.yaml", config, "a study")
     for ratio in study.ratios:
         for seed in study.seeds:
             if (ratio, seed) not in study.unfinished:
-                folder = out / "cells" / f"ratio={ratio},seed={seed}"
+                cell = Cell(Arm.parse(ratio), seed)
+                folder = out / "cells" / cell.folder_name
                 folder.mkdir(parents=True)
+                cell.sign(folder)
+                (folder / "rows.jsonl").touch()
                 np.savez(folder / "scores.npz", **unit_scores(study, ratio, seed))
     return out
 

@@ -11,19 +11,23 @@ import pytest
 
 from pyhbt.data.pair_set import PairSet
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import StudyConfig, cell_folder, run_study
+from pyhbt.study.cells import finished_cells
+from pyhbt.study.config import StudyConfig
 from pyhbt.study.results import load_results, load_unit_scores
-from pyhbt.training.run import TrainingConfig
+from pyhbt.study.run import run_study
+from pyhbt.training.config import TrainingConfig
 from tests.toy import parallel_items, study_data
 
-TRAINING = TrainingConfig(steps=4, batch_size=8, learning_rate=0.01, temperature=0.05)
+TRAINING = TrainingConfig.of(steps=4, batch_size=8, learning_rate=0.01, temperature=0.05)
 
 
 @pytest.mark.parametrize(
     ("spec", "label", "changes"),
     [
-        (0.5, 0.5, {}),
-        ("0.5", 0.5, {}),
+        (0.5, "0.5", {}),
+        ("0.50", "0.5", {}),
+        (1 / 3, "0.3333333333333333", {}),
+        (1, "1", {}),
         ("linear:0:1", "linear:0:1", {}),
         ("adaptive:0.1:0.9", "adaptive:0.1:0.9", {}),
         ("0.5+symmetric", "0.5+symmetric", {"symmetric": True}),
@@ -39,10 +43,9 @@ TRAINING = TrainingConfig(steps=4, batch_size=8, learning_rate=0.01, temperature
         ("0.5+code-switching=0.3+cross-pairs=mixed", "0.5+code-switching=0.3+cross-pairs=mixed", None),
     ],
 )
-def test_read_and_written(spec: float | str, label: float | str, changes: dict[str, Any] | None) -> None:
+def test_read_and_written(spec: float | str, label: str, changes: dict[str, Any] | None) -> None:
     arm = Arm.parse(spec)
     assert arm.label == label
-    assert type(arm.label) is type(label)
     assert Arm.parse(arm.label) == arm == Arm.parse(arm)
     if changes is not None:
         assert dict(arm.changes) == changes
@@ -51,8 +54,8 @@ def test_read_and_written(spec: float | str, label: float | str, changes: dict[s
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of symmetric"),
-        ("0.5+js=much", "found js='much', expected a number"),
+        ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of batch-size"),
+        ("0.5+js=much", "js_weight: found 'much', expected a number"),
         ("0.5+symmetric=no", "found symmetric='no', expected no value"),
         ("0.5+js=1+js=2", "found js twice"),
         ("0.5+parallel-passages=1.5", "expected a whole number"),
@@ -67,9 +70,9 @@ def test_mistakes(spec: str, message: str) -> None:
 
 def test_changes_are_checked_with_the_settings() -> None:
     with pytest.raises(ValueError, match="lexicon: found None"):
-        StudyConfig(TRAINING, ratios=("0.5+code-switching=0.3",))
-    with pytest.raises(ValueError, match="ratios: found .* all different"):
-        StudyConfig(TRAINING, ratios=("0.5+js=1", "0.50+js=1.0"))
+        StudyConfig(TRAINING, arms=("0.5+code-switching=0.3",))
+    with pytest.raises(ValueError, match="arms: found .* all different"):
+        StudyConfig(TRAINING, arms=("0.5+js=1", "0.50+js=1.0"))
 
 
 def _lines(path: Path) -> list[str]:
@@ -82,7 +85,7 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
     data = replace(study_data(), train=PairSet.from_parallel(items))
     words = {pair.query for pair in data.train if pair.query_lang == "aa"}
     lexicon.write_text("".join(f"{word} {word}us\n" for word in sorted(words)))
-    ratios = (
+    arms = (
         0.5,
         "linear:0:1",
         "adaptive:0.7:0.9",
@@ -93,15 +96,17 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
         "0.5+js=0.5",
         "0.5+learn-temperature+symmetric",
     )
-    training = TrainingConfig(16, 8, 0.01, 0.05, lexicon=str(lexicon))
-    config = StudyConfig(training, data="toy", ratios=ratios, seeds=(0,), eval_every=8)
+    training = TrainingConfig.of(
+        steps=16, batch_size=8, learning_rate=0.01, temperature=0.05, lexicon=str(lexicon)
+    )
+    config = StudyConfig(training, data="toy", arms=arms, seeds=(0,), eval_every=8)
     out = tmp_path / "out"
     run_study(config, data, out)
     results = load_results(out)
-    assert set(results.ratios) == set(ratios)
+    assert set(results.arms) == set(map(Arm.parse, arms))
     finals = {
-        ratio: results.by_seed(
-            ratio=ratio,
+        arm: results.by_seed(
+            arm=arm,
             split="test",
             centring=centring,
             setting="multilingual",
@@ -109,14 +114,15 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
             tier="all",
             query_lang="*",
         )[0]
-        for ratio in ratios
+        for arm in arms
         for centring in ("none", "both")
     }
-    assert len(set(finals.values())) == len(ratios)  # every arm trained otherwise
-    assert {ratio for ratio, _ in load_unit_scores(out).cells} == set(ratios)
+    assert len(set(finals.values())) == len(arms)  # every arm trained otherwise
+    assert {arm for arm, _ in load_unit_scores(out).cells} == set(results.arms)
+    folders = {arm.label: folder for (arm, _), folder in finished_cells(out).items()}
     logs = {
-        ratio: [json.loads(line) for line in _lines(cell_folder(out, ratio, 0) / "train.jsonl")]
-        for ratio in ratios
+        label: [json.loads(line) for line in _lines(folder / "train.jsonl")]
+        for label, folder in folders.items()
     }
     assert any("loss_js" in row for row in logs["0.5+js=0.5"])
     assert any("loss_alignment" in row for row in logs["0.5+alignment=0.1"])

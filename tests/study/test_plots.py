@@ -23,7 +23,7 @@ from pyhbt.study.plots import (
 )
 from pyhbt.study.results import Results
 from tests.interpreter import run_python
-from tests.study.synthetic_study import HOSTILE, Study, rows
+from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM, Study, rows
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_any_text_can_be_drawn(text: str) -> None:
 
 
 def test_hostile_schedule_name() -> None:
-    study = Study(ratios=(0, HOSTILE), seeds=(0,), languages=("en", "de", "ar"))
+    study = Study(ratios=(0, HOSTILE_ARM), seeds=(0,), languages=("en", "de", "ar"))
     hostile = Results.from_rows(rows(study))
     for figure in (learning_curves(hostile, "monolingual", "mAP", DARK),
                    final_values(hostile, "monolingual", "mAP", DARK)):  # fmt: skip

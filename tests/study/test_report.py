@@ -18,10 +18,11 @@ from pyhbt.evaluation.names import (
     RANK_DISTANCE,
     TOP_1_SAME_LANGUAGE,
 )
+from pyhbt.study.arms import Arm
 from pyhbt.study.findings import (
     LEVEL,
-    best_ratio,
-    compare_ratios,
+    best_arm,
+    compare_arms,
     compared_pairs,
     convergence,
     headline_metrics,
@@ -31,7 +32,7 @@ from pyhbt.study.findings import (
 from pyhbt.study.report import summary_table, write_report
 from pyhbt.study.results import Results, UnitScores, load_results, load_unit_scores
 from pyhbt.study.statistics import holm, randomisation_test, seed_interval, steps_to_reach
-from tests.study.synthetic_study import HOSTILE, HOSTILE_NAME, Study, rows, write_study
+from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM, Study, rows, write_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ def scores(study: Path) -> UnitScores:
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole report, plots and all, of a study whose every name is an attack."""
     shape = Study(
-        ratios=(0, HOSTILE_NAME),
+        ratios=(0, HOSTILE_ARM),
         seeds=(0,),
         languages=(HOSTILE, "en", "de"),
         units=5,
@@ -114,7 +115,7 @@ def read(page: Path) -> Page:
 
 
 def sentences(results: Results, scores: UnitScores | None = None) -> str:
-    comparisons = compare_ratios(results, scores, headline_metrics(results)) if scores else []
+    comparisons = compare_arms(results, scores, headline_metrics(results)) if scores else []
     text = " ".join(s for finding in short_answer(results, comparisons) for s in finding.sentences)
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -138,17 +139,18 @@ def test_page_can_be_written_again(study: Path, without_plots: None) -> None:
 
 
 def test_comparisons_equal_single_tests(results: Results, scores: UnitScores) -> None:
-    assert compared_pairs([0, 1, 2]) == [(0, 1), (0, 2), (1, 2)]
+    low, middle, high = map(Arm.parse, (0.25, 0.5, 1))
+    assert compared_pairs([low, middle, high]) == [(low, middle), (low, high), (middle, high)]
     found = [
         c
-        for c in compare_ratios(results, scores, ["mAP"])
+        for c in compare_arms(results, scores, ["mAP"])
         if (c.centring, c.setting) == ("none", "multilingual")
     ]
     assert len(found) == 4 * 7
     assert {c.family for c in found} == {28}
     np.testing.assert_array_equal([c.adjusted for c in found], holm([c.p for c in found]))
-    one = next(c for c in found if (c.tier, c.first, c.second) == ("zero-shot", 0.25, 0.5))
-    before, after = (scores.seed_mean(r, "none/multilingual/zero-shot/mAP") for r in (0.25, 0.5))
+    one = next(c for c in found if (c.tier, c.first, c.second) == ("zero-shot", low, middle))
+    before, after = (scores.seed_mean(r, "none/multilingual/zero-shot/mAP") for r in (low, middle))
     assert one.p == randomisation_test(before, after)
     assert one.difference == pytest.approx(np.nanmean(after - before))
     assert one.units == np.count_nonzero(~np.isnan(after - before))
@@ -157,15 +159,13 @@ def test_comparisons_equal_single_tests(results: Results, scores: UnitScores) ->
 def test_convergence_uses_one_target(results: Results) -> None:
     where = {"setting": "cross-lingual", "tier": "all", "metric": "recall@10"}
     found = convergence(results, **where)
-    curves = {r: results.macro(**where, centring="none", ratio=r).curves() for r in results.ratios}
+    curves = {r: results.macro(**where, centring="none", arm=r).curves() for r in results.arms}
     best = max(np.mean([values[-1] for _, values in by_seed.values()]) for by_seed in curves.values())
     assert {c.target for c in found.values()} == {0.9 * best}
-    for ratio, by_seed in curves.items():
-        assert found[ratio].to_target == tuple(
-            steps_to_reach(*curve, 0.9 * best) for curve in by_seed.values()
-        )
-    assert found[0.0].to_target == (None, None, None)
-    assert None not in found[0.0].to_own
+    for arm, by_seed in curves.items():
+        assert found[arm].to_target == tuple(steps_to_reach(*curve, 0.9 * best) for curve in by_seed.values())
+    assert found[Arm.parse(0)].to_target == (None, None, None)
+    assert None not in found[Arm.parse(0)].to_own
 
 
 def test_tables_hold_the_intervals_over_seeds(study: Path, results: Results, without_plots: None) -> None:
@@ -176,7 +176,7 @@ def test_tables_hold_the_intervals_over_seeds(study: Path, results: Results, wit
         "metric": "mAP",
         "centring": "both",
     }
-    values = results.macro(split="test", ratio=0.75, **where).by_seed()
+    values = results.macro(split="test", arm=0.75, **where).by_seed()
     interval = seed_interval(list(values.values()))
     assert re.search(rf"{interval.mean:.3f}\s*± {interval.half_width:.3f}", text)
 
@@ -216,7 +216,7 @@ def test_bias_tables_hold_what_was_measured(
     for metric in measured:
         where = {"setting": "multilingual", "tier": "zero-shot", "metric": metric}
         for centring in ("none", "both"):
-            values = results.macro(split="test", ratio=0, centring=centring, **where).by_seed()
+            values = results.macro(split="test", arm=0, centring=centring, **where).by_seed()
             assert f">{number(np.mean(list(values.values())), metric)}<" in bias_section(page)
 
 
@@ -242,8 +242,8 @@ def test_figures_in_print() -> None:
 
 def test_short_answer_follows_the_numbers(results: Results, scores: UnitScores) -> None:
     text = sentences(results, scores)
-    best = best_ratio(results, "cross-lingual", "all", "recall@10")
-    assert best in (0.5, 0.75)
+    best = best_arm(results, "cross-lingual", "all", "recall@10")
+    assert best in (Arm.parse(0.5), Arm.parse(0.75))
     assert f"Ratio {best} has the best cross-lingual recall@10" in text
     assert "95 % interval over 3 seeds" in text
     assert "ratio 0 never reaches it" in text
@@ -270,7 +270,7 @@ def test_one_seed_has_no_interval(tmp_path: Path, without_plots: None) -> None:
 def test_gain_that_centring_gives_for_nothing() -> None:
     kept = []
     for row in rows(Study(ratios=(0, 0.5), seeds=(0,), languages=("en", "de", "ar"))):
-        level = 0.4 if row["centring"] == "none" and row["ratio"] == 0 else 0.6
+        level = 0.4 if row["centring"] == "none" and row["arm"] == "0" else 0.6
         kept.append({**row, "value": level} if row["metric"] == "recall@10" else row)
     text = sentences(Results.from_rows(kept))
     assert "ratio 0.5 is not ahead (0.000), so its gain is one that centring gives for nothing" in text
@@ -280,9 +280,7 @@ def test_reference_may_be_best() -> None:
     shape = Study(ratios=(0, 0.5), seeds=(0,), languages=("en", "de"), bias=(RANK_DISTANCE,))
     flat = [{**row, "value": 0.5} for row in rows(shape)]
     text = sentences(Results.from_rows(flat))
-    assert (
-        "Ratio 0 has the best cross-lingual recall@10: 0.500 (one seed); no other ratio does better." in text
-    )
+    assert "Ratio 0 has the best cross-lingual recall@10: 0.500 (one seed); no other arm does better." in text
 
 
 @pytest.mark.parametrize(
@@ -319,7 +317,7 @@ def test_rows_alone_are_enough(tmp_path: Path, without_plots: None) -> None:
             json.dumps(row) + "\n"
             for row in rows(Study(ratios=(0, 1), seeds=(0,), languages=("en", "de"), steps=(0,)))
         )
-    assert "No test: it needs two ratios" in read(write_report(tmp_path)).text
+    assert "No test: it needs two arms" in read(write_report(tmp_path)).text
 
 
 def test_hostile_text_is_only_text(hostile_page: Path) -> None:
@@ -332,7 +330,7 @@ def test_hostile_text_is_only_text(hostile_page: Path) -> None:
 def test_configuration_is_told_whole(study: Path, without_plots: None) -> None:
     text = read(write_report(study)).text
     for entry in (
-        "training.learning_rate",
+        "learning_rate",
         "languages",
         "0.001",
         "en, de, ar, sw, th, zu",
@@ -350,7 +348,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json:2: not JSON"):
         write_report(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"config\.json: \$: found list, expected an object"):
+    with pytest.raises(ValueError, match=r"config\.json: found list, expected names and values"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
@@ -370,7 +368,7 @@ def test_summary_fits_a_terminal(results: Results) -> None:
     ):
         setting = "cross-lingual" if metric == "recall@10" else "multilingual"
         chosen = results.macro(
-            split="test", ratio=1, setting=setting, tier=key[1], metric=metric, centring="none"
+            split="test", arm=1, setting=setting, tier=key[1], metric=metric, centring="none"
         )
         mean = float(np.mean(list(chosen.by_seed().values())))
         assert named[key][-1] == (f"{mean:,.0f}" if metric == "rank distance" else number(mean))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyhbt.study.report import write_report
-from tests.study.synthetic_study import HOSTILE, HOSTILE_NAME, Study, write_study
+from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM, Study, write_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ FLAGS = (
     "--disable-sync",
 )
 TINY = Study(
-    ratios=(0, HOSTILE_NAME),
+    ratios=(0, HOSTILE_ARM),
     seeds=(0,),
     languages=(HOSTILE, "en", "x" * 80),
     tiers=("seen", "zero-shot"),

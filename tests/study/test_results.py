@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pyhbt.study.results import Results, load_results, load_unit_scores, parse_ratio, ratio_label, ratio_order
+from pyhbt.study.arms import Arm
+from pyhbt.study.cells import Cell
+from pyhbt.study.results import Results, load_results, load_unit_scores
 from tests.study.synthetic_study import HOSTILE, Study, rows, write_study
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROW = {
-    "ratio": 0.5,
+    "arm": "0.5",
     "seed": 1,
     "step": 100,
     "split": "test",
@@ -36,12 +38,18 @@ def results() -> Results:
     return Results.from_rows(rows(SMALL))
 
 
-def test_ratios_are_ordered_and_labelled(results: Results) -> None:
-    assert results.ratios == [0.0, 0.5, 1.0, "linear:0:1"]
-    assert [ratio_label(ratio) for ratio in results.ratios] == ["0", "0.5", "1", "linear:0:1"]
-    assert [parse_ratio(text) for text in ("0.50", 1, "nan", "2")] == [0.5, 1.0, "nan", "2"]
-    mixed: list[float | str] = ["b", 0.3, "a", 0.1]
-    assert sorted(mixed, key=ratio_order) == [0.1, 0.3, "a", "b"]
+def test_arms_are_ordered(results: Results) -> None:
+    assert results.arms == list(map(Arm.parse, (0.0, 0.5, 1.0, "linear:0:1")))
+    assert [arm.title for arm in results.arms] == ["0", "0.5", "1", "linear:0:1"]
+
+
+def test_rows_are_read_under_the_former_name_of_their_arm() -> None:
+    former = [
+        {"ratio": ratio, **{key: value for key, value in ROW.items() if key != "arm"}}
+        for ratio in (0.5, "0.50")
+    ]
+    for row in former:
+        assert Results.from_rows([row]).arms == [Arm.parse(0.5)]
 
 
 def test_columns_are_in_their_own_order(results: Results) -> None:
@@ -54,19 +62,19 @@ def test_selection_equals_a_plain_filter(results: Results) -> None:
     wanted = [
         row["value"]
         for row in rows(SMALL)
-        if row["ratio"] in (0, "linear:0:1") and row["split"] == "test" and row["query_lang"] == "ar"
+        if row["arm"] in ("0", "linear:0:1") and row["split"] == "test" and row["query_lang"] == "ar"
     ]
-    chosen = results.select(ratio=(0, "linear:0:1"), split="test", query_lang="ar")
+    chosen = results.select(arm=(0, "linear:0:1"), split="test", query_lang="ar")
     assert chosen.values.tolist() == wanted
     assert len(results.select(metric="nDCG@10")) == 0
-    assert results.select(metric="nDCG@10").ratios == []
-    with pytest.raises(ValueError, match="where: found key 'colour', expected one of ratio"):
+    assert results.select(metric="nDCG@10").arms == []
+    with pytest.raises(ValueError, match="where: found key 'colour', expected one of arm"):
         results.select(colour="red")
 
 
 def test_by_seed_and_curves(results: Results) -> None:
     where: dict[str, Any] = {
-        "ratio": 0.5, "setting": "cross-lingual", "tier": "seen", "metric": "mAP", "centring": "both"
+        "arm": "0.5", "setting": "cross-lingual", "tier": "seen", "metric": "mAP", "centring": "both"
     }  # fmt: skip
     plain = [row for row in rows(SMALL) if row["query_lang"] == "*" and where.items() <= row.items()]
     found = results.macro(split="test", **where).by_seed()
@@ -83,7 +91,7 @@ def test_languages_and_pairs(results: Results) -> None:
     assert list(results.language_tiers().items()) == [
         ("sw", "seen"), ("en", "low-resource"), ("ar", "zero-shot")
     ]  # fmt: skip
-    chosen = {"split": "test", "setting": "cross-lingual", "metric": "mAP", "centring": "none", "ratio": 0}
+    chosen = {"split": "test", "setting": "cross-lingual", "metric": "mAP", "centring": "none", "arm": "0"}
     means = results.pair_means(**chosen)
     assert len(means) == 6
     plain = [
@@ -98,10 +106,12 @@ def test_languages_and_pairs(results: Results) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ratio": True}, "ratio: found True"),
-        ({"ratio": 1.5}, "ratio: found 1.5, expected a number in"),
-        ({"ratio": math.nan}, "ratio: found nan"),
-        ({"ratio": ""}, "ratio: found ''"),
+        ({"arm": True}, "arm: found True"),
+        ({"arm": 1.5}, "ratio: found 1.5, expected a number in"),
+        ({"arm": math.nan}, "ratio: found nan"),
+        ({"arm": ""}, "ratio: found ''"),
+        ({"arm": None}, "arm: found None"),
+        ({"arm": "0.5+colour=red"}, "arm '0.5\\+colour=red': found 'colour'"),
         ({"seed": "1"}, "seed: found '1', expected an integer >= 0"),
         ({"step": -1}, "step: found -1"),
         ({"split": "train"}, "split: found 'train', expected one of dev, test"),
@@ -152,7 +162,7 @@ def test_no_results(tmp_path: Path) -> None:
         load_results(tmp_path)
     (tmp_path / "results.jsonl").write_text("")
     assert len(load_results(tmp_path)) == 0
-    assert load_results(tmp_path).ratios == []
+    assert load_results(tmp_path).arms == []
 
 
 def test_any_text_survives(tmp_path: Path) -> None:
@@ -163,37 +173,45 @@ def test_any_text_survives(tmp_path: Path) -> None:
 
 
 def test_unit_scores_are_aligned(tmp_path: Path) -> None:
-    def cell(name: str, units: list[str], scores: list[float]) -> None:
-        (tmp_path / "cells" / name).mkdir(parents=True)
+    def cell(arm: float | str, seed: int, units: list[str], scores: list[float]) -> None:
+        folder = tmp_path / "cells" / f"any name {arm} {seed}"
+        folder.mkdir(parents=True)
+        if arm == 0.0:  # as studies before 0.2 left it
+            (folder / "rows.jsonl").write_text(json.dumps({"ratio": arm, "seed": seed}) + "\n")
+        else:
+            (folder / "rows.jsonl").touch()
+            Cell(Arm.parse(arm), seed).sign(folder)
         arrays: dict[str, Any] = {"units": np.array(units), "none/x": np.array(scores)}
-        np.savez(tmp_path / "cells" / name / "scores.npz", **arrays)
+        np.savez(folder / "scores.npz", **arrays)
 
-    cell("ratio=0.0,seed=0", ["a", "b"], [0.1, 0.2])
-    cell("ratio=0.0,seed=1", ["b", "a"], [0.4, 0.3])
-    cell("ratio=steps:0@0,1@0.5,seed=1", ["c", "b"], [1.0, math.nan])
+    third = 1 / 3
+    cell(0.0, 0, ["a", "b"], [0.1, 0.2])
+    cell(0.0, 1, ["b", "a"], [0.4, 0.3])
+    cell(third, 1, ["c", "b"], [1.0, math.nan])
     scores = load_unit_scores(tmp_path)
     assert scores.units == ("a", "b", "c")
-    np.testing.assert_allclose(scores.seed_mean(0.0, "none/x"), [0.2, 0.3, math.nan])
-    np.testing.assert_allclose(scores.seed_mean("steps:0@0,1@0.5", "none/x"), [math.nan, math.nan, 1.0])
-    assert np.isnan(scores.seed_mean(0.0, "none/y")).all()
+    np.testing.assert_allclose(scores.seed_mean(Arm.parse(0.0), "none/x"), [0.2, 0.3, math.nan])
+    np.testing.assert_allclose(scores.seed_mean(Arm.parse(third), "none/x"), [math.nan, math.nan, 1.0])
+    assert np.isnan(scores.seed_mean(Arm.parse(0.0), "none/y")).all()
 
 
 @pytest.mark.parametrize(
-    ("folder", "arrays", "message"),
+    ("arrays", "message"),
     [
-        ("ratio=0", {"units": ["a"]}, "found folder 'ratio=0', expected ratio=R,seed=S"),
-        ("ratio=0,seed=0", {"x": [0.1]}, "units: missing"),
-        ("ratio=0,seed=0", {"units": ["a", "a"]}, "units: found 2 names, 1 of them distinct"),
+        ({"x": [0.1]}, "units: missing"),
+        ({"units": ["a", "a"]}, "units: found 2 names, 1 of them distinct"),
         (
-            "ratio=0,seed=0",
             {"units": ["a"], "x": [0.1, 0.2]},
             r"x: found float64 \(2,\), expected float64 \(1,\)",
         ),
     ],
 )
-def test_bad_unit_scores_are_named(tmp_path: Path, folder: str, arrays: dict[str, Any], message: str) -> None:
-    (tmp_path / "cells" / folder).mkdir(parents=True)
-    np.savez(tmp_path / "cells" / folder / "scores.npz", **arrays)
+def test_bad_unit_scores_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    folder = tmp_path / "cells" / "one"
+    folder.mkdir(parents=True)
+    (folder / "rows.jsonl").touch()
+    Cell(Arm.parse(0), 0).sign(folder)
+    np.savez(folder / "scores.npz", **arrays)
     with pytest.raises(ValueError, match=rf"scores\.npz: {message}"):
         load_unit_scores(tmp_path)
 

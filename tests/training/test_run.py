@@ -13,12 +13,13 @@ from transformers import AutoModel
 
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import NgramEncoder, load_encoder
-from pyhbt.training.run import TrainingConfig, train_encoder
+from pyhbt.training.config import TrainingConfig
+from pyhbt.training.run import train_encoder
 from tests.ranks import command, environment, write_script
 from tests.toy import parallel_items, save_tiny_bert
 
 PAIRS = PairSet.from_parallel(parallel_items(20, ("aa", "bb")))
-CONFIG = TrainingConfig(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
+CONFIG = TrainingConfig.of(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
 
 
 def small() -> NgramEncoder:
@@ -27,9 +28,10 @@ def small() -> NgramEncoder:
 
 def test_defaults_suit_the_encoder(tmp_path: Path) -> None:
     ngram = TrainingConfig.for_encoder(small(), steps=None, batch_size=5)
-    assert (ngram.batch_size, ngram.temperature) == (5, 0.05)
+    assert (ngram.batch_size, ngram.objective.temperature) == (5, 0.05)
     narrow = TrainingConfig.for_encoder(load_encoder(save_tiny_bert(tmp_path / "narrow")))
-    assert (narrow.learning_rate, narrow.temperature, narrow.weight_decay) == (1e-4, 0.02, 0.01)
+    assert (narrow.learning_rate, narrow.objective.temperature) == (1e-4, 0.02)
+    assert narrow.trainer_arguments(tmp_path, 0).weight_decay == 0.01
     wide = TrainingConfig.for_encoder(load_encoder(save_tiny_bert(tmp_path / "wide", hidden=400)))
     assert wide.learning_rate == 3e-5
 
@@ -135,7 +137,7 @@ def test_train_command_on_two_ranks(tmp_path: Path) -> None:
 
 
 def test_processes_that_are_not_joined_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = CONFIG.arguments(tmp_path, 0)
+    arguments = CONFIG.trainer_arguments(tmp_path, 0)
     assert arguments.world_size == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="args: found world_size 1 in one of 2 processes"):

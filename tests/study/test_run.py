@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import replace
@@ -15,13 +15,17 @@ import numpy as np
 import pytest
 
 from pyhbt.evaluation.names import STUDY_CENTRINGS
-from pyhbt.study.cells import Progress, StudyConfig, cell_folder, run_study
-from pyhbt.training.run import TrainingConfig
+from pyhbt.settings import build, changed, read_config, read_values
+from pyhbt.study.arms import Arm
+from pyhbt.study.cells import Cell, finished_cells
+from pyhbt.study.config import StudyConfig
+from pyhbt.study.run import Progress, run_study
+from pyhbt.training.config import TrainingConfig
 from tests.interpreter import FOLDER, command, run_python
 from tests.toy import study_data
 
-TRAINING = TrainingConfig(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
-CONFIG = StudyConfig(TRAINING, data="toy", ratios=(0.0, 0.5, "linear:0:1"), seeds=(0, 1), eval_every=3)
+TRAINING = TrainingConfig.of(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
+CONFIG = StudyConfig(TRAINING, data="toy", arms=(0.0, 0.5, "linear:0:1"), seeds=(0, 1), eval_every=3)
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
@@ -40,7 +44,7 @@ def test_rows(finished: tuple[Path, list[Progress]]) -> None:
     out, _ = finished
     rows = read_rows(out)
     keys = [
-        "ratio",
+        "arm",
         "seed",
         "step",
         "split",
@@ -53,9 +57,9 @@ def test_rows(finished: tuple[Path, list[Progress]]) -> None:
         "value",
     ]
     assert all(list(row) == keys for row in rows)
-    for ratio, seed in CONFIG.cells:
+    for arm, seed in CONFIG.cells:
         for centring in STUDY_CENTRINGS:
-            mine = [r for r in rows if (r["ratio"], r["seed"], r["centring"]) == (ratio, seed, centring)]
+            mine = [r for r in rows if (r["arm"], r["seed"], r["centring"]) == (arm.label, seed, centring)]
             dev = [row for row in mine if row["split"] == "dev"]
             assert {row["step"] for row in dev} == {0, 3, 6}
             assert {(row["query_lang"], row["passage_lang"]) for row in dev} == {("*", "*")}
@@ -88,13 +92,13 @@ def test_unit_scores_average_to_the_macro_mean(finished: tuple[Path, list[Progre
     """Every query of the toy set is judged in every pool, so both averages are over the same numbers."""
     out, _ = finished
     rows = read_rows(out)
-    for ratio, seed in CONFIG.cells:
-        with np.load(cell_folder(out, ratio, seed) / "scores.npz") as scores:
+    for cell, folder in finished_cells(out).items():
+        with np.load(folder / "scores.npz") as scores:
             assert len(scores["units"]) == 12
             for row in rows:
-                if (row["ratio"], row["seed"], row["split"], row["query_lang"], row["passage_lang"]) == (
-                    ratio,
-                    seed,
+                if (row["arm"], row["seed"], row["split"], row["query_lang"], row["passage_lang"]) == (
+                    cell.arm.label,
+                    cell.seed,
                     "test",
                     "*",
                     "*",
@@ -105,14 +109,14 @@ def test_unit_scores_average_to_the_macro_mean(finished: tuple[Path, list[Progre
 
 def test_progress(finished: tuple[Path, list[Progress]]) -> None:
     _, seen = finished
-    assert [p.cell for p in seen if p.finished] == list(range(6))
+    assert [p.number for p in seen if p.finished] == list(range(6))
     assert {p.step for p in seen} == set(range(7))
     assert any("cross-lingual recall@10" in p.scores for p in seen)
 
 
 def test_training_log(finished: tuple[Path, list[Progress]]) -> None:
     out, _ = finished
-    lines = (cell_folder(out, 0.5, 0) / "train.jsonl").read_text().splitlines()
+    lines = (finished_cells(out)[Cell(Arm.parse(0.5), 0)] / "train.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
     assert len(losses) == 6
 
@@ -131,10 +135,10 @@ def test_a_finished_study_is_left_alone(finished: tuple[Path, list[Progress]]) -
 
 
 def test_another_configuration_is_refused_or_overwrites(tmp_path: Path) -> None:
-    small = replace(CONFIG, ratios=(0.5,), seeds=(0,))
+    small = replace(CONFIG, arms=(0.5,), seeds=(0,))
     run_study(small, study_data(), tmp_path)
-    other = replace(small, training=replace(TRAINING, temperature=0.1))
-    with pytest.raises(FileExistsError, match=r"training.*0\.05.*this one has training.*0\.1"):
+    other = replace(small, training=changed(TRAINING, temperature=0.1))
+    with pytest.raises(FileExistsError, match=r"with temperature 0\.05, this one has temperature 0\.1"):
         run_study(other, study_data(), tmp_path)
     before = read_rows(tmp_path)
     run_study(other, study_data(), tmp_path, overwrite=True)
@@ -146,10 +150,10 @@ def test_another_configuration_is_refused_or_overwrites(tmp_path: Path) -> None:
 _KILLED = """
     import sys
     sys.path.append(sys.argv[2])
-    from tests.study.test_cells import CONFIG, study_data, run_study
+    from tests.study.test_run import CONFIG, study_data, run_study
 
     def observe(progress):
-        print(progress.cell, progress.step, flush=True)
+        print(progress.number, progress.step, flush=True)
 
     run_study(CONFIG, study_data(), sys.argv[1], observe=observe)
 """
@@ -167,8 +171,9 @@ def test_killed_and_started_again_gives_the_same_rows(
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.wait() == -signal.SIGKILL
-    assert len(list((out / "cells").glob("ratio=*"))) == 2
-    (out / "cells" / f".ratio=0.5,seed=1.{os.getpid()}.partial").mkdir()  # what a kill while writing leaves
+    assert len(list((out / "cells").glob("arm=*"))) == 2
+    left = f".arm=0.5,seed=1.{socket.gethostname()}.{process.pid}.9.partial"
+    (out / "cells" / left).mkdir()  # what a kill while writing leaves
     started = time.time()
     run_python(*script)
     expected, _ = finished
@@ -176,15 +181,15 @@ def test_killed_and_started_again_gives_the_same_rows(
     assert sorted(p.name for p in (out / "cells").iterdir()) == sorted(
         p.name for p in (expected / "cells").iterdir()
     )
-    assert cell_folder(out, 0.0, 0).stat().st_mtime < started
+    assert finished_cells(out)[Cell(Arm.parse(0), 0)].stat().st_mtime < started
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratios": (0.5, "0.5")}, r"ratios: found \[0.5, 0.5\], expected at least one, all different"),
-        ({"ratios": ()}, r"ratios: found \[\]"),
-        ({"ratios": (2,)}, "ratio: found 2"),
+        ({"arms": (0.5, "0.50")}, r"arms: found 0.5, 0.5, expected at least one, all different"),
+        ({"arms": ()}, r"arms: found none"),
+        ({"arms": (2,)}, "ratio: found 2"),
         ({"seeds": ()}, "seeds: found"),
         ({"eval_every": 0}, "eval_every: found 0"),
         ({"metrics": ("mAP",)}, r"metrics: found \['mAP'\], expected recall@10 too"),
@@ -194,3 +199,17 @@ def test_killed_and_started_again_gives_the_same_rows(
 def test_configuration_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StudyConfig(TRAINING, **options)
+
+
+def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progress]]) -> None:
+    out, _ = finished
+    values = read_values(StudyConfig, read_config(out / "config.yaml"), "config.yaml")
+    assert build(StudyConfig, values) == CONFIG
+    ran = json.loads((out / "environment.json").read_text())
+    assert ran["command"] == "pyhbt study"
+    assert ran["environment"]["torch"]
+
+
+def test_arms_under_their_former_name() -> None:
+    with pytest.warns(DeprecationWarning, match="ratios is called arms now"):
+        assert StudyConfig(TRAINING, ratios=(0.5,)) == StudyConfig(TRAINING, arms=(0.5,))  # type: ignore[call-arg]

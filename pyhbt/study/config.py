@@ -1,0 +1,151 @@
+"""The configuration of a study: everything that decides its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyhbt.arguments import check_at_least, renamed_fields
+from pyhbt.data.registry import data_setting, languages_setting
+from pyhbt.encoders.options import (
+    encoder_setting,
+    max_length_setting,
+    passage_prefix_setting,
+    query_prefix_setting,
+)
+from pyhbt.evaluation.metrics import measure
+from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
+from pyhbt.settings import changed, documented, setting
+from pyhbt.study.arms import Arm
+from pyhbt.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from pyhbt.encoders import Encoder
+
+UNIT_METRICS = ("mAP", "recall@10")
+
+
+def read_arms(value: Any) -> tuple[Arm, ...]:
+    """Arms of a text, separated by spaces if there are any or a schedule is among them, else by commas; or of a list.
+
+    Raises:
+        ValueError: something that is no arm.
+    """
+    if isinstance(value, str):
+        value = value.split() if " " in value or ":" in value else value.split(",")
+    elif isinstance(value, (int, float, Arm)):
+        value = [value]
+    return tuple(Arm.parse(part) for part in value if part != "")
+
+
+def read_seeds(value: Any) -> tuple[int, ...]:
+    """How many seeds, counted from 0, or the seeds themselves: a list, or numbers separated by commas.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        if isinstance(value, int) or (isinstance(value, str) and "," not in value):
+            check_at_least("seeds", int(value), 1)
+            return tuple(range(int(value)))
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(int(part) for part in parts if part != "")
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("seeds:"):
+            raise
+        raise ValueError(f"seeds: found {value!r}, expected a number of seeds or a list of them") from None
+
+
+def _labels(arms: Iterable[Arm]) -> list[str]:
+    return [arm.label for arm in arms]
+
+
+@renamed_fields(ratios="arms")
+@documented
+@dataclass(frozen=True)
+class StudyConfig:
+    """Everything that decides a study's figures; ``training`` holds the settings that the arms share.
+
+    ``arms`` may be given as numbers, texts or :class:`~pyhbt.study.arms.Arm`; they are kept as arms.
+
+    Raises:
+        ValueError: a value out of range, an arm that does not go with the settings, arms or seeds twice.
+    """
+
+    training: TrainingConfig
+    data: str = data_setting()
+    encoder: str = encoder_setting("ngram")
+    languages: tuple[str, ...] | None = languages_setting()
+    low_resource: tuple[str, ...] | None = setting(
+        "Languages of which only a few training pairs are kept, comma-separated.",
+        None,
+        unset="the data's own choice",
+    )
+    zero_shot: tuple[str, ...] | None = setting(
+        "Languages evaluated but never trained on, comma-separated.", None, unset="the data's own choice"
+    )
+    arms: tuple[Arm, ...] = setting(
+        "Arms to compare: ratios separated by commas; with schedules such as linear:0:1 or adaptive:0.1:0.9, by "
+        "spaces. An arm may change more: 0.5+js=0.5, 0.5+learning-rate=1e-4.",
+        tuple(map(Arm.parse, (0.0, 0.25, 0.5, 0.75, 1.0))),
+        also=("ratios",),
+        read=read_arms,
+        write=_labels,
+    )
+    seeds: tuple[int, ...] = setting(
+        "Number of seeds for each arm, or the seeds themselves, comma-separated.",
+        (0, 1, 2),
+        read=read_seeds,
+    )
+    eval_every: int | None = setting(
+        "Steps between points of the curve.", None, unset="a tenth of the training"
+    )
+    max_length: int | None = max_length_setting(
+        "the encoder's own; of a transformer on the command line, 128"
+    )
+    query_prefix: str | None = query_prefix_setting()
+    passage_prefix: str | None = passage_prefix_setting()
+    metrics: tuple[str, ...] = setting(METRICS_HELP, DEFAULT_METRICS)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arms", read_arms(self.arms))
+        for arm in self.arms:
+            self.training_of(arm)  # refuses what does not go together
+        if self.eval_every is None:
+            object.__setattr__(self, "eval_every", max(1, self.training.steps // 10))
+        else:
+            check_at_least("eval_every", self.eval_every, 1)
+        for name in ("arms", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                shown = ", ".join(map(str, values)) or "none"
+                raise ValueError(f"{name}: found {shown}, expected at least one, all different")
+        for metric in self.metrics:
+            measure(metric)
+        missing = set(UNIT_METRICS) - set(self.metrics)
+        if missing:
+            raise ValueError(
+                f"metrics: found {list(self.metrics)}, expected {', '.join(sorted(missing))} too"
+            )
+
+    def training_of(self, arm: Arm) -> TrainingConfig:
+        """The settings of an arm's training."""
+        return changed(self.training, **dict(arm.changes))
+
+    @property
+    def cells(self) -> tuple[tuple[Arm, int], ...]:
+        """(arm, seed) of every cell; seeds outermost, so that early on all arms can be compared."""
+        return tuple((arm, seed) for seed in self.seeds for arm in self.arms)
+
+    def make_encoder(self, seed: int) -> Encoder:
+        """The encoder that a cell starts from."""
+        from pyhbt.encoders import load_encoder
+
+        return load_encoder(
+            self.encoder,
+            seed=seed,
+            max_length=self.max_length,
+            query_prefix=self.query_prefix,
+            passage_prefix=self.passage_prefix,
+        )

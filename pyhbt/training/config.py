@@ -1,0 +1,193 @@
+"""The configuration of a training: objective, sampler, trainer; defaults that suit the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyhbt.arguments import check_at_least
+from pyhbt.settings import build, did_you_mean, documented, setting
+from pyhbt.training.objectives import Objective
+from pyhbt.training.sampling import SamplerSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback, TrainingArguments
+
+    from pyhbt.data.pair_set import PairSet
+    from pyhbt.encoders import Encoder
+    from pyhbt.evaluation.run import Evaluate
+    from pyhbt.training.schedules import RatioSchedule
+    from pyhbt.training.trainer import HybridTrainer
+
+_WARMUP_STEPS = 10
+_OWNED = {
+    "max_steps": "steps",
+    "num_train_epochs": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "learning_rate": "learning_rate",
+    "seed": "seed",
+    "output_dir": "out",
+    "remove_unused_columns": "",
+}
+"""Arguments of the Trainer that have a setting of their own ("": none, PyHBT needs its value)."""
+
+
+@documented
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training, ratio and seed apart; ``objective`` and ``sampler`` hold theirs.
+
+    Make one with :meth:`for_encoder`, or from all settings side by side with :meth:`of`.
+
+    Raises:
+        ValueError: a value out of range, or settings that do not go together.
+    """
+
+    steps: int = setting("Training steps.", unset="300 for n-grams, 400 for transformers")
+    batch_size: int = setting("Pairs a batch and rank.", unset="64 for n-grams, 32 for transformers")
+    learning_rate: float = setting(
+        "Peak learning rate, after a linear warm-up and before a linear decay to 0.",
+        unset="0.01 for n-grams; for transformers 1e-4 up to 384 dims, else 3e-5",
+    )
+    objective: Objective = field(default_factory=Objective)
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    adapt_every: int | None = setting(
+        "Steps between two settings of an adaptive ratio.", None, unset="a twentieth of the training"
+    )
+    lexicon: str | None = setting(
+        "Bilingual lexicon: en-de.txt (word, translation), four columns by tabs, or a folder.", None
+    )
+    code_switching: float = setting("Probability that a word is replaced by a translation.", 0.0)
+    mini_batch_size: int | None = setting(
+        "Texts embedded at a time, with gradient caching: less memory, one forward pass more.", None
+    )
+    arguments: Mapping[str, Any] = setting(
+        "Any of transformers' TrainingArguments, NAME=VALUE: bf16=true, gradient_accumulation_steps=4.",
+        {},
+        option="set",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "adapt_every", "mini_batch_size"):
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), 1)
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: found {self.learning_rate}, expected a number above 0")
+        if not 0 <= self.code_switching <= 1:
+            raise ValueError(f"code_switching: found {self.code_switching}, expected a number in [0, 1]")
+        if self.code_switching and self.lexicon is None:
+            raise ValueError(f"lexicon: found None, expected a file: code_switching is {self.code_switching}")
+        _check_arguments(self.arguments)
+
+    @classmethod
+    def of(cls, **settings: Any) -> TrainingConfig:
+        """From settings by name, those of the objective and the sampler among them.
+
+        Raises:
+            TypeError: an unknown name.
+            ValueError: ``steps``, ``batch_size`` or ``learning_rate`` is missing, or a value is out of range.
+        """
+        return build(cls, settings)
+
+    @classmethod
+    def for_encoder(cls, encoder: Encoder, **given: Any) -> TrainingConfig:
+        """Defaults that suit the encoder, overridden by what is given and not None.
+
+        A transformer gets temperature 0.02, weight decay 1e-2, and the paper's learning rate of 3e-5, or 1e-4 up
+        to 384 dims (small models are trained for few steps here).
+        """
+        from pyhbt.encoders import NgramEncoder
+
+        defaults: dict[str, Any]
+        if isinstance(encoder, NgramEncoder):
+            defaults = {"steps": 300, "batch_size": 64, "learning_rate": 0.01, "temperature": 0.05}
+        else:
+            defaults = {
+                "steps": 400,
+                "batch_size": 32,
+                "learning_rate": 1e-4 if encoder.dim <= 384 else 3e-5,
+                "temperature": 0.02,
+                "arguments": {"weight_decay": 0.01},
+            }
+        known = {name: value for name, value in given.items() if value is not None}
+        if "arguments" in known:
+            known["arguments"] = {**defaults.get("arguments", {}), **known["arguments"]}
+        return build(cls, defaults | known)
+
+    def trainer_arguments(self, folder: str | Path, seed: int, **others: Any) -> TrainingArguments:
+        """The Trainer's arguments for these settings; ``others`` stand unless ``arguments`` says otherwise."""
+        import torch
+        from transformers import TrainingArguments
+
+        chosen: dict[str, Any] = {
+            "warmup_steps": min(_WARMUP_STEPS, self.steps // 4),
+            "lr_scheduler_type": "linear",
+            "report_to": "none",
+            # accelerate joins ranks on CPUs only where it is told that there is nothing else
+            "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+            **others,
+            **self.arguments,
+        }
+        return TrainingArguments(
+            output_dir=str(folder),
+            max_steps=self.steps,
+            per_device_train_batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            **chosen,
+        )
+
+    def trainer(
+        self,
+        encoder: Encoder,
+        arguments: TrainingArguments,
+        pairs: PairSet,
+        ratio: float | str | RatioSchedule,
+        *,
+        dev_pairs: PairSet | None = None,
+        evaluate: Evaluate | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> HybridTrainer:
+        """A trainer with these settings; ``dev_pairs`` are for an adaptive ratio."""
+        from pyhbt.training.code_switching import CodeSwitching, load_lexicon
+        from pyhbt.training.trainer import HybridTrainer
+
+        switching = None
+        if self.code_switching and self.lexicon is not None:
+            switching = CodeSwitching(load_lexicon(self.lexicon), self.code_switching)
+        return HybridTrainer(
+            encoder,
+            arguments,
+            pairs,
+            ratio=ratio,
+            objective=self.objective,
+            mini_batch_size=self.mini_batch_size,
+            language_sampling=self.sampler.language_sampling,
+            cross_pairs=self.sampler.cross_pairs,
+            false_negatives=self.sampler.false_negatives,
+            code_switching=switching,
+            dev_pairs=dev_pairs,
+            adapt_every=self.adapt_every,
+            evaluate=evaluate,
+            callbacks=callbacks,
+        )
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that the Trainer does not know, and those that a setting of our own decides."""
+    if not arguments:
+        return
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    known = {item.name for item in fields(TrainingArguments) if item.init}
+    for name in arguments:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"set: found {name}, expected one of transformers' TrainingArguments{hint}")
+        if name in _OWNED:
+            instead = f"the setting {_OWNED[name]} instead" if _OWNED[name] else "none: PyHBT decides it"
+            raise ValueError(f"set: found {name}, expected {instead}")
