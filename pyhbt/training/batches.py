@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders.base import Encoder, Features
 from pyhbt.training.augmentation import Augmentation
@@ -65,8 +66,8 @@ class PairCollator:
     """
 
     def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size: found {mini_batch_size}, expected at least 1")
+        if mini_batch_size is not None:
+            check_at_least("mini_batch_size", mini_batch_size, 1)
         self.encoder = encoder
         self.mini_batch_size = mini_batch_size
 

@@ -26,12 +26,11 @@ _OWNED = {
     "max_steps": "steps",
     "num_train_epochs": "steps",
     "per_device_train_batch_size": "batch_size",
-    "learning_rate": "learning_rate",
     "seed": "seed",
     "output_dir": "out",
     "remove_unused_columns": "",
 }
-"""Arguments of the Trainer that have a setting of their own ("": none, PyHBT needs its value)."""
+"""Arguments of the Trainer that a setting of another name decides ("": none, PyHBT needs its value)."""
 
 
 @documented
@@ -184,10 +183,11 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
     from transformers import TrainingArguments
 
     known = {item.name for item in fields(TrainingArguments) if item.init}
+    owned = {item.name: item.name for item in fields(TrainingConfig)} | _OWNED
     for name in arguments:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ValueError(f"set: found {name}, expected one of transformers' TrainingArguments{hint}")
-        if name in _OWNED:
-            instead = f"the setting {_OWNED[name]} instead" if _OWNED[name] else "none: PyHBT decides it"
+        if name in owned:
+            instead = f"the setting {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
             raise ValueError(f"set: found {name}, expected {instead}")
