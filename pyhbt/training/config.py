@@ -50,6 +50,10 @@ class TrainingConfig:
         "Peak learning rate, after a linear warm-up and before a linear decay to 0.",
         unset="0.01 for n-grams; for transformers 1e-4 up to 384 dims, else 3e-5",
     )
+    weight_decay: float = setting("Of the optimizer.", 0.0, unset="0 for n-grams, 0.01 for transformers")
+    warmup_steps: int | None = setting(
+        "Steps over which the learning rate rises.", None, unset="10, at most a quarter of the training"
+    )
     objective: Objective = field(default_factory=Objective)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     adapt_every: int | None = setting(
@@ -69,9 +73,17 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "adapt_every", "mini_batch_size"):
+        least = {
+            "steps": 1,
+            "batch_size": 1,
+            "weight_decay": 0,
+            "warmup_steps": 0,
+            "adapt_every": 1,
+            "mini_batch_size": 1,
+        }
+        for name, value in least.items():
             if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
+                check_at_least(name, getattr(self, name), value)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: found {self.learning_rate}, expected a number above 0")
         if not 0 <= self.code_switching <= 1:
@@ -108,12 +120,9 @@ class TrainingConfig:
                 "batch_size": 32,
                 "learning_rate": 1e-4 if encoder.dim <= 384 else 3e-5,
                 "temperature": 0.02,
-                "arguments": {"weight_decay": 0.01},
+                "weight_decay": 0.01,
             }
-        known = {name: value for name, value in given.items() if value is not None}
-        if "arguments" in known:
-            known["arguments"] = {**defaults.get("arguments", {}), **known["arguments"]}
-        return build(cls, defaults | known)
+        return build(cls, defaults | {name: value for name, value in given.items() if value is not None})
 
     def trainer_arguments(self, folder: str | Path, seed: int, **others: Any) -> TrainingArguments:
         """The Trainer's arguments for these settings; ``others`` stand unless ``arguments`` says otherwise."""
@@ -121,7 +130,6 @@ class TrainingConfig:
         from transformers import TrainingArguments
 
         chosen: dict[str, Any] = {
-            "warmup_steps": min(_WARMUP_STEPS, self.steps // 4),
             "lr_scheduler_type": "linear",
             "report_to": "none",
             # accelerate joins ranks on CPUs only where it is told that there is nothing else
@@ -134,6 +142,10 @@ class TrainingConfig:
             max_steps=self.steps,
             per_device_train_batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=min(_WARMUP_STEPS, self.steps // 4)
+            if self.warmup_steps is None
+            else self.warmup_steps,
             seed=seed,
             **chosen,
         )
