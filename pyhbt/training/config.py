@@ -13,13 +13,9 @@ from pyhbt.training.objectives import Objective
 from pyhbt.training.sampling import SamplerSettings
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback, TrainingArguments
+    from transformers import TrainingArguments
 
-    from pyhbt.data.pair_set import PairSet
     from pyhbt.encoders import Encoder
-    from pyhbt.evaluation.run import Evaluate
-    from pyhbt.training.schedules import RatioSchedule
-    from pyhbt.training.trainer import HybridTrainer
 
 _WARMUP_STEPS = 10
 _OWNED = {
@@ -148,41 +144,6 @@ class TrainingConfig:
             else self.warmup_steps,
             seed=seed,
             **chosen,
-        )
-
-    def trainer(
-        self,
-        encoder: Encoder,
-        arguments: TrainingArguments,
-        pairs: PairSet,
-        ratio: float | str | RatioSchedule,
-        *,
-        dev_pairs: PairSet | None = None,
-        evaluate: Evaluate | None = None,
-        callbacks: list[TrainerCallback] | None = None,
-    ) -> HybridTrainer:
-        """A trainer with these settings; ``dev_pairs`` are for an adaptive ratio."""
-        from pyhbt.training.code_switching import CodeSwitching, load_lexicon
-        from pyhbt.training.trainer import HybridTrainer
-
-        switching = None
-        if self.code_switching and self.lexicon is not None:
-            switching = CodeSwitching(load_lexicon(self.lexicon), self.code_switching)
-        return HybridTrainer(
-            encoder,
-            arguments,
-            pairs,
-            ratio=ratio,
-            objective=self.objective,
-            mini_batch_size=self.mini_batch_size,
-            language_sampling=self.sampler.language_sampling,
-            cross_pairs=self.sampler.cross_pairs,
-            false_negatives=self.sampler.false_negatives,
-            code_switching=switching,
-            dev_pairs=dev_pairs,
-            adapt_every=self.adapt_every,
-            evaluate=evaluate,
-            callbacks=callbacks,
         )
 
 
