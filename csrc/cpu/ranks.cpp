@@ -53,16 +53,16 @@ struct Counting {
     return bounds;
   }
 
-  // (strips, groups, kMaxStrip): what to add to the scores of a passage of the group, 0 or -infinity.
+  // (strips, partitions, kMaxStrip): what to add to the scores of a passage of the partition, 0 or -infinity.
   std::vector<float> penalties_of(const std::vector<int64_t>& queries, int64_t strips) const {
     const SearchFilter& f = filter.parts();
-    const int64_t groups = std::max<int64_t>(1, f.num_groups), width = kernels().strip;
-    std::vector<float> penalties(static_cast<size_t>(strips * groups * kMaxStrip), 0.0f);
-    for (size_t q = 0; q < queries.size() && f.passage_groups != nullptr; ++q) {
+    const int64_t partitions = std::max<int64_t>(1, f.num_partitions), width = kernels().strip;
+    std::vector<float> penalties(static_cast<size_t>(strips * partitions * kMaxStrip), 0.0f);
+    for (size_t q = 0; q < queries.size() && f.passage_partitions != nullptr; ++q) {
       const int64_t strip = static_cast<int64_t>(q) / width, lane = static_cast<int64_t>(q) % width;
-      for (int64_t group = 0; group < groups; ++group)
-        if (f.pools[queries[q] * groups + group] == 0)
-          penalties[static_cast<size_t>((strip * groups + group) * kMaxStrip + lane)] = -kInfinity;
+      for (int64_t partition = 0; partition < partitions; ++partition)
+        if (f.pools[queries[q] * partitions + partition] == 0)
+          penalties[static_cast<size_t>((strip * partitions + partition) * kMaxStrip + lane)] = -kInfinity;
     }
     return penalties;
   }
@@ -77,7 +77,7 @@ struct Counting {
     const std::vector<uint8_t> pool = filter.union_of_pools(queries);
     const std::vector<float> penalties =
         filter.pooled() ? penalties_of(queries, screen.strips()) : std::vector<float>();
-    const int64_t groups = std::max<int64_t>(1, filter.parts().num_groups);
+    const int64_t partitions = std::max<int64_t>(1, filter.parts().num_partitions);
     const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
     std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTileRows : 0));
     std::vector<ExactScore> exact(queries.size());
@@ -94,7 +94,7 @@ struct Counting {
           const uint8_t* allowed = filter.parts().allowed;
           const bool open = allowed == nullptr || allowed[passage + r] != 0;
           row_penalties[static_cast<size_t>(r)] =
-              open ? penalties.data() + (strip * groups + filter.group(passage + r)) * kMaxStrip
+              open ? penalties.data() + (strip * partitions + filter.partition(passage + r)) * kMaxStrip
                    : closed.data();
         }
         for (int64_t t = 0; t < per_query; t += kMostTargets) {

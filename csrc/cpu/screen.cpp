@@ -55,7 +55,7 @@ Call::Call(const SearchArguments& arguments)
                                       std::to_string(fitted.queries.dim));
         if (fitted.threads < 1)
           throw std::invalid_argument("threads: found " + std::to_string(fitted.threads) + ", expected >= 1");
-        if (fitted.screening == Screening::kCodes && fitted.codes == nullptr)
+        if (fitted.screening == Screening::kCodes && !fitted.codes)
           throw std::invalid_argument("screening: by codes, but the corpus has none");
         fitted.threads = worthwhile_threads(fitted.threads, 2.0 * static_cast<double>(fitted.queries.rows) *
                                                                 static_cast<double>(fitted.corpus.rows) *
@@ -63,9 +63,9 @@ Call::Call(const SearchArguments& arguments)
         return fitted;
       }()),
       query_norms(exact_norms(a.queries, "queries", a.threads)),
-      by_codes_(a.codes != nullptr && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
+      by_codes_(a.codes.has_value() && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
                 (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
-  if (a.codes == nullptr) return;
+  if (!a.codes) return;
   passage_norms = a.codes->norm;
   largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }

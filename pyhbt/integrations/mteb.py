@@ -13,7 +13,7 @@ import torch
 
 from pyhbt.index import ExactIndex
 from pyhbt.ops import checks, search
-from pyhbt.ops.codes import DTYPES
+from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.exact import Similarity, check_choice, check_k
 
 if TYPE_CHECKING:

@@ -13,15 +13,16 @@ import numpy.typing as npt
 import torch
 
 from pyhbt.ops import checks
-from pyhbt.ops._contrastive_op import NATIVE_DTYPES, Options, loss
+from pyhbt.ops._contrastive_op import Options, loss
 from pyhbt.ops.checks import Array
+from pyhbt.ops.dtypes import DTYPES
 
 # Tensors give a tensor, NumPy arrays give an array.
 _Embeddings = TypeVar("_Embeddings", torch.Tensor, npt.NDArray[np.float32])
 
 _REDUCTIONS = ("mean", "sum", "none")
 _SIMILARITIES = ("dot", "cosine")
-_DTYPES = (*NATIVE_DTYPES, torch.float64)
+_DTYPES = (*DTYPES, torch.float64)
 
 
 def contrastive_loss(

@@ -8,7 +8,7 @@ count and instruction set.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,20 @@ import torch
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
-from pyhbt.ops.codes import DTYPES, Codes, encoded, matrix
+from pyhbt.ops.codes import Codes, encoded, matrix
 from pyhbt.ops.cuda import search as cuda
 from pyhbt.ops.cuda.kernels import kernels
+from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
+
+if TYPE_CHECKING:
+    from pyhbt import _core
 
 Similarity: TypeAlias = Literal["dot", "cosine"]
 Screening: TypeAlias = Literal["auto", "int8", "float32"]
 Found: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 _SIMILARITIES = ("dot", "cosine")
-_SCREENINGS = ("auto", "int8", "float32")  # as csrc/search.h numbers them
 
 torch.library.define(
     "pyhbt::search",
@@ -59,19 +62,16 @@ def native_search(
     ``exact_scores`` (nq, k) float64, if given, gets the numbers that decided the order.
     """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
-    checked = CheckedFilter(filter, len(queries), len(corpus))
-    scores = torch.empty(len(queries), k)
-    indices = torch.empty(len(queries), k, dtype=torch.int64)
+    num_queries, num_passages = queries.shape[0], corpus.shape[0]
+    checked = None if filter is None else CheckedFilter(filter, num_queries, num_passages)
+    scores = torch.empty(num_queries, k)
+    indices = torch.empty(num_queries, k, dtype=torch.int64)
     core.search(
-        matrix(queries),
-        matrix(corpus),
-        None if codes is None else codes.addresses(),
-        cosine,
-        checked.native(),
-        _SCREENINGS.index(screening),
-        threads(),
-        *(k, scores.data_ptr(), indices.data_ptr()),
-        0 if exact_scores is None else exact_scores.data_ptr(),
+        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        k=k,
+        scores=scores.data_ptr(),
+        indices=indices.data_ptr(),
+        exact_scores=0 if exact_scores is None else exact_scores.data_ptr(),
     )
     return scores, indices
 
@@ -88,19 +88,36 @@ def native_ranks(
 ) -> torch.Tensor:
     """Ranks past the border."""
     queries, corpus, targets = with_dense_rows(queries), with_dense_rows(corpus), targets.contiguous()
-    checked = CheckedFilter(filter, len(queries), len(corpus))
+    checked = None if filter is None else CheckedFilter(filter, queries.shape[0], corpus.shape[0])
     result = torch.empty_like(targets)
     core.ranks(
-        matrix(queries),
-        matrix(corpus),
-        None if codes is None else codes.addresses(),
-        cosine,
-        checked.native(),
-        _SCREENINGS.index(screening),
-        threads(),
-        *(targets.data_ptr(), 1 if targets.ndim == 1 else targets.shape[1], result.data_ptr()),
+        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        targets=targets.data_ptr(),
+        targets_per_query=1 if targets.ndim == 1 else targets.shape[1],
+        ranks=result.data_ptr(),
     )
     return result
+
+
+def _arguments(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    codes: Codes | None,
+    filter: CheckedFilter | None,
+    *,
+    cosine: bool,
+    screening: Screening,
+) -> _core.SearchArguments:
+    """What search and ranks have in common, as the native module takes it; valid while its parts live."""
+    return {
+        "queries": matrix(queries),
+        "corpus": matrix(corpus),
+        "codes": None if codes is None else codes.native(),
+        "cosine": cosine,
+        "filter": None if filter is None else filter.native(),
+        "screening": screening,
+        "threads": threads(),
+    }
 
 
 def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
@@ -254,7 +271,7 @@ def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
 def check_options(similarity: str, screening: str, device: str = "cpu") -> None:
     """:raises ValueError: an unknown similarity or screening, or a kind of screening that the device has not."""
     check_choice(similarity, "similarity", _SIMILARITIES)
-    check_choice(screening, "screening", _SCREENINGS if device == "cpu" else _SCREENINGS[:1])
+    check_choice(screening, "screening", core.SCREENINGS if device == "cpu" else ("auto",))
 
 
 @overload

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -338,27 +339,27 @@ struct SearchCase {
   }
 };
 
-// Groups of passages side by side, some passages not allowed, and two passages excluded for each query.
+// Partitions of passages side by side, some passages not allowed, and two passages excluded for each query.
 struct Pools {
-  static constexpr int64_t kGroups = 5, kExcluded = 3;
+  static constexpr int64_t kPartitions = 5, kExcluded = 3;
   std::vector<uint8_t> allowed, pools;
-  std::vector<int32_t> groups;
+  std::vector<int32_t> partitions;
   std::vector<int64_t> excluded;
 
   Pools(int64_t nq, int64_t n) : excluded(integers(nq * kExcluded, -1, n - 1, 10)) {
     for (const int64_t x : integers(n, 0, 9, 11)) allowed.push_back(x != 0);
-    for (const int64_t x : integers(nq * kGroups, 0, 2, 12)) pools.push_back(x == 0);
-    for (int64_t i = 0; i < n; ++i) groups.push_back(static_cast<int32_t>(i * kGroups / n));
+    for (const int64_t x : integers(nq * kPartitions, 0, 2, 12)) pools.push_back(x == 0);
+    for (int64_t i = 0; i < n; ++i) partitions.push_back(static_cast<int32_t>(i * kPartitions / n));
     for (int64_t q = 0; q < nq; q += 2)
       excluded[static_cast<size_t>(q * kExcluded)] = excluded[static_cast<size_t>(q * kExcluded + 1)];
   }
   pyhbt::SearchFilter filter() const {
-    return {allowed.data(), groups.data(), pools.data(), kGroups, excluded.data(), kExcluded};
+    return {allowed.data(), partitions.data(), pools.data(), kPartitions, excluded.data(), kExcluded};
   }
   bool accepts(int64_t query, int64_t passage) const {
     const auto own = excluded.begin() + query * kExcluded;
     return allowed[static_cast<size_t>(passage)] != 0 &&
-           pools[static_cast<size_t>(query * kGroups + groups[static_cast<size_t>(passage)])] != 0 &&
+           pools[static_cast<size_t>(query * kPartitions + partitions[static_cast<size_t>(passage)])] != 0 &&
            std::find(own, own + kExcluded, passage) == own + kExcluded;
   }
 };
@@ -399,16 +400,16 @@ void check_search(const SearchCase& c) {
 
   using pyhbt::Screening;
   const struct {
-    const pyhbt::CorpusCodes* codes;
+    std::optional<pyhbt::CorpusCodes> codes;
     Screening screening;
-  } ways[] = {{nullptr, Screening::kAuto},
-              {nullptr, Screening::kFloats},
-              {&view, Screening::kAuto},
-              {&view, Screening::kCodes}};
+  } ways[] = {{std::nullopt, Screening::kAuto},
+              {std::nullopt, Screening::kFloats},
+              {view, Screening::kAuto},
+              {view, Screening::kCodes}};
   for (const int threads : {1, 3}) {
     for (const auto& way : ways) {
       const std::string name = c.name() + " screening " + std::to_string(static_cast<int>(way.screening)) +
-                               (way.codes == nullptr ? "" : " with codes");
+                               (way.codes ? " with codes" : "");
       const pyhbt::SearchArguments a{{queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim},
                                      corpus.embeddings(),
                                      way.codes,
@@ -454,7 +455,7 @@ void check_many_dims() {
   for (const int64_t nq : {1, 2}) {
     const pyhbt::SearchArguments a{{values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0},
                                    corpus.embeddings(),
-                                   &view,
+                                   view,
                                    false,
                                    {},
                                    pyhbt::Screening::kCodes,
@@ -476,7 +477,7 @@ void check_refusals() {
       three{values.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       spoiled{bad.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       narrow{values.data(), pyhbt::DType::kFloat32, 3, 3, 4};
-  const pyhbt::SearchArguments good{two, three, nullptr, false, {}, pyhbt::Screening::kAuto, 1};
+  const pyhbt::SearchArguments good{two, three, std::nullopt, false, {}, pyhbt::Screening::kAuto, 1};
   const auto searching = [&](auto change, int64_t k = 1) {
     return [&, change, k] {
       pyhbt::SearchArguments a = good;
@@ -511,7 +512,7 @@ void check_interrupt() {
   std::vector<int64_t> indices(100'000), targets(100'000);
   pyhbt::interrupt_check = [] { return true; };
   for (const int threads : {1, 3}) {
-    const pyhbt::SearchArguments a{many, many, nullptr, false, {}, pyhbt::Screening::kAuto, threads};
+    const pyhbt::SearchArguments a{many, many, std::nullopt, false, {}, pyhbt::Screening::kAuto, threads};
     bool stopped = false;
     try {
       pyhbt::search(a, 1, scores.data(), indices.data());

@@ -105,7 +105,7 @@ def search(
         threshold = torch.full((len(chosen),), -torch.inf, device=device)
         select = _selection(kernels, lists, kept, block.halves.scale.double(), threshold)
         for first, last in _tiles(n, len(chosen), kept, capacity, safely):
-            kernels.append_open(block.tile(corpus, first, last), threshold, block.filter.native(), lists)
+            kernels.append_open(block.tile(corpus, first, last), threshold, block.filter, lists)
             kernels.score_lists(block.rows, corpus.rows, corpus.norms, lists)
             select(last == n)
         found = torch.arange(kept, device=device) < lists.counts[:, None]
@@ -146,7 +146,7 @@ def ranks(
         wanted, order = _targets(kernels, block, corpus, targets[chosen])
         lists = Lists.empty(len(chosen), SPARE, device)
         for first, last in _even_tiles(n, SPARE if safely else _columns(len(chosen))):
-            kernels.count_beaten(block.tile(corpus, first, last), wanted, block.filter.native(), lists)
+            kernels.count_beaten(block.tile(corpus, first, last), wanted, block.filter, lists)
             kernels.score_lists(block.rows, corpus.rows, corpus.norms, lists)
             kernels.settle_beaten(wanted, lists)
         at_least = wanted.beaten.long().flip(1).cumsum(1).flip(1)  # [c]: passages that beat c targets or more
