@@ -30,14 +30,9 @@ using pyhbt::CodesOut;
 using pyhbt::ContrastiveArguments;
 using pyhbt::CorpusCodes;
 using pyhbt::SearchArguments;
-using pyhbt::border::address;
 using pyhbt::border::Address;
 using pyhbt::border::at;
-using pyhbt::border::choice;
 using pyhbt::border::Members;
-using pyhbt::border::part;
-using pyhbt::border::part_or_none;
-using pyhbt::border::value;
 namespace border = pyhbt::border;
 
 constexpr border::Choice<pyhbt::Screening> kScreenings[] = {{"auto", pyhbt::Screening::kAuto},
@@ -62,70 +57,64 @@ void without_gil(const Call& call) {
 
 const Members<ContrastiveArguments>& contrastive_arguments() {
   using Arguments = ContrastiveArguments;
-  static const Members<Arguments> members("ContrastiveArguments",
-                                          {
-                                              part("queries", &Arguments::queries, border::matrix()),
-                                              part("passages", &Arguments::passages, border::matrix()),
-                                              address("positives", &Arguments::positives),
-                                              address("row_weights", &Arguments::row_weights),
-                                              address("query_groups", &Arguments::query_groups),
-                                              address("passage_groups", &Arguments::passage_groups),
-                                              value("temperature", &Arguments::temperature),
-                                              value("margin", &Arguments::margin),
-                                              value("cosine", &Arguments::cosine),
-                                              value("symmetric", &Arguments::symmetric),
-                                              value("retained_scores", &Arguments::retained_scores),
-                                              address("loss_rows", &Arguments::loss_rows),
-                                              address("loss", &Arguments::loss),
-                                              address("grad_queries", &Arguments::grad_queries),
-                                              address("grad_passages", &Arguments::grad_passages),
-                                              address("grad_temperature", &Arguments::grad_temperature),
-                                              value("threads", &Arguments::threads),
-                                          });
+  static const Members<Arguments> members = Members<Arguments>("ContrastiveArguments")
+                                                .part("queries", &Arguments::queries, border::matrix())
+                                                .part("passages", &Arguments::passages, border::matrix())
+                                                .address("positives", &Arguments::positives)
+                                                .address("row_weights", &Arguments::row_weights)
+                                                .address("query_groups", &Arguments::query_groups)
+                                                .address("passage_groups", &Arguments::passage_groups)
+                                                .value("temperature", &Arguments::temperature)
+                                                .value("margin", &Arguments::margin)
+                                                .value("cosine", &Arguments::cosine)
+                                                .value("symmetric", &Arguments::symmetric)
+                                                .value("retained_scores", &Arguments::retained_scores)
+                                                .address("loss_rows", &Arguments::loss_rows)
+                                                .address("loss", &Arguments::loss)
+                                                .address("grad_queries", &Arguments::grad_queries)
+                                                .address("grad_passages", &Arguments::grad_passages)
+                                                .address("grad_temperature", &Arguments::grad_temperature)
+                                                .value("threads", &Arguments::threads);
   return members;
 }
 
 const Members<CorpusCodes>& codes() {
   using Codes = CorpusCodes;
-  static const Members<Codes> members("Codes", {
-                                                   address("codes", &Codes::codes),
-                                                   address("inverse_scale", &Codes::inverse_scale),
-                                                   address("along", &Codes::along),
-                                                   address("code_norm", &Codes::code_norm),
-                                                   address("residual_norm", &Codes::residual_norm),
-                                                   address("code_sum", &Codes::code_sum),
-                                                   address("norm", &Codes::norm),
-                                                   address("centre", &Codes::centre),
-                                                   address("direction", &Codes::direction),
-                                               });
+  static const Members<Codes> members = Members<Codes>("Codes")
+                                            .address("codes", &Codes::codes)
+                                            .address("inverse_scale", &Codes::inverse_scale)
+                                            .address("along", &Codes::along)
+                                            .address("code_norm", &Codes::code_norm)
+                                            .address("residual_norm", &Codes::residual_norm)
+                                            .address("code_sum", &Codes::code_sum)
+                                            .address("norm", &Codes::norm)
+                                            .address("centre", &Codes::centre)
+                                            .address("direction", &Codes::direction);
   return members;
 }
 
 const Members<CodesOut>& codes_out() {
-  static const Members<CodesOut> members("CodesOut", {
-                                                         address("codes", &CodesOut::codes),
-                                                         address("inverse_scale", &CodesOut::inverse_scale),
-                                                         address("along", &CodesOut::along),
-                                                         address("code_norm", &CodesOut::code_norm),
-                                                         address("residual_norm", &CodesOut::residual_norm),
-                                                         address("code_sum", &CodesOut::code_sum),
-                                                         address("norm", &CodesOut::norm),
-                                                     });
+  static const Members<CodesOut> members = Members<CodesOut>("CodesOut")
+                                               .address("codes", &CodesOut::codes)
+                                               .address("inverse_scale", &CodesOut::inverse_scale)
+                                               .address("along", &CodesOut::along)
+                                               .address("code_norm", &CodesOut::code_norm)
+                                               .address("residual_norm", &CodesOut::residual_norm)
+                                               .address("code_sum", &CodesOut::code_sum)
+                                               .address("norm", &CodesOut::norm);
   return members;
 }
 
 const Members<SearchArguments>& search_arguments() {
   using Arguments = SearchArguments;
-  static const Members<Arguments> members("SearchArguments",
-                                          {
-                                              part("queries", &Arguments::queries, border::matrix()),
-                                              part("corpus", &Arguments::corpus, border::matrix()),
-                                              part_or_none("codes", &Arguments::codes, codes()),
-                                              value("cosine", &Arguments::cosine),
-                                              part_or_none("filter", &Arguments::filter, border::filter()),
-                                              choice("screening", &Arguments::screening, kScreenings),
-                                              value("threads", &Arguments::threads),
-                                          });
+  static const Members<Arguments> members = Members<Arguments>("SearchArguments")
+                                                .part("queries", &Arguments::queries, border::matrix())
+                                                .part("corpus", &Arguments::corpus, border::matrix())
+                                                .part_or_none("codes", &Arguments::codes, codes())
+                                                .value("cosine", &Arguments::cosine)
+                                                .part_or_none("filter", &Arguments::filter, border::filter())
+                                                .choice("screening", &Arguments::screening, kScreenings)
+                                                .value("threads", &Arguments::threads);
   return members;
 }
 

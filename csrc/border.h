@@ -8,9 +8,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -61,69 +61,56 @@ Enum chosen(const char* what, const std::string& name, const Choice<Enum> (&choi
 constexpr Choice<DType> kDTypes[] = {
     {"float32", DType::kFloat32}, {"float16", DType::kFloat16}, {"bfloat16", DType::kBFloat16}};
 
-// All members of a struct, which read one from a dict.
-template <typename Struct>
-class Members;
-
-// A member of a struct: its name in Python, and how it takes the value that Python gives.
-template <typename Struct>
-struct Member {
-  const char* name;
-  std::function<void(Struct&, py::handle)> take;
-};
-
-// Given as the address of its first number; 0 is a null pointer.
-template <typename Struct, typename T>
-Member<Struct> address(const char* name, T* Struct::* member) {
-  return {name, [member](Struct& out, py::handle given) { out.*member = at<T>(given.cast<Address>()); }};
-}
-
-// Given as it is: a number or a truth value.
-template <typename Struct, typename T>
-Member<Struct> value(const char* name, T Struct::* member) {
-  return {name, [member](Struct& out, py::handle given) { out.*member = given.cast<T>(); }};
-}
-
-// Given by the name of a choice.
-template <typename Struct, typename Enum, size_t kCount>
-Member<Struct> choice(const char* name, Enum Struct::* member, const Choice<Enum> (&choices)[kCount]) {
-  return {name, [name, member, &choices](Struct& out, py::handle given) {
-            out.*member = chosen(name, given.cast<std::string>(), choices);
-          }};
-}
-
-// A struct in the struct, given as a dict.
-template <typename Struct, typename T, typename Part>
-Member<Struct> part(const char* name, T Struct::* member, const Members<Part>& members) {
-  return {name, [member, &members](Struct& out, py::handle given) {
-            out.*member = members.read(given.cast<py::dict>());
-          }};
-}
-
-// The same, or None, which leaves it as it is by default.
-template <typename Struct, typename T, typename Part>
-Member<Struct> part_or_none(const char* name, T Struct::* member, const Members<Part>& members) {
-  return {name, [member, &members](Struct& out, py::handle given) {
-            if (!given.is_none()) out.*member = members.read(given.cast<py::dict>());
-          }};
-}
-
+// The members of a struct, each by its name in Python; reads a struct from a dict.
 template <typename Struct>
 class Members {
  public:
-  Members(const char* of, std::initializer_list<Member<Struct>> members) : of_(of) {
-    for (const Member<Struct>& member : members)
-      keyed_.push_back({PyUnicode_InternFromString(member.name), member});
+  explicit Members(const char* of) : of_(of) {}
+
+  // A member given as the address of its first number; 0 is a null pointer.
+  template <typename T>
+  Members& address(const char* name, T* Struct::* member) {
+    return add(name, [member](Struct& out, py::handle given) { out.*member = at<T>(given.cast<Address>()); });
+  }
+
+  // Given as it is: a number or a truth value.
+  template <typename T>
+  Members& value(const char* name, T Struct::* member) {
+    return add(name, [member](Struct& out, py::handle given) { out.*member = given.cast<T>(); });
+  }
+
+  // Given by the name of a choice.
+  template <typename Enum, size_t kCount>
+  Members& choice(const char* name, Enum Struct::* member, const Choice<Enum> (&choices)[kCount]) {
+    return add(name, [name, member, &choices](Struct& out, py::handle given) {
+      out.*member = chosen(name, given.cast<std::string>(), choices);
+    });
+  }
+
+  // A struct in the struct, given as a dict.
+  template <typename T, typename Part>
+  Members& part(const char* name, T Struct::* member, const Members<Part>& members) {
+    return add(name, [member, &members](Struct& out, py::handle given) {
+      out.*member = members.read(given.cast<py::dict>());
+    });
+  }
+
+  // The same, or None, which leaves it as it is by default.
+  template <typename T, typename Part>
+  Members& part_or_none(const char* name, T Struct::* member, const Members<Part>& members) {
+    return add(name, [member, &members](Struct& out, py::handle given) {
+      if (!given.is_none()) out.*member = members.read(given.cast<py::dict>());
+    });
   }
 
   Struct read(const py::dict& given) const {
     Struct filled{};
-    for (const Keyed& keyed : keyed_) {
-      const py::handle found = PyDict_GetItemWithError(given.ptr(), keyed.key);
-      if (!found) refuse("found no " + std::string(keyed.member.name));
-      take(keyed.member, found, filled);
+    for (const Member& member : members_) {
+      const py::handle value = PyDict_GetItemWithError(given.ptr(), member.key);
+      if (!value) refuse("found no " + std::string(member.name));
+      take(member, value, filled);
     }
-    if (given.size() != keyed_.size()) refuse_unknown(given);
+    if (given.size() != members_.size()) refuse_unknown(given);
     return filled;
   }
 
@@ -131,27 +118,34 @@ class Members {
   void show_names(py::dict structs) const { structs[of_] = py::tuple(py::cast(names())); }
 
  private:
-  struct Keyed {
+  using Take = std::function<void(Struct&, py::handle)>;
+  struct Member {
+    const char* name;
     PyObject* key;  // the name as Python keeps it, for ever: looking it up costs little
-    Member<Struct> member;
+    Take take;
   };
 
-  void take(const Member<Struct>& member, py::handle given, Struct& filled) const {
+  Members& add(const char* name, Take take) {
+    members_.push_back({name, PyUnicode_InternFromString(name), std::move(take)});
+    return *this;
+  }
+
+  void take(const Member& member, py::handle value, Struct& filled) const {
     try {
-      member.take(filled, given);
+      member.take(filled, value);
     } catch (const py::cast_error&) {
       throw py::type_error(std::string(of_) + ": " + member.name + ": found " +
-                           py::repr(given).cast<std::string>() + ", expected another type");
+                           py::repr(value).cast<std::string>() + ", expected another type");
     }
   }
 
   [[noreturn]] void refuse_unknown(const py::dict& given) const {
     for (const auto& item : given) {
-      bool known = false;
-      for (const Keyed& keyed : keyed_) known = known || item.first.equal(py::handle(keyed.key));
-      if (!known) refuse("found " + py::repr(item.first).cast<std::string>());
+      const auto is_it = [&](const Member& member) { return item.first.equal(py::handle(member.key)); };
+      if (std::none_of(members_.begin(), members_.end(), is_it))
+        refuse("found " + py::repr(item.first).cast<std::string>());
     }
-    refuse("found more members than it has");
+    refuse("found a member twice");
   }
 
   [[noreturn]] void refuse(const std::string& found) const {
@@ -160,37 +154,35 @@ class Members {
 
   std::vector<std::string> names() const {
     std::vector<std::string> names;
-    for (const Keyed& keyed : keyed_) names.emplace_back(keyed.member.name);
+    for (const Member& member : members_) names.emplace_back(member.name);
     return names;
   }
 
   const char* of_;  // the name of the struct
-  std::vector<Keyed> keyed_;
+  std::vector<Member> members_;
 };
 
 // What both modules take.
 
 inline const Members<Embeddings>& matrix() {
-  static const Members<Embeddings> members("Matrix", {
-                                                         address("address", &Embeddings::data),
-                                                         choice("dtype", &Embeddings::dtype, kDTypes),
-                                                         value("rows", &Embeddings::rows),
-                                                         value("dim", &Embeddings::dim),
-                                                         value("stride", &Embeddings::stride),
-                                                     });
+  static const Members<Embeddings> members = Members<Embeddings>("Matrix")
+                                                 .address("address", &Embeddings::data)
+                                                 .choice("dtype", &Embeddings::dtype, kDTypes)
+                                                 .value("rows", &Embeddings::rows)
+                                                 .value("dim", &Embeddings::dim)
+                                                 .value("stride", &Embeddings::stride);
   return members;
 }
 
 inline const Members<SearchFilter>& filter() {
-  static const Members<SearchFilter> members(
-      "Filter", {
-                    address("allowed", &SearchFilter::allowed),
-                    address("passage_partitions", &SearchFilter::passage_partitions),
-                    address("pools", &SearchFilter::pools),
-                    value("num_partitions", &SearchFilter::num_partitions),
-                    address("excluded", &SearchFilter::excluded),
-                    value("excluded_per_query", &SearchFilter::excluded_per_query),
-                });
+  static const Members<SearchFilter> members =
+      Members<SearchFilter>("Filter")
+          .address("allowed", &SearchFilter::allowed)
+          .address("passage_partitions", &SearchFilter::passage_partitions)
+          .address("pools", &SearchFilter::pools)
+          .value("num_partitions", &SearchFilter::num_partitions)
+          .address("excluded", &SearchFilter::excluded)
+          .value("excluded_per_query", &SearchFilter::excluded_per_query);
   return members;
 }
 

@@ -20,15 +20,12 @@ using namespace pyhbt::cuda;
 using pyhbt::DType;
 using pyhbt::Embeddings;
 using pyhbt::SearchFilter;
-using pyhbt::border::address;
 using pyhbt::border::Address;
 using pyhbt::border::at;
-using pyhbt::border::choice;
 using pyhbt::border::filter;
 using pyhbt::border::kDTypes;
 using pyhbt::border::matrix;
 using pyhbt::border::Members;
-using pyhbt::border::value;
 
 // Where a kernel runs.
 struct Where {
@@ -110,92 +107,82 @@ py::dict status() {
 #endif
 
 const Members<Where>& where_members() {
-  static const Members<Where> members("Where", {
-                                                   value("device", &Where::device),
-                                                   address("stream", &Where::stream),
-                                               });
+  static const Members<Where> members =
+      Members<Where>("Where").value("device", &Where::device).address("stream", &Where::stream);
   return members;
 }
 
 const Members<Panel>& panel_members() {
-  static const Members<Panel> members("Panel", {
-                                                   address("dots", &Panel::dots),
-                                                   value("rows", &Panel::rows),
-                                                   value("columns", &Panel::columns),
-                                                   address("row_factor", &Panel::row_factor),
-                                                   address("column_factor", &Panel::column_factor),
-                                                   address("positives", &Panel::positives),
-                                                   address("query_groups", &Panel::query_groups),
-                                                   address("passage_groups", &Panel::passage_groups),
-                                                   address("limit", &Panel::limit),
-                                               });
+  static const Members<Panel> members = Members<Panel>("Panel")
+                                            .address("dots", &Panel::dots)
+                                            .value("rows", &Panel::rows)
+                                            .value("columns", &Panel::columns)
+                                            .address("row_factor", &Panel::row_factor)
+                                            .address("column_factor", &Panel::column_factor)
+                                            .address("positives", &Panel::positives)
+                                            .address("query_groups", &Panel::query_groups)
+                                            .address("passage_groups", &Panel::passage_groups)
+                                            .address("limit", &Panel::limit);
   return members;
 }
 
 const Members<PanelSums>& panel_sums_members() {
-  static const Members<PanelSums> members("PanelSums",
-                                          {
-                                              address("row_partials", &PanelSums::row_partials),
-                                              address("row_tickets", &PanelSums::row_tickets),
-                                              address("row_logsumexp", &PanelSums::row_logsumexp),
-                                              address("column_partials", &PanelSums::column_partials),
-                                          });
+  static const Members<PanelSums> members = Members<PanelSums>("PanelSums")
+                                                .address("row_partials", &PanelSums::row_partials)
+                                                .address("row_tickets", &PanelSums::row_tickets)
+                                                .address("row_logsumexp", &PanelSums::row_logsumexp)
+                                                .address("column_partials", &PanelSums::column_partials);
   return members;
 }
 
 const Members<PanelGradient>& panel_gradient_members() {
-  static const Members<PanelGradient> members(
-      "PanelGradient", {
-                           address("row_reference", &PanelGradient::row_reference),
-                           address("row_weight", &PanelGradient::row_weight),
-                           address("own", &PanelGradient::own),
-                           address("column_reference", &PanelGradient::column_reference),
-                           address("column_weight", &PanelGradient::column_weight),
-                           address("gain", &PanelGradient::gain),
-                           address("out", &PanelGradient::out),
-                           choice("dtype", &PanelGradient::dtype, kDTypes),
-                       });
+  static const Members<PanelGradient> members =
+      Members<PanelGradient>("PanelGradient")
+          .address("row_reference", &PanelGradient::row_reference)
+          .address("row_weight", &PanelGradient::row_weight)
+          .address("own", &PanelGradient::own)
+          .address("column_reference", &PanelGradient::column_reference)
+          .address("column_weight", &PanelGradient::column_weight)
+          .address("gain", &PanelGradient::gain)
+          .address("out", &PanelGradient::out)
+          .choice("dtype", &PanelGradient::dtype, kDTypes);
   return members;
 }
 
 const Members<ScoreTile>& tile_members() {
-  static const Members<ScoreTile> members("ScoreTile",
-                                          {
-                                              address("scores", &ScoreTile::scores),
-                                              value("queries", &ScoreTile::queries),
-                                              value("first", &ScoreTile::first),
-                                              value("columns", &ScoreTile::columns),
-                                              address("code_error", &ScoreTile::code_error),
-                                              address("query_size", &ScoreTile::query_size),
-                                              address("passage_size", &ScoreTile::passage_size),
-                                              address("passage_error", &ScoreTile::passage_error),
-                                              address("passage_scale", &ScoreTile::passage_scale),
-                                          });
+  static const Members<ScoreTile> members = Members<ScoreTile>("ScoreTile")
+                                                .address("scores", &ScoreTile::scores)
+                                                .value("queries", &ScoreTile::queries)
+                                                .value("first", &ScoreTile::first)
+                                                .value("columns", &ScoreTile::columns)
+                                                .address("code_error", &ScoreTile::code_error)
+                                                .address("query_size", &ScoreTile::query_size)
+                                                .address("passage_size", &ScoreTile::passage_size)
+                                                .address("passage_error", &ScoreTile::passage_error)
+                                                .address("passage_scale", &ScoreTile::passage_scale);
   return members;
 }
 
 const Members<Lists>& list_members() {
-  static const Members<Lists> members("Lists", {
-                                                   address("passages", &Lists::passages),
-                                                   address("scores", &Lists::scores),
-                                                   address("counts", &Lists::counts),
-                                                   address("scored", &Lists::scored),
-                                                   address("lost", &Lists::lost),
-                                                   value("queries", &Lists::queries),
-                                                   value("capacity", &Lists::capacity),
-                                               });
+  static const Members<Lists> members = Members<Lists>("Lists")
+                                            .address("passages", &Lists::passages)
+                                            .address("scores", &Lists::scores)
+                                            .address("counts", &Lists::counts)
+                                            .address("scored", &Lists::scored)
+                                            .address("lost", &Lists::lost)
+                                            .value("queries", &Lists::queries)
+                                            .value("capacity", &Lists::capacity);
   return members;
 }
 
 const Members<Targets>& target_members() {
-  static const Members<Targets> members("Targets", {
-                                                       address("scores", &Targets::scores),
-                                                       address("passages", &Targets::passages),
-                                                       address("low", &Targets::low),
-                                                       address("high", &Targets::high),
-                                                       value("count", &Targets::count),
-                                                       address("beaten", &Targets::beaten),
-                                                   });
+  static const Members<Targets> members = Members<Targets>("Targets")
+                                              .address("scores", &Targets::scores)
+                                              .address("passages", &Targets::passages)
+                                              .address("low", &Targets::low)
+                                              .address("high", &Targets::high)
+                                              .value("count", &Targets::count)
+                                              .address("beaten", &Targets::beaten);
   return members;
 }
 
