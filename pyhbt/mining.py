@@ -21,12 +21,13 @@ import torch
 from scipy import sparse
 from tqdm import tqdm
 
+from pyhbt.arguments import check_choice
 from pyhbt.candidates import Candidates, Passage, Pool
 from pyhbt.encoders import Encoder
 from pyhbt.files import write_atomically
 from pyhbt.index import ExactIndex
 from pyhbt.ops import checks
-from pyhbt.ops.exact import Similarity, check_choice, check_vectors
+from pyhbt.ops.exact import Similarity, check_vectors
 from pyhbt.ops.filters import SearchFilter
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class MiningRules:
             checks.check_finite_positive(self.share, "share")
         if self.margin is not None and not math.isfinite(self.margin):
             raise ValueError(f"margin: found {self.margin}, expected a finite number")
-        check_choice(self.pool, "pool", get_args(Pool))
-        check_choice(self.draw, "draw", get_args(Draw))
-        check_choice(self.existing, "existing", get_args(Existing))
+        check_choice("pool", self.pool, get_args(Pool))
+        check_choice("draw", self.draw, get_args(Draw))
+        check_choice("existing", self.existing, get_args(Existing))
 
     def limits(self, positive_scores: NDArray[np.float32]) -> NDArray[np.float64]:
         """The highest score (n,) that a negative may have, from that of each positive (n,)."""

@@ -114,7 +114,8 @@ def mean_of_sample(corpus: torch.Tensor, *, cosine: bool) -> torch.Tensor:
 def encode_into(out: Codes, corpus: torch.Tensor, *, cosine: bool, first_row: int = 0) -> None:
     """Codes of ``corpus`` (n, dim), float32, float16 or bfloat16.
 
-    :raises ValueError: a passage that is not finite; its row is counted from ``first_row``.
+    Raises:
+        ValueError: a passage that is not finite; its row is counted from ``first_row``.
     """
     core.encode(
         rows=matrix(corpus),

@@ -56,7 +56,8 @@ class SearchFilter:
 class CheckedFilter:
     """A filter as tensors in native layout, which live as long as this object.
 
-    :param device: where the search happens; parts of the filter may lie there or on the CPU.
+    Args:
+        device: where the search happens; parts of the filter may lie there or on the CPU.
     """
 
     def __init__(

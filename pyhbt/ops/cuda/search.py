@@ -37,7 +37,11 @@ class Corpus:
 
     @classmethod
     def of(cls, kernels: Kernels, rows: torch.Tensor, *, cosine: bool, first_row: int = 0) -> Corpus:
-        """:raises ValueError: a row that is not finite, named as ``first_row`` + its position; too many rows."""
+        """Passages on their device, halved.
+
+        Raises:
+            ValueError: a row that is not finite, named as ``first_row`` + its position; too many rows.
+        """
         if len(rows) > MOST_PASSAGES:
             raise ValueError(f"corpus: found {len(rows)} rows, expected at most {MOST_PASSAGES} on one GPU")
         norms = finite_norms(kernels, rows, "corpus", first_row)
@@ -47,7 +51,8 @@ class Corpus:
 def finite_norms(kernels: Kernels, rows: torch.Tensor, name: str, first_row: int = 0) -> torch.Tensor:
     """(n,) float64 norms in the order of scores.
 
-    :raises ValueError: names the first row that holds a NaN or an infinity.
+    Raises:
+        ValueError: names the first row that holds a NaN or an infinity.
     """
     norms = kernels.exact_norms(rows)
     bad = (~norms.isfinite()).nonzero()
