@@ -5,8 +5,7 @@
 
 namespace pyhbt {
 
-// Every part may be absent. A passage lies in one partition (its language, say), and a query searches a pool
-// of them.
+// Every part may be absent. A passage lies in one partition, its language say; a query searches some.
 struct SearchFilter {
   const uint8_t* allowed = nullptr;             // (n,) 0: no query finds it
   const int32_t* passage_partitions = nullptr;  // (n,) in 0..num_partitions-1

@@ -79,15 +79,15 @@ struct Counting {
         filter.pooled() ? penalties_of(queries, screen.strips()) : std::vector<float>();
     const int64_t partitions = std::max<int64_t>(1, filter.parts().num_partitions);
     const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
-    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTileRows : 0));
+    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTilePassages : 0));
     std::vector<ExactScore> exact(queries.size());
-    const int64_t most_hits = kTileRows * width * std::min(per_query, kMostTargets);
+    const int64_t most_hits = kTilePassages * width * std::min(per_query, kMostTargets);
     std::vector<RankHit> hits(static_cast<size_t>(most_hits));
     std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
     int64_t undecided = 0;
-    for (int64_t passage = first; passage < last; passage += kTileRows) {
+    for (int64_t passage = first; passage < last; passage += kTilePassages) {
       interrupt.poll();
-      const int64_t rows = std::min(kTileRows, last - passage);
+      const int64_t rows = std::min(kTilePassages, last - passage);
       if (!filter.any_in(pool, passage, rows)) continue;
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
         for (int64_t r = 0; r < rows && filter.pooled(); ++r) {
@@ -166,14 +166,14 @@ bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& querie
   const int64_t count = static_cast<int64_t>(queries.size());
   for (int64_t i = 0; i < count; i += ceil_div(count, kTrialQueries))
     trial.push_back(queries[static_cast<size_t>(i)]);
-  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTileRows);
+  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTilePassages);
   std::vector<int64_t> before(trial.size() * static_cast<size_t>(counting.per_query));
   CodeScreen screen(counting.call, trial);
   int64_t undecided = 0, seen = 0;
   for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
-    const int64_t last = std::min(passages, (tile + 1) * kTileRows);
-    undecided += counting.scan(trial, screen, tile * kTileRows, last, before.data());
-    seen += last - tile * kTileRows;
+    const int64_t last = std::min(passages, (tile + 1) * kTilePassages);
+    undecided += counting.scan(trial, screen, tile * kTilePassages, last, before.data());
+    seen += last - tile * kTilePassages;
   }
   return static_cast<double>(undecided) >
          kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(before.size()));

@@ -54,8 +54,8 @@ struct PanelGradient {
   DType dtype;        // of out
 };
 
-// out = gain * the gradient of the dot products, the factors of rows and columns included. Reads and writes
-// the panel once.
+// out = gain * the gradient of the dot products, the factors of rows and columns included.
+// Reads and writes the panel once.
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream);
 
 // out (rows, columns) = left (rows, dim) right (columns, dim)^T in float32 multiply-adds, whatever TF32 is

@@ -29,8 +29,8 @@ __device__ inline double number(const BFloat* row, int64_t at) {
 constexpr int kLanes = 8;  // of one exact sum
 
 // The dot product in the order that defines the score: lane l sums the products l, l + 8, ..., which are
-// exact in float64; then ((0+1)+(2+3))+((4+5)+(6+7)). Called by the eight neighbouring threads of one pair,
-// all of which get it.
+// exact in float64; then ((0+1)+(2+3))+((4+5)+(6+7)).
+//   Called by the eight neighbouring threads of one pair, all of which get it.
 template <typename Left, typename Right>
 __device__ inline double exact_dot(const Left* left, const Right* right, int64_t dim) {
   double sum = 0;
@@ -145,8 +145,7 @@ __device__ inline float round_down(double x) {
   return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
 }
 
-// By one block: the wanted-th largest of the keys (from 1) among those that matter; ahead = how many are
-// larger.
+// By one block: the wanted-th largest (from 1) of the keys that matter; *ahead = how many are larger.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
 __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,

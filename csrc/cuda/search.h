@@ -1,7 +1,7 @@
 // The memory-bound parts of exact search and rank counting on a GPU, around products of matrices in float16
-// that are not ours. A tile of screening scores is read once, what it leaves open goes to a list of each
-// query, and lists are scored exactly: in float64, in the order of summation of the CPU kernels, so that both
-// give the same bits.
+// that are not ours.
+//   A tile of screening scores is read once, what it leaves open goes to a list of each query, and lists are
+//   scored exactly: in float64, in the order of summation of the CPU kernels, so that both give the same bits.
 //   Lists grow by integer atomics in any order; what is read from them afterwards does not depend on it.
 //   Launches are asynchronous on the stream and allocate nothing.
 #pragma once
@@ -34,13 +34,12 @@ struct Lists {
   int64_t queries, capacity;
 };
 
-// Appends the passages whose exact score may reach the query's threshold, in units of the tile: threshold[i]
-// = exact threshold times scale_i, rounded down.
+// Appends the passages whose exact score may reach the query's threshold, in units of the tile:
+// threshold[i] = exact threshold times scale_i, rounded down.
 void append_open(const ScoreTile& tile, const float* threshold, const SearchFilter& filter,
                  const Lists& lists, cudaStream_t stream);
 
-// norms (rows,) = square roots of the dot products of the rows with themselves, in the order of exact
-// scores.
+// norms (rows,) = roots of the dot products of the rows with themselves, in the order of exact scores.
 void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream);
 
 // Scores the entries that have none. queries are float32; norms (n,): cosine, divided by the norm of the

@@ -104,15 +104,15 @@ struct PanelCase {
   }
 
   Panel panel() {
-    return {dots.data(),
-            rows,
-            columns,
-            row_factor.data(),
-            column_factor.data(),
-            positives.data(),
-            query_groups.data(),
-            passage_groups.data(),
-            limit.data()};
+    return {.dots = dots.data(),
+            .rows = rows,
+            .columns = columns,
+            .row_factor = row_factor.data(),
+            .column_factor = column_factor.data(),
+            .positives = positives.data(),
+            .query_groups = query_groups.data(),
+            .passage_groups = passage_groups.data(),
+            .limit = limit.data()};
   }
   double score(int64_t i, int64_t j) {
     return static_cast<double>(dots[i * columns + j] * (row_factor[i] * column_factor[j]));
@@ -143,7 +143,11 @@ void test_logsumexp() {
     std::vector<std::vector<double>> in_columns(static_cast<size_t>(columns));
     for (int round = 0; round < 2; ++round) {  // tickets are ready for the next; columns go on
       panel_logsumexp(given.panel(),
-                      {row_partials.data(), tickets.data(), by_row.data(), column_partials.data()}, nullptr);
+                      {.row_partials = row_partials.data(),
+                       .row_tickets = tickets.data(),
+                       .row_logsumexp = by_row.data(),
+                       .column_partials = column_partials.data()},
+                      nullptr);
       merge_columns(column_partials.data(), row_tiles, columns, by_column.data(), nullptr);
       for (int64_t i = 0; i < rows; ++i) {
         std::vector<double> scores;
@@ -178,8 +182,14 @@ void test_gradient() {
       for (Array<float>* x : {&reference, &weight, &own, &column_reference, &column_weight}) fill(*x, 0.5f);
       Array<float> gain(1, 0.25f), out(rows * columns);
       panel_gradient(given.panel(),
-                     {reference.data(), weight.data(), own.data(), column_reference.data(),
-                      column_weight.data(), gain.data(), out.data(), dtype},
+                     {.row_reference = reference.data(),
+                      .row_weight = weight.data(),
+                      .own = own.data(),
+                      .column_reference = column_reference.data(),
+                      .column_weight = column_weight.data(),
+                      .gain = gain.data(),
+                      .out = out.data(),
+                      .dtype = dtype},
                      nullptr);
       const double unit = dtype == DType::kFloat32   ? 2e-6
                           : dtype == DType::kFloat16 ? 1e-3
@@ -287,25 +297,38 @@ struct SearchCase {
     return allowed[j] != 0 && pools[i * 3 + partitions[j]] != 0 && excluded[i * 2] != j &&
            excluded[i * 2 + 1] != j;
   }
-  SearchFilter filter() { return {allowed.data(), partitions.data(), pools.data(), 3, excluded.data(), 2}; }
+  SearchFilter filter() {
+    return {.allowed = allowed.data(),
+            .passage_partitions = partitions.data(),
+            .pools = pools.data(),
+            .num_partitions = 3,
+            .excluded = excluded.data(),
+            .excluded_per_query = 2};
+  }
   // A tile of its own memory: columns first..last.
   ScoreTile tile(int64_t first, int64_t last, std::vector<float>& memory) {
     memory.clear();
     for (int64_t i = 0; i < queries; ++i)
       for (int64_t j = first; j < last; ++j) memory.push_back(scores[i * passages + j]);
     memory.shrink_to_fit();
-    return {memory.data(),
-            queries,
-            first,
-            last - first,
-            code_error.data(),
-            query_size.data(),
-            passage_size.data(),
-            passage_error.data(),
-            scale.data()};
+    return {.scores = memory.data(),
+            .queries = queries,
+            .first = first,
+            .columns = last - first,
+            .code_error = code_error.data(),
+            .query_size = query_size.data(),
+            .passage_size = passage_size.data(),
+            .passage_error = passage_error.data(),
+            .passage_scale = scale.data()};
   }
   Lists lists() {
-    return {listed.data(), exact.data(), counts.data(), scored.data(), lost.data(), queries, capacity};
+    return {.passages = listed.data(),
+            .scores = exact.data(),
+            .counts = counts.data(),
+            .scored = scored.data(),
+            .lost = lost.data(),
+            .queries = queries,
+            .capacity = capacity};
   }
   Embeddings rows_of(Array<float>& rows) {
     return {rows.data(), DType::kFloat32, rows.size() / dim, dim, dim};
@@ -408,8 +431,12 @@ void test_ranks() {
       low[i * kTargets + t] = high[i * kTargets + t] = static_cast<float>(target.score);
     }
   }
-  const Targets targets{target_scores.data(), target_passages.data(), low.data(), high.data(), kTargets,
-                        beaten.data()};
+  const Targets targets{.scores = target_scores.data(),
+                        .passages = target_passages.data(),
+                        .low = low.data(),
+                        .high = high.data(),
+                        .count = kTargets,
+                        .beaten = beaten.data()};
   std::vector<float> memory;
   for (int64_t first = 0; first < given.passages; first += kTile) {
     const int64_t last = std::min(given.passages, first + kTile);

@@ -277,12 +277,28 @@ struct Codes {
   }
 
   pyhbt::CodesOut out() {
-    return {codes.data(),         inverse_scale.data(), along.data(), code_norm.data(),
-            residual_norm.data(), code_sum.data(),      norm.data()};
+    pyhbt::CodesOut out{};
+    out.codes = codes.data();
+    out.inverse_scale = inverse_scale.data();
+    out.along = along.data();
+    out.code_norm = code_norm.data();
+    out.residual_norm = residual_norm.data();
+    out.code_sum = code_sum.data();
+    out.norm = norm.data();
+    return out;
   }
   pyhbt::CorpusCodes view() const {
-    return {codes.data(),    inverse_scale.data(), along.data(),  code_norm.data(), residual_norm.data(),
-            code_sum.data(), norm.data(),          centre.data(), direction.data()};
+    pyhbt::CorpusCodes view{};
+    view.codes = codes.data();
+    view.inverse_scale = inverse_scale.data();
+    view.along = along.data();
+    view.code_norm = code_norm.data();
+    view.residual_norm = residual_norm.data();
+    view.code_sum = code_sum.data();
+    view.norm = norm.data();
+    view.centre = centre.data();
+    view.direction = direction.data();
+    return view;
   }
 };
 
@@ -410,13 +426,14 @@ void check_search(const SearchCase& c) {
     for (const auto& way : ways) {
       const std::string name = c.name() + " screening " + std::to_string(static_cast<int>(way.screening)) +
                                (way.codes ? " with codes" : "");
-      const pyhbt::SearchArguments a{{queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim},
-                                     corpus.embeddings(),
-                                     way.codes,
-                                     c.cosine,
-                                     c.filtered ? pools.filter() : pyhbt::SearchFilter{},
-                                     way.screening,
-                                     threads};
+      pyhbt::SearchArguments a{};
+      a.queries = {queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim};
+      a.corpus = corpus.embeddings();
+      a.codes = way.codes;
+      a.cosine = c.cosine;
+      if (c.filtered) a.filter = pools.filter();
+      a.screening = way.screening;
+      a.threads = threads;
       const size_t places = static_cast<size_t>(c.nq * c.k);
       std::vector<float> scores(places);
       std::vector<double> exact(places);
@@ -453,13 +470,12 @@ void check_many_dims() {
   pyhbt::CorpusCodes view = codes.view();
   view.centre = view.direction = zeros.data();
   for (const int64_t nq : {1, 2}) {
-    const pyhbt::SearchArguments a{{values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0},
-                                   corpus.embeddings(),
-                                   view,
-                                   false,
-                                   {},
-                                   pyhbt::Screening::kCodes,
-                                   1};
+    pyhbt::SearchArguments a{};
+    a.queries = {values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0};
+    a.corpus = corpus.embeddings();
+    a.codes = view;
+    a.screening = pyhbt::Screening::kCodes;
+    a.threads = 1;
     float scores[4];
     int64_t indices[4];
     pyhbt::search(a, 2, scores, indices);
@@ -477,7 +493,10 @@ void check_refusals() {
       three{values.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       spoiled{bad.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       narrow{values.data(), pyhbt::DType::kFloat32, 3, 3, 4};
-  const pyhbt::SearchArguments good{two, three, std::nullopt, false, {}, pyhbt::Screening::kAuto, 1};
+  pyhbt::SearchArguments good{};
+  good.queries = two;
+  good.corpus = three;
+  good.threads = 1;
   const auto searching = [&](auto change, int64_t k = 1) {
     return [&, change, k] {
       pyhbt::SearchArguments a = good;
@@ -512,7 +531,9 @@ void check_interrupt() {
   std::vector<int64_t> indices(100'000), targets(100'000);
   pyhbt::interrupt_check = [] { return true; };
   for (const int threads : {1, 3}) {
-    const pyhbt::SearchArguments a{many, many, std::nullopt, false, {}, pyhbt::Screening::kAuto, threads};
+    pyhbt::SearchArguments a{};
+    a.queries = a.corpus = many;
+    a.threads = threads;
     bool stopped = false;
     try {
       pyhbt::search(a, 1, scores.data(), indices.data());
