@@ -321,7 +321,7 @@ def test_index(similarity: Similarity, gpu: str, monkeypatch: pytest.MonkeyPatch
     q = torch.from_numpy(queries).to("cuda" if gpu == "cuda" else "cpu")
     index.search(q, 5)
     index.add(corpus[500:])
-    languages = SearchFilter(passage_groups=np.arange(700) % 3, query_groups=np.arange(9) % 3)
+    languages = SearchFilter(passage_partitions=np.arange(700) % 3, query_partitions=np.arange(9) % 3)
     for filter in (None, languages):
         accepts = None if filter is None else meaning(filter, 9, 700)
         expected = reference.search(queries, corpus, 10, similarity=similarity, accepts=accepts)

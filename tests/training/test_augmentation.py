@@ -78,7 +78,9 @@ def test_draws_are_a_function_of_seed_step_and_position() -> None:
     examples = DrawnExamples(PAIRS, 3, augmentation)
     draw = Draw(5, (0, 1, 2, 9))
     assert examples[draw].pairs == examples[draw].pairs
-    assert examples[Draw(5, (2, 9))].pairs == examples[draw].pairs[2:]  # however the step is dealt out to ranks
+    assert (
+        examples[Draw(5, (2, 9))].pairs == examples[draw].pairs[2:]
+    )  # however the step is dealt out to ranks
     steps = [examples[Draw(step, (0,))].pairs for step in range(40)]
     assert len({(one[0].parallel_query, one[0].parallel_passages) for one in steps}) == 4
     assert steps != [DrawnExamples(PAIRS, 4, augmentation)[Draw(step, (0,))].pairs for step in range(40)]
