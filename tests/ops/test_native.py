@@ -14,8 +14,7 @@ import pyhbt
 from pyhbt.ops._native import core
 from pyhbt.ops.codes import allocate, matrix
 from pyhbt.ops.dtypes import DTYPES
-
-from .emulated import emulated_kernels
+from tests.emulated import emulated_kernels
 
 STUB = Path(pyhbt.__file__).parent / "_core.pyi"
 CUDA_STRUCTS = {
