@@ -191,9 +191,7 @@ void test_gradient() {
                       .out = out.data(),
                       .dtype = dtype},
                      nullptr);
-      const double unit = dtype == DType::kFloat32   ? 2e-6
-                          : dtype == DType::kFloat16 ? 1e-3
-                                                           : 8e-3;
+      const double unit = dtype == DType::kFloat32 ? 2e-6 : dtype == DType::kFloat16 ? 1e-3 : 8e-3;
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) {
           const auto value = [](Array<float>& x, int64_t at) { return static_cast<double>(x[at]); };
