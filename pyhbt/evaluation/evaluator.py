@@ -153,7 +153,11 @@ def encode_set(
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of the set's queries (n, d) and passages (m, d), float32 on the CPU.
 
-    ``language_means``: less the means that the encoder carries; ValueError if it lacks one.
+    Args:
+        language_means: subtract the means that the encoder carries.
+
+    Raises:
+        ValueError: ``language_means``, and the encoder lacks one of them.
     """
     query_langs = data.query_langs if language_means else None
     passage_langs = data.passage_langs if language_means else None
