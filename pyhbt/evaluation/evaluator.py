@@ -120,8 +120,9 @@ class Evaluation:
     ) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
         """Scores by question, the unit of significance tests: translations of a question are not independent.
 
-        Returns the questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
-        queries and language pairs of that tier, NaN where it has none. O(scores).
+        Returns:
+            The questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
+            queries and language pairs of that tier, NaN where it has none. O(scores).
         """
         questions = tuple(dict.fromkeys(self.data.questions))
         number = {question: index for index, question in enumerate(questions)}
