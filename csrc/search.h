@@ -9,28 +9,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "codes.h"
 #include "embeddings.h"
+#include "search_filter.h"
 
 namespace pyhbt {
 
-// Which passages a query may find; every part may be absent.
-struct SearchFilter {
-  const uint8_t* allowed = nullptr;         // (n,) 0: no query finds it
-  const int32_t* passage_groups = nullptr;  // (n,) in 0..num_groups-1
-  const uint8_t* pools = nullptr;           // (nq,num_groups) not 0: the query searches this group
-  int64_t num_groups = 0;
-  const int64_t* excluded = nullptr;  // (nq,excluded_per_query) passages, -1: none
-  int64_t excluded_per_query = 0;
-};
-
-enum class Screening : int { kAuto = 0, kCodes = 1, kFloats = 2 };
+enum class Screening { kAuto, kCodes, kFloats };
 
 struct SearchArguments {
-  Embeddings queries;        // finite
-  Embeddings corpus;         // finite
-  const CorpusCodes* codes;  // of the same corpus and similarity; null: screening in float32
+  Embeddings queries;                // finite
+  Embeddings corpus;                 // finite
+  std::optional<CorpusCodes> codes;  // of the same corpus and similarity; none: screening in float32
   bool cosine;
   SearchFilter filter;
   Screening screening;

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyhbt.cli.options import threads_setting
+from pyhbt.cli.options import check_given, threads_setting
 from pyhbt.cli.terminal import say, set_up
 from pyhbt.data.registry import data_setting, languages_setting, limit_setting
 from pyhbt.encoders.options import (
@@ -47,6 +47,9 @@ class EvaluateCommand:
     passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "run_depth", "batch_size")
 
 
 def evaluate(given: Given) -> None:
@@ -100,6 +103,9 @@ class EncodeCommand:
     passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "batch_size")
 
 
 def encode(given: Given) -> None:
@@ -165,6 +171,9 @@ class MineCommand:
     passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "limit", "batch_size")
 
 
 def mine(given: Given) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
-from pyhbt.cli.options import threads_setting
+from pyhbt.cli.options import check_given, threads_setting
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
 from pyhbt.data.registry import data_setting, languages_setting, limit_setting
 from pyhbt.encoders.options import (
@@ -109,9 +109,7 @@ class TrainCommand:
 
     def __post_init__(self) -> None:
         RatioSchedule.parse(self.ratio)  # refuses what is none
-        for name in ("limit", "eval_every", "save_every"):
-            if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
+        check_given(self, "limit", "eval_every", "save_every")
         check_at_least("seed", self.seed, 0)
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from pyhbt.arguments import check_choice
 from pyhbt.ops import checks, search
-from pyhbt.ops.codes import DTYPES
-from pyhbt.ops.exact import Similarity, check_choice, check_k
+from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.exact import Similarity, check_k
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ExactSearchBackend:
     def __init__(self, model: Any = None, *, similarity: Similarity | None = None) -> None:
         if similarity is None:
             similarity = _similarity_of(model)
-        check_choice(similarity, "similarity", _SIMILARITIES)
+        check_choice("similarity", similarity, _SIMILARITIES)
         self.similarity: Similarity = similarity
         self.idxs: list[str] = []
         self._index: ExactIndex | None = None

@@ -241,7 +241,7 @@ class _Miner:
         filter = None
         if self._pools is not None:
             filter = SearchFilter(
-                passage_groups=self.candidates.language_sets, query_groups=self._pools[pool]
+                passage_partitions=self.candidates.language_sets, query_partitions=self._pools[pool]
             )
         scores, found = self._index.search(self.queries[torch.from_numpy(query)], k, filter=filter)
         return scores.numpy()[where], found.numpy()[where]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyhbt.arguments import check_at_least
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array, as_tensor
 from pyhbt.ops.exact import Similarity
@@ -44,8 +45,7 @@ def semantic_search(
         _matrix(query_embeddings, "query_embeddings"),
         _matrix(corpus_embeddings, "corpus_embeddings"),
     )
-    if top_k < 1:
-        raise ValueError(f"top_k: found {top_k}, expected at least 1")
+    check_at_least("top_k", top_k, 1)
     if len(queries) == 0 or len(corpus) == 0:
         return [[] for _ in range(len(queries))]
     k = min(top_k, len(corpus))

@@ -38,6 +38,7 @@ from pyhbt.ops._native import build_info
 from pyhbt.settings import plain_values, read_config, write_config
 from pyhbt.study.cells import Cell, finished_cells
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
+from pyhbt.training.run import make_trainer
 
 
 @dataclass
@@ -138,7 +139,8 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
             disable_tqdm=True,
             log_level="error",
         )
-        trainer = training.trainer(
+        trainer = make_trainer(
+            training,
             encoder,
             arguments,
             sets.train,

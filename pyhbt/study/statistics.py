@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
+from pyhbt.arguments import check_at_least
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -79,8 +81,7 @@ def randomisation_tests(
         raise ValueError(f"first: found {one.ndim} dimensions, expected 2")
     if one.shape != two.shape:
         raise ValueError(f"second: found shape {two.shape}, expected that of first, {one.shape}")
-    if resamples < 1:
-        raise ValueError(f"resamples: found {resamples}, expected at least 1")
+    check_at_least("resamples", resamples, 1)
     for name, scores in (("first", one), ("second", two)):
         if np.isinf(scores).any():
             raise ValueError(f"{name}: found an infinite score, expected finite ones or NaN")

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.training.code_switching import CodeSwitching
 
@@ -38,8 +39,7 @@ class Augmentation:
         parallel_passages: int = 0,
         code_switching: CodeSwitching | None = None,
     ) -> None:
-        if parallel_passages < 0:
-            raise ValueError(f"parallel_passages: found {parallel_passages}, expected at least 0")
+        check_at_least("parallel_passages", parallel_passages, 0)
         self.pairs = pairs
         self.parallel_passages = parallel_passages
         self.code_switching = code_switching

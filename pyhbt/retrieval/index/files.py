@@ -23,12 +23,13 @@ from pyhbt.files import write_atomically
 from pyhbt.ops._native import core
 from pyhbt.ops.checks import as_tensor
 from pyhbt.ops.codes import Codes
+from pyhbt.ops.dtypes import DTYPES
 from pyhbt.retrieval.index.names import Name
 from pyhbt.retrieval.index.storage import ArrayFiles, Parts
 
 FORMAT, VERSION = "pyhbt-exact-index", 1
 MANIFEST = "index.json"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 _CODE_DTYPES = {
     "codes": torch.int8,
     "inverse_scale": torch.float32,
@@ -110,7 +111,7 @@ def write_rest(
         "version": VERSION,
         "passages": passages,
         "dim": len(codes.centre),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": DTYPES[dtype],
         "similarity": similarity,
         "files": files.finish(),
     }
