@@ -1,11 +1,11 @@
 // Exact maximum inner product search, and ranks of given passages in the full order.
 //   queries (nq,d), corpus (n,d) -> scores (nq,k), indices (nq,k);  targets (nq,t) -> ranks (nq,t)
 // The score of a pair is its float64 dot product in one fixed summation order, divided by |c| and then |q|
-// for similarity "cosine" (docs/numerics.md); the order is higher score (cosine: before the division by |q|),
-// then lower index. Passages are screened by int8 codes (codes.h) or in float32, with a proved error bound,
-// and the survivors are scored exactly, so results equal a full float64 scan on every instruction set and
-// thread count. Time 2 nq n d operations on bytes or floats plus O(d) for each survivor; memory O(n) beside
-// the buffers of O(k) a query.
+// for similarity "cosine" (docs/how-it-works/numerics.md); the order is higher score (cosine: before the
+// division by |q|), then lower index. Passages are screened by int8 codes (codes.h) or in float32, with a
+// proved error bound, and the survivors are scored exactly, so results equal a full float64 scan on every
+// instruction set and thread count. Time 2 nq n d operations on bytes or floats plus O(d) for each survivor;
+// memory O(n) beside the buffers of O(k) a query.
 #pragma once
 
 #include <cstdint>

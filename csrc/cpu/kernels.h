@@ -21,8 +21,8 @@ struct StripBounds {
   float low[kMaxStrip];  // score + error below this: certainly under the threshold
 };
 
-// A strip of queries as codes t, J q' = t + e (docs/numerics.md); bytes [dim / 4][lane][4], or, for a few
-// queries, rows (lanes, code_stride(dim)).
+// A strip of queries as codes t, J q' = t + e (docs/how-it-works/numerics.md); bytes [dim / 4][lane][4], or,
+// for a few queries, rows (lanes, code_stride(dim)).
 struct CodedStrip {
   const uint8_t* bytes;
   const uint8_t* rows;

@@ -1,6 +1,6 @@
 // What search and rank counting share: exact scores, norms, and screening, by codes or in float32.
 //   A screen holds a block of queries in strips. open() lists the passages of a tile whose score may reach
-//   the query's threshold; interval() bounds one score. Proofs in docs/numerics.md.
+//   the query's threshold; interval() bounds one score. Proofs in docs/how-it-works/numerics.md.
 #pragma once
 
 #include <algorithm>

@@ -64,7 +64,11 @@ def threads_setting() -> Any:
 
 
 def check_given(options: Any, *names: str) -> None:
-    """ValueError where one of these options is given and below 1."""
+    """Refuse options that are given and below 1.
+
+    Raises:
+        ValueError: one is; names it.
+    """
     for name in names:
         if getattr(options, name) is not None:
             check_at_least(name, getattr(options, name), 1)

@@ -1,7 +1,7 @@
 """The int8 form of a corpus that exact search screens by: one byte a number, five numbers and the norm a passage.
 
 Passage c is x = c - m (cosine: c / |c| - m) with the mean m, I x = k + r with codes k. Every choice of m and of the
-direction taken out of both sides is right; a good one makes narrow bounds (docs/numerics.md).
+direction taken out of both sides is right; a good one makes narrow bounds (docs/how-it-works/numerics.md).
 """
 
 from __future__ import annotations

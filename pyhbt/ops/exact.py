@@ -43,7 +43,10 @@ torch.library.define(
 
 
 def encoding_pays(num_queries: int, num_passages: int) -> bool:
-    """Whether a search that happens once is faster with int8 codes, their making included (docs/performance.md)."""
+    """Whether a search that happens once is faster with int8 codes, their making included.
+
+    Measured: docs/how-it-works/performance.md.
+    """
     return num_queries >= 64 and num_passages >= 1024
 
 
@@ -333,8 +336,9 @@ def search(
     """The k passages of the corpus with the highest score for each query, exactly.
 
     Passages are screened by products of int8 codes, or of float32 where making codes does not pay, with a proved
-    error bound (docs/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and memory O(n + nq k),
-    with codes n dim bytes more. On a GPU products of float16 screen: 2 n dim bytes more, and the same results.
+    error bound (docs/how-it-works/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and
+    memory O(n + nq k), with codes n dim bytes more. On a GPU products of float16 screen: 2 n dim bytes more, and the
+    same results.
 
     Args:
         queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.

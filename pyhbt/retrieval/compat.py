@@ -26,14 +26,19 @@ def semantic_search(
 ) -> list[list[dict[str, int | float]]]:
     """``sentence_transformers.util.semantic_search``, exact and with ties by lower index.
 
-    :param query_embeddings: (nq, dim) or (dim,) tensor, array or list of vectors.
-    :param corpus_embeddings: (n, dim), likewise.
-    :param query_chunk_size: taken for the signature's sake; nothing is computed in chunks.
-    :param corpus_chunk_size: likewise.
-    :param top_k: results a query, fewer where the corpus is smaller.
-    :param score_function: "cosine", "dot", or sentence-transformers' ``cos_sim`` or ``dot_score``.
-    :returns: for each query a list of {"corpus_id", "score"} by falling score.
-    :raises ValueError: another score function, or what :func:`pyhbt.search` refuses.
+    Args:
+        query_embeddings: (nq, dim) or (dim,) tensor, array or list of vectors.
+        corpus_embeddings: (n, dim), likewise.
+        query_chunk_size: taken for the signature's sake; nothing is computed in chunks.
+        corpus_chunk_size: likewise.
+        top_k: results a query, fewer where the corpus is smaller.
+        score_function: "cosine", "dot", or sentence-transformers' ``cos_sim`` or ``dot_score``.
+
+    Returns:
+        For each query a list of {"corpus_id", "score"} by falling score.
+
+    Raises:
+        ValueError: another score function, or what :func:`pyhbt.search` refuses.
     """
     similarity = _similarity(score_function)
     queries, corpus = (

@@ -91,7 +91,11 @@ class _TextsOfQuestions:
         self._starts = np.searchsorted(table[:, 0], np.arange(questions.max(initial=-1) + 2))
 
     def check(self, name: str) -> None:
-        """ValueError unless some question has texts in two languages."""
+        """Refuse pairs without parallel texts; ``name`` is the argument that wants them.
+
+        Raises:
+            ValueError: no question has texts in two languages.
+        """
         neighbours = (self._questions[1:] == self._questions[:-1]) & (self._langs[1:] != self._langs[:-1])
         if not neighbours.any():
             raise ValueError(

@@ -380,7 +380,11 @@ def _augmentation(
 
 
 def _own_arguments(args: TrainingArguments) -> TrainingArguments:
-    """A copy with what hybrid batches need; ValueError where it does not join the processes that torchrun started."""
+    """A copy with what hybrid batches need.
+
+    Raises:
+        ValueError: it does not join the processes that torchrun started.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != args.world_size:
         raise ValueError(

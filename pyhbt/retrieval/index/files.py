@@ -57,7 +57,8 @@ class Saved:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder that takes the name ``path`` when the block ends well; an index of that name is replaced.
 
-    :raises FileExistsError: something else has the name.
+    Raises:
+        FileExistsError: something else has the name.
     """
     path = path.resolve()
     replaced = None
@@ -124,9 +125,10 @@ def write_rest(
 def read(path: Path, *, verify: bool) -> Saved:
     """Opens a folder memory-mapped.
 
-    :raises FileNotFoundError: no such folder.
-    :raises ValueError: it is no index, of another version, truncated, or (with ``verify``; small files always) does
-        not match its checksums.
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: it is no index, of another version, truncated, or (with ``verify``; small files always) does not
+            match its checksums.
     """
     manifest = _manifest(path)
     n, dim = manifest["passages"], manifest["dim"]
