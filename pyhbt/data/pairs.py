@@ -60,40 +60,43 @@ def load_pairs(
     return pairs
 
 
-def write_pairs(path: Path, pairs: PairSet) -> None:
-    """JSON lines that :func:`pyhbt.data.load_pairs` reads, the file whole or not at all.
+def write_pairs(path: str | os.PathLike[str], pairs: PairSet) -> None:
+    """JSON lines that :func:`pyhbt.data.load_pairs` reads, the file whole or not at all; its folder is made.
 
     Raises:
         ValueError: not named ``.jsonl``.
         OSError: the file cannot be written.
     """
-    check_jsonl_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+    target = check_jsonl_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(target) as temporary, temporary.open("w", encoding="utf-8") as lines:
         for pair in pairs:
-            row = {
+            row: dict[str, object] = {
                 "query": pair.query,
                 "passage": pair.passage,
                 "query_lang": pair.query_lang,
                 "passage_lang": pair.passage_lang,
                 "group": pair.group,
-                "question": pair.question,
                 "negatives": pair.negatives,
             }
+            if pair.question:
+                row["question"] = pair.question
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def check_jsonl_target(path: Path) -> None:
-    """Refuse what is no name for a file of pairs.
+def check_jsonl_target(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path; what is no name for a file of pairs is refused.
 
     Raises:
         ValueError: ``path`` does not end in .jsonl.
         IsADirectoryError: it is a folder.
     """
-    if path.suffix != ".jsonl":
-        raise ValueError(f"out: found {path.name!r}, expected a name that ends in .jsonl")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file")
+    target = Path(path)
+    if target.suffix != ".jsonl":
+        raise ValueError(f"out: found {target.name!r}, expected a name that ends in .jsonl")
+    if target.is_dir():
+        raise IsADirectoryError(f"{target}: is a folder, expected the name of a file")
+    return target
 
 
 def load_folder_study(

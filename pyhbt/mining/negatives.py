@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +26,8 @@ from pyhbt.ops.filters import SearchFilter
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
     from pyhbt.data import PairSet, Passage
@@ -130,7 +131,11 @@ def mine_negatives(
 
 
 def mine_to_file(
-    source: Encoder | Vectors, pairs: PairSet, out: Path, rules: MiningRules | None = None, **options: Any
+    source: Encoder | Vectors,
+    pairs: PairSet,
+    out: str | os.PathLike[str],
+    rules: MiningRules | None = None,
+    **options: Any,
 ) -> MiningStatistics:
     """:func:`mine_negatives`, and :func:`pyhbt.data.write_pairs` of the result to ``out``.
 

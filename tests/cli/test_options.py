@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyhbt import __version__ as version
 from pyhbt import cli
 from pyhbt.cli.training import StudyCommand, TrainCommand
 from pyhbt.settings import read_config, read_values, settings_of
@@ -40,7 +41,7 @@ def test_help_shows_defaults(pyhbt: Any, command: str) -> None:
 
 def test_version_and_completion(pyhbt: Any) -> None:
     code, shown, _ = pyhbt("--version")
-    assert (code, shown.strip()) == (0, "pyhbt 0.1.0")
+    assert (code, shown.strip()) == (0, f"pyhbt {version}")
     assert "--install-completion" in pyhbt("-h")[1]
 
 
