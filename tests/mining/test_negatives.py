@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pyhbt import HybridBatchSampler, NgramEncoder
-from pyhbt.data import Pair, PairSet, Passage, load_afriqa, load_afriqa_study, load_corpus, load_pairs
+from pyhbt.data import Pair, PairSet, Passage, load_afriqa, load_afriqa_study, load_pairs
 from pyhbt.encoders import Encoder
 from pyhbt.mining import negatives as mining
 from pyhbt.mining.negatives import MiningRules, mine_negatives, mine_to_file, write_pairs
@@ -420,15 +420,6 @@ def test_wrong_vectors(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a folder"):
         write_pairs(tmp_path / "x.jsonl", pairs)
     assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
-
-
-def test_corpus_files(tmp_path: Path) -> None:
-    file = tmp_path / "corpus.jsonl"
-    file.write_text('{"text": "one\\u2028line", "lang": "aa"}\n\n{"lang": "bb", "text": "two", "id": 7}\n')
-    assert load_corpus(file) == [Passage("one\u2028line", "aa"), Passage("two", "bb")]
-    file.write_text('{"text": "one", "lang": "aa"}\n{"text": "two"}\n')
-    with pytest.raises(ValueError, match=r"corpus.jsonl:2: lang: missing"):
-        load_corpus(file)
 
 
 def test_the_file_trains(tmp_path: Path) -> None:
