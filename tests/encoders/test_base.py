@@ -88,7 +88,7 @@ def test_encode_stays_within_its_budget(lengths: list[int], budget: int, batch_s
     encoder.encode_tokens = budget
     sizes: list[list[int]] = []
     features = encoder.features
-    encoder.features = lambda rows: sizes.append([len(row) for row in rows]) or features(rows)  # type: ignore
+    encoder.features = lambda rows: sizes.append([len(row) for row in rows]) or features(rows)  # type: ignore[method-assign]
     encoder.encode(["x" * length for length in lengths], batch_size=batch_size)
     assert sorted(length for rows in sizes for length in rows) == sorted(length + 2 for length in lengths)
     for rows in sizes:
