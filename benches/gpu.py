@@ -38,7 +38,7 @@ def checks(quick: bool) -> Iterator[tuple[str, list[str]]]:
     """Commands whose success says that the kernels are right on this device."""
     # by its path: python -m would put the source tree, which has no native module, before the installed package
     program = str(Path(pytest.__file__).with_name("__main__.py"))
-    tests = [sys.executable, program, "-q", "-m", "gpu", "tests/test_ops_cuda.py"]
+    tests = [sys.executable, program, "-q", "-m", "gpu", "tests/ops/cuda"]
     yield "tests on the device", tests
     sanitizer = shutil.which("compute-sanitizer")
     for tool in SANITIZERS if sanitizer and not quick else ():

@@ -1,5 +1,6 @@
-"""Puts the measured rows into the docs: ``python -m benches.tables`` rewrites the tables in docs/performance.md between
-their markers and draws docs/images/contrastive-share-of-peak.png and search-speedup.png. What has no rows yet stays.
+"""Puts the measured rows into the docs: ``python -m benches.tables`` rewrites the tables in
+docs/how-it-works/performance.md between their markers and draws docs/images/contrastive-share-of-peak.png and
+search-speedup.png. What has no rows yet stays.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import matplotlib.pyplot as plt
 from .rows import RESULTS, read_rows
 
 _ROOT = Path(__file__).parents[1]
-_PAGE = _ROOT / "docs" / "performance.md"
+_PAGE = _ROOT / "docs" / "how-it-works" / "performance.md"
 _KINDS = {
     "contrastive": "dot product",
     "contrastive_cosine": "cosine",
@@ -163,7 +164,9 @@ def search_plot() -> str:
     figure.tight_layout()
     figure.savefig(_ROOT / "docs" / "images" / "search-speedup.png", dpi=130)
     plt.close(figure)
-    return "![Times as fast as the best peer, by queries, passages, kind of vectors and k](images/search-speedup.png)"
+    return (
+        "![Times as fast as the best peer, by queries, passages, vectors and k](../images/search-speedup.png)"
+    )
 
 
 def plot() -> None:
@@ -192,7 +195,7 @@ def plot() -> None:
 
 
 def main() -> None:
-    """Rewrites docs/performance.md and its pictures."""
+    """Rewrites docs/how-it-works/performance.md and its pictures."""
     page = _PAGE.read_text(encoding="utf-8")
     tables = {op: speed_table(op) for op in _KINDS} | {"contrastive_memory": memory_table()}
     tables |= {op: search_table(op) for op in _SEARCH if rows(op)}
@@ -206,7 +209,7 @@ def main() -> None:
             pattern, lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", page, flags=re.DOTALL
         )
         if found != 1:
-            raise SystemExit(f"docs/performance.md: found {found} blocks for {name}, expected 1")
+            raise SystemExit(f"docs/how-it-works/performance.md: found {found} blocks for {name}, expected 1")
     _PAGE.write_text(page, encoding="utf-8")
     plot()
 

@@ -1,7 +1,6 @@
-// The Python face of the CPU module: addresses and sizes in, nothing out; the only C++ file that knows
-// Python.
+// The Python face of the CPU module: addresses and sizes in by name (border.h), nothing out.
 //   pyhbt/ops checks the arguments and allocates the results; the entry points check sizes and indices once
-//   more.
+//   more. The kernels know nothing of Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -11,10 +10,10 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
-#include <tuple>
+#include <string>
 #include <vector>
 
+#include "border.h"
 #include "codes.h"
 #include "contrastive.h"
 #include "cpu/dispatch.h"
@@ -23,23 +22,22 @@
 #include "search.h"
 
 namespace py = pybind11;
+using namespace pybind11::literals;
 
 namespace {
 
-using Address = std::uintptr_t;
+using pyhbt::CodesOut;
+using pyhbt::ContrastiveArguments;
+using pyhbt::CorpusCodes;
+using pyhbt::SearchArguments;
+using pyhbt::border::Address;
+using pyhbt::border::at;
+using pyhbt::border::Members;
+namespace border = pyhbt::border;
 
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-// (address, dtype, rows, dim, elements from row to row)
-using Matrix = std::tuple<Address, int, int64_t, int64_t, int64_t>;
-
-pyhbt::Embeddings embeddings(const Matrix& matrix) {
-  const auto& [address, dtype, rows, dim, stride] = matrix;
-  return {at<const void>(address), static_cast<pyhbt::DType>(dtype), rows, dim, stride};
-}
+constexpr border::Choice<pyhbt::Screening> kScreenings[] = {{"auto", pyhbt::Screening::kAuto},
+                                                            {"int8", pyhbt::Screening::kCodes},
+                                                            {"float32", pyhbt::Screening::kFloats}};
 
 // Asks Python whether a signal handler has raised, which only its main thread can answer with yes.
 bool python_interrupts() {
@@ -57,74 +55,94 @@ void without_gil(const Call& call) {
   }
 }
 
-void bind_contrastive_loss(const Matrix& queries, const Matrix& passages, Address positives,
-                           Address row_weights, Address query_groups, Address passage_groups,
-                           double temperature, double margin, bool cosine, bool symmetric,
-                           int64_t retained_scores, Address loss_rows, Address loss, Address grad_queries,
-                           Address grad_passages, Address grad_temperature, int threads) {
-  const py::gil_scoped_release release;
-  pyhbt::contrastive_loss({embeddings(queries), embeddings(passages), at<const int64_t>(positives),
-                           at<const float>(row_weights), at<const int64_t>(query_groups),
-                           at<const int64_t>(passage_groups), temperature, margin, cosine, symmetric,
-                           retained_scores, at<float>(loss_rows), at<float>(loss), at<float>(grad_queries),
-                           at<float>(grad_passages), at<double>(grad_temperature), threads});
+const Members<ContrastiveArguments>& contrastive_arguments() {
+  using Arguments = ContrastiveArguments;
+  static const Members<Arguments> members = Members<Arguments>("ContrastiveArguments")
+                                                .part("queries", &Arguments::queries, border::matrix())
+                                                .part("passages", &Arguments::passages, border::matrix())
+                                                .address("positives", &Arguments::positives)
+                                                .address("row_weights", &Arguments::row_weights)
+                                                .address("query_groups", &Arguments::query_groups)
+                                                .address("passage_groups", &Arguments::passage_groups)
+                                                .value("temperature", &Arguments::temperature)
+                                                .value("margin", &Arguments::margin)
+                                                .value("cosine", &Arguments::cosine)
+                                                .value("symmetric", &Arguments::symmetric)
+                                                .value("retained_scores", &Arguments::retained_scores)
+                                                .address("loss_rows", &Arguments::loss_rows)
+                                                .address("loss", &Arguments::loss)
+                                                .address("grad_queries", &Arguments::grad_queries)
+                                                .address("grad_passages", &Arguments::grad_passages)
+                                                .address("grad_temperature", &Arguments::grad_temperature)
+                                                .value("threads", &Arguments::threads);
+  return members;
 }
 
-// Addresses in the order of CorpusCodes.
-using Codes = std::tuple<Address, Address, Address, Address, Address, Address, Address, Address, Address>;
-// allowed, passage_groups, pools, num_groups, excluded, excluded_per_query
-using Filter = std::tuple<Address, Address, Address, int64_t, Address, int64_t>;
+const Members<CorpusCodes>& codes() {
+  using Codes = CorpusCodes;
+  static const Members<Codes> members = Members<Codes>("Codes")
+                                            .address("codes", &Codes::codes)
+                                            .address("inverse_scale", &Codes::inverse_scale)
+                                            .address("along", &Codes::along)
+                                            .address("code_norm", &Codes::code_norm)
+                                            .address("residual_norm", &Codes::residual_norm)
+                                            .address("code_sum", &Codes::code_sum)
+                                            .address("norm", &Codes::norm)
+                                            .address("centre", &Codes::centre)
+                                            .address("direction", &Codes::direction);
+  return members;
+}
 
-template <typename Run>
-void run_search(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
-                const Filter& filter, int screening, int threads, const Run& run) {
-  pyhbt::CorpusCodes parts{};
-  if (codes) {
-    const auto& [rows, scale, along, code_norm, residual_norm, sum, norm, centre, direction] = *codes;
-    parts = {at<const int8_t>(rows),     at<const float>(scale),         at<const float>(along),
-             at<const float>(code_norm), at<const float>(residual_norm), at<const int32_t>(sum),
-             at<const double>(norm),     at<const float>(centre),        at<const float>(direction)};
-  }
-  const auto& [allowed, passage_groups, pools, num_groups, excluded, per_query] = filter;
+const Members<CodesOut>& codes_out() {
+  static const Members<CodesOut> members = Members<CodesOut>("CodesOut")
+                                               .address("codes", &CodesOut::codes)
+                                               .address("inverse_scale", &CodesOut::inverse_scale)
+                                               .address("along", &CodesOut::along)
+                                               .address("code_norm", &CodesOut::code_norm)
+                                               .address("residual_norm", &CodesOut::residual_norm)
+                                               .address("code_sum", &CodesOut::code_sum)
+                                               .address("norm", &CodesOut::norm);
+  return members;
+}
+
+const Members<SearchArguments>& search_arguments() {
+  using Arguments = SearchArguments;
+  static const Members<Arguments> members = Members<Arguments>("SearchArguments")
+                                                .part("queries", &Arguments::queries, border::matrix())
+                                                .part("corpus", &Arguments::corpus, border::matrix())
+                                                .part_or_none("codes", &Arguments::codes, codes())
+                                                .value("cosine", &Arguments::cosine)
+                                                .part_or_none("filter", &Arguments::filter, border::filter())
+                                                .choice("screening", &Arguments::screening, kScreenings)
+                                                .value("threads", &Arguments::threads);
+  return members;
+}
+
+void contrastive_loss(const py::dict& given) {
+  const ContrastiveArguments arguments = contrastive_arguments().read(given);
+  without_gil([&] { pyhbt::contrastive_loss(arguments); });
+}
+
+void encode(const py::dict& rows, bool cosine, Address centre, Address direction, const py::dict& out,
+            int64_t first_row, int threads) {
+  const pyhbt::Embeddings from = border::matrix().read(rows);
+  const CodesOut to = codes_out().read(out);
   without_gil([&] {
-    run({embeddings(queries),
-         embeddings(corpus),
-         codes ? &parts : nullptr,
-         cosine,
-         {at<const uint8_t>(allowed), at<const int32_t>(passage_groups), at<const uint8_t>(pools), num_groups,
-          at<const int64_t>(excluded), per_query},
-         static_cast<pyhbt::Screening>(screening),
-         threads});
+    pyhbt::encode(from, cosine, at<const float>(centre), at<const float>(direction), to, first_row, threads);
   });
 }
 
-void bind_search(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
-                 const Filter& filter, int screening, int threads, int64_t k, Address scores, Address indices,
-                 Address exact_scores) {
-  run_search(queries, corpus, codes, cosine, filter, screening, threads,
-             [&](const pyhbt::SearchArguments& arguments) {
-               pyhbt::search(arguments, k, at<float>(scores), at<int64_t>(indices), at<double>(exact_scores));
-             });
-}
-
-void bind_ranks(const Matrix& queries, const Matrix& corpus, const std::optional<Codes>& codes, bool cosine,
-                const Filter& filter, int screening, int threads, Address targets, int64_t targets_per_query,
-                Address ranks) {
-  run_search(queries, corpus, codes, cosine, filter, screening, threads,
-             [&](const pyhbt::SearchArguments& arguments) {
-               pyhbt::ranks(arguments, at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks));
-             });
-}
-
-void bind_encode(const Matrix& rows, bool cosine, const Codes& out, int64_t first_row, int threads) {
-  const auto& [codes, scale, along, code_norm, residual_norm, sum, norm, centre, direction] = out;
-  const pyhbt::CodesOut parts{at<int8_t>(codes),    at<float>(scale),         at<float>(along),
-                              at<float>(code_norm), at<float>(residual_norm), at<int32_t>(sum),
-                              at<double>(norm)};
+void search(const py::dict& given, int64_t k, Address scores, Address indices, Address exact_scores) {
+  const SearchArguments arguments = search_arguments().read(given);
   without_gil([&] {
-    pyhbt::encode(embeddings(rows), cosine, at<const float>(centre), at<const float>(direction), parts,
-                  first_row, threads);
+    pyhbt::search(arguments, k, at<float>(scores), at<int64_t>(indices), at<double>(exact_scores));
   });
+}
+
+void ranks(const py::dict& given, Address targets, int64_t targets_per_query, Address ranks) {
+  const SearchArguments arguments = search_arguments().read(given);
+  without_gil(
+      [&] { pyhbt::ranks(arguments, at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks)); });
 }
 
 double fma_peak_gflops(int threads) {
@@ -169,12 +187,17 @@ py::dict build_info() {
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of PyHBT for the CPU; use them through pyhbt.ops.";
   pyhbt::cpu::kernels();  // choose now: a bad PYHBT_SIMD fails the import
-  m.def("contrastive_loss", &bind_contrastive_loss);
   pyhbt::interrupt_check = &python_interrupts;
-  m.def("encode", &bind_encode);
-  m.def("code_stride", &pyhbt::code_stride);
-  m.def("search", &bind_search);
-  m.def("ranks", &bind_ranks);
-  m.def("fma_peak_gflops", &fma_peak_gflops, py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+  border::show_dtypes(m);
+  m.attr("SCREENINGS") = py::tuple(py::cast(border::names_of(kScreenings)));
+  border::show_structs(m, border::matrix(), border::filter(), codes(), codes_out(), contrastive_arguments(),
+                       search_arguments());
+  m.def("contrastive_loss", &contrastive_loss, "arguments"_a);
+  m.def("code_stride", &pyhbt::code_stride, "dim"_a);
+  m.def("encode", &encode, py::kw_only(), "rows"_a, "cosine"_a, "centre"_a, "direction"_a, "out"_a,
+        "first_row"_a, "threads"_a);
+  m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);
+  m.def("ranks", &ranks, "arguments"_a, py::kw_only(), "targets"_a, "targets_per_query"_a, "ranks"_a);
+  m.def("fma_peak_gflops", &fma_peak_gflops, "threads"_a, py::call_guard<py::gil_scoped_release>());
   m.def("build_info", &build_info);
 }

@@ -1,7 +1,8 @@
 // The int8 form of a corpus, which exact search reads first: 1 byte a number instead of 4.
 //   With centre m (dim,) and direction u (dim,), passage c is x = c - m (similarity "cosine": c / |c| - m)
 //   and is stored as codes k (dim,) in -127..127 with inverse scale I: I x = k + r. All members are in units
-//   of codes, so that nothing is said about the size of the data. docs/numerics.md has the proof they serve.
+//   of codes, so that nothing is said about the size of the data. docs/how-it-works/numerics.md has the proof
+//   they serve.
 #pragma once
 
 #include <cstdint>

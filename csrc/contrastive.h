@@ -1,11 +1,16 @@
 // In-batch contrastive loss (InfoNCE) with its gradients; the score matrix is never stored whole.
-//   queries (n,d), passages (m,d), positives (n,) -> loss_rows (n,), loss (1,), grad_queries (n,d),
-//   grad_passages (m,d) row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i),  s_ij = q_i . p_j / temperature, or
-//   their cosine / temperature A(i)   = pos(i), and every other passage but false negatives: those with
-//   passage_groups[j] ==
-//            query_groups[i] >= 0, and those with s_ij > s_i,pos(i) + margin / temperature
+//
+//   queries (n,d), passages (m,d), positives (n,)
+//   -> loss_rows (n,), loss (1,), grad_queries (n,d), grad_passages (m,d)
+//
+//   s_ij   = q_i . p_j / temperature, or their cosine / temperature
+//   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i)
+//   A(i)   = pos(i), and every other passage but false negatives: those with
+//            passage_groups[j] == query_groups[i] >= 0, and those with
+//            s_ij > s_i,pos(i) + margin / temperature
 //   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
-//            left out as false negative is left out in both directions.
+//            left out as false negative is left out in both directions
+//
 // Time 6nmd flops with gradients (8nmd when symmetric and scores exceed retained_scores), 2nmd without;
 // extra memory md + 264m floats (symmetric: + up to retained_scores). Loss: van den Oord et al.,
 // arXiv:1807.03748, eq. 4.

@@ -5,7 +5,8 @@
 
 namespace pyhbt {
 
-enum class DType : int { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
+// The only one of its kind, on every device; Python knows the values by name (border.h).
+enum class DType : int { kFloat32, kFloat16, kBFloat16 };
 
 struct Embeddings {
   const void* data;

@@ -1,7 +1,7 @@
 // parallel_for: tasks 0..num_tasks-1 over a team of threads, each task run once, in no fixed order.
+// An exception in a task is rethrown here.
 // Threads come from OpenMP (torch's own libgomp, whose team is already warm) or, where OpenMP is missing and
-// in builds that watch synchronisation with ThreadSanitizer, from std::thread. An exception in a task is
-// rethrown here.
+// in builds that watch synchronisation with ThreadSanitizer, from std::thread.
 // Every thread begins with its own share of consecutive tasks and then helps the others. Phases over the same
 // blocks thus find a block in the cache of the core that wrote it, which matters where cores share none.
 #pragma once

@@ -1,36 +1,28 @@
 // Exact maximum inner product search, and ranks of given passages in the full order.
 //   queries (nq,d), corpus (n,d) -> scores (nq,k), indices (nq,k);  targets (nq,t) -> ranks (nq,t)
 // The score of a pair is its float64 dot product in one fixed summation order, divided by |c| and then |q|
-// for similarity "cosine" (docs/numerics.md); the order is higher score (cosine: before the division by |q|),
-// then lower index. Passages are screened by int8 codes (codes.h) or in float32, with a proved error bound,
-// and the survivors are scored exactly, so results equal a full float64 scan on every instruction set and
-// thread count. Time 2 nq n d operations on bytes or floats plus O(d) for each survivor; memory O(n) beside
-// the buffers of O(k) a query.
+// for similarity "cosine" (docs/how-it-works/numerics.md); the order is higher score (cosine: before the
+// division by |q|), then lower index. Passages are screened by int8 codes (codes.h) or in float32, with a
+// proved error bound, and the survivors are scored exactly, so results equal a full float64 scan on every
+// instruction set and thread count. Time 2 nq n d operations on bytes or floats plus O(d) for each survivor;
+// memory O(n) beside the buffers of O(k) a query.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "codes.h"
 #include "embeddings.h"
+#include "search_filter.h"
 
 namespace pyhbt {
 
-// Which passages a query may find; every part may be absent.
-struct SearchFilter {
-  const uint8_t* allowed = nullptr;         // (n,) 0: no query finds it
-  const int32_t* passage_groups = nullptr;  // (n,) in 0..num_groups-1
-  const uint8_t* pools = nullptr;           // (nq,num_groups) not 0: the query searches this group
-  int64_t num_groups = 0;
-  const int64_t* excluded = nullptr;  // (nq,excluded_per_query) passages, -1: none
-  int64_t excluded_per_query = 0;
-};
-
-enum class Screening : int { kAuto = 0, kCodes = 1, kFloats = 2 };
+enum class Screening { kAuto, kCodes, kFloats };
 
 struct SearchArguments {
-  Embeddings queries;        // finite
-  Embeddings corpus;         // finite
-  const CorpusCodes* codes;  // of the same corpus and similarity; null: screening in float32
+  Embeddings queries;                // finite
+  Embeddings corpus;                 // finite
+  std::optional<CorpusCodes> codes;  // of the same corpus and similarity; none: screening in float32
   bool cosine;
   SearchFilter filter;
   Screening screening;

@@ -1,6 +1,6 @@
-"""Native CPU kernels: addresses and sizes in, results written to the given addresses. Use pyhbt.ops instead."""
+"""Native CPU kernels: addresses and sizes in by name, results to the given addresses. Use pyhbt.ops instead."""
 
-from typing import TypeAlias, TypedDict
+from typing import TypedDict
 
 class BuildInfo(TypedDict):
     version: str
@@ -12,60 +12,98 @@ class BuildInfo(TypedDict):
     openmp_version: int | None
     cuda: str
 
-Matrix: TypeAlias = tuple[int, int, int, int, int]  # address, dtype, rows, dim, elements from row to row
+DTYPES: tuple[str, ...]
+SCREENINGS: tuple[str, ...]
+STRUCTS: dict[str, tuple[str, ...]]  # the names of their members
 
-def contrastive_loss(
-    queries: Matrix,
-    passages: Matrix,
-    positives: int,
-    row_weights: int,
-    query_groups: int,
-    passage_groups: int,
-    temperature: float,
-    margin: float,
-    cosine: bool,
-    symmetric: bool,
-    retained_scores: int,
-    loss_rows: int,
-    loss: int,
-    grad_queries: int,
-    grad_passages: int,
-    grad_temperature: int,
-    threads: int,
-    /,
-) -> None: ...
+class Matrix(TypedDict):
+    """As csrc/embeddings.h."""
 
-Codes: TypeAlias = tuple[int, ...]  # nine addresses, in the order of csrc/codes.h
-Filter: TypeAlias = tuple[int, int, int, int, int, int]  # as csrc/bindings.cpp says
+    address: int
+    dtype: str
+    rows: int
+    dim: int
+    stride: int
 
-def code_stride(dim: int, /) -> int: ...
-def encode(rows: Matrix, cosine: bool, out: Codes, first_row: int, threads: int, /) -> None: ...
-def search(
-    queries: Matrix,
-    corpus: Matrix,
-    codes: Codes | None,
+class Filter(TypedDict):
+    """As csrc/search_filter.h."""
+
+    allowed: int
+    passage_partitions: int
+    pools: int
+    num_partitions: int
+    excluded: int
+    excluded_per_query: int
+
+class Codes(TypedDict):
+    """As csrc/codes.h."""
+
+    codes: int
+    inverse_scale: int
+    along: int
+    code_norm: int
+    residual_norm: int
+    code_sum: int
+    norm: int
+    centre: int
+    direction: int
+
+class CodesOut(TypedDict):
+    """As csrc/codes.h."""
+
+    codes: int
+    inverse_scale: int
+    along: int
+    code_norm: int
+    residual_norm: int
+    code_sum: int
+    norm: int
+
+class ContrastiveArguments(TypedDict):
+    """As csrc/contrastive.h."""
+
+    queries: Matrix
+    passages: Matrix
+    positives: int
+    row_weights: int
+    query_groups: int
+    passage_groups: int
+    temperature: float
+    margin: float
+    cosine: bool
+    symmetric: bool
+    retained_scores: int
+    loss_rows: int
+    loss: int
+    grad_queries: int
+    grad_passages: int
+    grad_temperature: int
+    threads: int
+
+class SearchArguments(TypedDict):
+    """As csrc/search.h."""
+
+    queries: Matrix
+    corpus: Matrix
+    codes: Codes | None
+    cosine: bool
+    filter: Filter | None
+    screening: str
+    threads: int
+
+def contrastive_loss(arguments: ContrastiveArguments) -> None: ...
+def code_stride(dim: int) -> int: ...
+def encode(
+    *,
+    rows: Matrix,
     cosine: bool,
-    filter: Filter,
-    screening: int,
+    centre: int,
+    direction: int,
+    out: CodesOut,
+    first_row: int,
     threads: int,
-    k: int,
-    scores: int,
-    indices: int,
-    exact_scores: int,
-    /,
 ) -> None: ...
-def ranks(
-    queries: Matrix,
-    corpus: Matrix,
-    codes: Codes | None,
-    cosine: bool,
-    filter: Filter,
-    screening: int,
-    threads: int,
-    targets: int,
-    targets_per_query: int,
-    ranks: int,
-    /,
-) -> None: ...
+def search(arguments: SearchArguments, *, k: int, scores: int, indices: int, exact_scores: int) -> None: ...
+def ranks(arguments: SearchArguments, *, targets: int, targets_per_query: int, ranks: int) -> None: ...
 def fma_peak_gflops(threads: int) -> float: ...
 def build_info() -> BuildInfo: ...

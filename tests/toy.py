@@ -60,7 +60,7 @@ def study_data() -> StudyData:
     return StudyData("toy", train, retrieval_set(8, seed=2), retrieval_set(12, seed=3))
 
 
-def save_tiny_bert(folder: Path, *, hidden: int = 32) -> Path:
+def save_tiny_bert(folder: Path, *, hidden: int = 32, positions: int = 64) -> Path:
     """A randomly initialised two-layer BERT with a character-level tokenizer, as a Hugging Face folder."""
     import torch
     from tokenizers import Regex, Tokenizer
@@ -83,7 +83,7 @@ def save_tiny_bert(folder: Path, *, hidden: int = 32) -> Path:
         pad_token="[PAD]",
         cls_token="[CLS]",
         sep_token="[SEP]",
-        model_max_length=64,
+        model_max_length=positions,
     ).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
@@ -92,7 +92,7 @@ def save_tiny_bert(folder: Path, *, hidden: int = 32) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=2 * hidden,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder

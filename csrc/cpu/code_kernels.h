@@ -54,17 +54,17 @@ inline IntVector add_products(IntVector sums, IntVector a, IntVector b) {
 
 inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
 
-// sums (kTileRows, kVectors) = the products of the passages at rows[r] with the first lanes of a strip.
+// sums (kMicroRows, kVectors) = the products of the passages at rows[r] with the first lanes of a strip.
 template <int kVectors>
 inline __attribute__((always_inline)) void multiply_codes(const int8_t* const* rows, const int32_t* code_sum,
                                                           const uint8_t* strip, int64_t quads,
-                                                          IntVector (&sums)[kTileRows][kVectors]) {
-  PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v)
+                                                          IntVector (&sums)[kMicroRows][kVectors]) {
+  PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v)
       sums[r][v] = splat_int(-kQueryOffset * code_sum[r]);
   for (int64_t quad = 0; quad < quads; ++quad, strip += 4 * kStrip) {
     IntVector left[kVectors];
     PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) left[v] = load_bytes(strip + v * kVectorBytes);
-    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
       int32_t bytes;
       memcpy(&bytes, rows[r] + 4 * quad, sizeof bytes);
       const IntVector right = splat_int(bytes);
@@ -78,20 +78,20 @@ template <int kVectors, typename Each>
 inline __attribute__((always_inline)) void for_products(const CorpusCodes& corpus, int64_t dim, int64_t first,
                                                         int64_t rows, const CodedStrip& strip, Each each) {
   const int64_t stride = code_stride(dim), quads = (dim + 3) / 4;
-  for (int64_t row = 0; row < rows; row += kTileRows) {
-    const int64_t here = rows - row < kTileRows ? rows - row : kTileRows;
-    const int8_t* pointers[kTileRows];
-    int32_t code_sum[kTileRows];
-    for (int64_t r = 0; r < kTileRows; ++r) {  // beyond the last passage it is repeated
+  for (int64_t row = 0; row < rows; row += kMicroRows) {
+    const int64_t here = rows - row < kMicroRows ? rows - row : kMicroRows;
+    const int8_t* pointers[kMicroRows];
+    int32_t code_sum[kMicroRows];
+    for (int64_t r = 0; r < kMicroRows; ++r) {  // beyond the last passage it is repeated
       const int64_t passage = first + row + (r < here ? r : here - 1);
       pointers[r] = corpus.codes + passage * stride;
       code_sum[r] = corpus.code_sum[passage];
     }
-    for (int64_t at = 0; at < kTileRows * stride; at += 64)
+    for (int64_t at = 0; at < kMicroRows * stride; at += 64)
       __builtin_prefetch(pointers[0] + kPrefetchBytes + at, 0, 2);
-    IntVector sums[kTileRows][kVectors];
+    IntVector sums[kMicroRows][kVectors];
     multiply_codes<kVectors>(pointers, code_sum, strip.bytes, quads, sums);
-    PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+    PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
       if (r < here) each(row + r, v, sums[r][v]);
     }
   }
@@ -258,8 +258,7 @@ int32_t dot_codes(const int16_t* query, const int8_t* codes, int64_t stride) {
 // One passage: x = factor * row - centre, then codes and what is measured of them. x (dim,) is scratch.
 EncodedRow encode_row(const float* row, double factor, const float* centre, const float* direction,
                       int64_t dim, float* x, int8_t* codes) {
-  // One rounding, relative to x itself, which may be far smaller than the two numbers it is the difference
-  // of.
+  // One rounding, relative to x itself, which may be far smaller than the numbers that it is the difference of.
   if (factor == 1.0)
     for (int64_t j = 0; j < dim; ++j) x[j] = row[j] - centre[j];
   else

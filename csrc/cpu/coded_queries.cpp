@@ -1,4 +1,4 @@
-// Encoding of queries, and what their codes say about scores: coded_queries.h, docs/numerics.md.
+// Encoding of queries, and what their codes say about scores: coded_queries.h, docs/how-it-works/numerics.md.
 #include "coded_queries.h"
 
 namespace pyhbt::cpu {

@@ -169,8 +169,8 @@ void ContrastiveRun::mask_block(const Panel& p, int64_t strip, int64_t first, in
   }
 }
 
-// Once a query's negatives are summed up its loss follows, and the weight that turns its scores into
-// gradients.
+// Once a query's negatives are summed up its loss follows,
+// and the weight that turns its scores into gradients.
 void ContrastiveRun::solve_rows(const Panel& p) {
   const double half = a_.symmetric ? 0.5 : 1.0;
   const int64_t panel_lanes = cut_.panel_lanes();

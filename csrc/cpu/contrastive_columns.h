@@ -1,7 +1,6 @@
-// The passage-to-query direction of the symmetric loss, solved once the columns of the score matrix are
-// known.
+// The passage-to-query direction of the symmetric loss, solved once all columns of scores are known.
 //   Each row i with a positive has a column problem over the candidate queries i' of passage j = pos(i):
-//   others(i) = base(j) and the scores of the other rows i2 that share the positive j,
+//     others(i) = base(j) and the scores of the other rows that share the positive j,
 //   where base(j) gathers the rows whose positive is not j. Pairs left out by group stay out of both.
 // Time O(n log n + m), memory O(n + m), all in float64.
 #pragma once

@@ -19,7 +19,7 @@ ContrastiveLayout::ContrastiveLayout(const ContrastiveArguments& a, const CpuKer
   const int64_t most = std::max<int64_t>(1, kPanelQueries / strip);
   panel_strips = ceil_div(query_strips, ceil_div(query_strips, most));  // equal panels
   num_panels = ceil_div(query_strips, panel_strips);
-  padded_passages = round_up(a.passages.rows, kernel.tile_rows);
+  padded_passages = round_up(a.passages.rows, kernel.micro_rows);
   // Blocks small enough that every thread gets several, large enough that packed queries are reused.
   block_passages = padded_passages <= 512 ? 32 : 64;
   num_blocks = ceil_div(padded_passages, block_passages);

@@ -15,8 +15,8 @@ std::vector<std::string> compiled_levels();
 std::vector<std::string> supported_levels();
 
 // The table in use. The first call decides: the fastest that this processor runs, or the one that the
-// environment variable PYHBT_SIMD names. Throws std::runtime_error on a name that is unknown or that this
-// processor lacks.
+// environment variable PYHBT_SIMD names.
+// Throws std::runtime_error on a name that is unknown or that this processor lacks.
 const CpuKernels& kernels();
 
 }  // namespace pyhbt::cpu

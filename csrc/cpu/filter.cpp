@@ -7,19 +7,19 @@
 namespace pyhbt::cpu {
 
 void Filter::order_by_pool(std::vector<int64_t>& queries) const {
-  if (f_.passage_groups == nullptr) return;
+  if (f_.passage_partitions == nullptr) return;
   const auto pool_before = [&](int64_t a, int64_t b) {
-    return std::memcmp(f_.pools + a * f_.num_groups, f_.pools + b * f_.num_groups,
-                       static_cast<size_t>(f_.num_groups)) < 0;
+    return std::memcmp(f_.pools + a * f_.num_partitions, f_.pools + b * f_.num_partitions,
+                       static_cast<size_t>(f_.num_partitions)) < 0;
   };
   std::stable_sort(queries.begin(), queries.end(), pool_before);
 }
 
 std::vector<uint8_t> Filter::union_of_pools(const std::vector<int64_t>& queries) const {
-  std::vector<uint8_t> pool(static_cast<size_t>(f_.passage_groups == nullptr ? 0 : f_.num_groups));
+  std::vector<uint8_t> pool(static_cast<size_t>(f_.passage_partitions == nullptr ? 0 : f_.num_partitions));
   for (const int64_t query : queries)
-    for (size_t group = 0; group < pool.size(); ++group)
-      pool[group] |= f_.pools[static_cast<size_t>(query * f_.num_groups) + group];
+    for (size_t partition = 0; partition < pool.size(); ++partition)
+      pool[partition] |= f_.pools[static_cast<size_t>(query * f_.num_partitions) + partition];
   return pool;
 }
 
@@ -27,7 +27,7 @@ bool Filter::any_in(const std::vector<uint8_t>& pool, int64_t first, int64_t row
   if (!pooled()) return true;
   for (int64_t passage = first; passage < first + rows; ++passage) {
     if (f_.allowed != nullptr && f_.allowed[passage] == 0) continue;
-    if (pool.empty() || pool[static_cast<size_t>(f_.passage_groups[passage])] != 0) return true;
+    if (pool.empty() || pool[static_cast<size_t>(f_.passage_partitions[passage])] != 0) return true;
   }
   return false;
 }

@@ -9,33 +9,41 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 
 CpuKernels table(const char* name) {
-  return {name,
-          kStrip,
-          kTileRows,
-          kDepthBlock,
-          multiply_rows,
-          multiply_strips,
-          multiply_transposed,
-          transpose_strip,
-          query_statistics,
-          passage_statistics,
-          softmax_gradient,
-          widen_float16,
-          widen_bfloat16,
-          dot,
-          dots,
-          upper_quantiles,
-          screen,
-          screen_and_count,
-          kFastCodes,
-          kQueryLimit,
-          screen_codes,
-          scan_codes,
-          estimate_codes,
-          count_codes,
-          dot_codes,
-          encode_row,
-          fma_probe};
+  CpuKernels loops{};
+  loops.name = name;
+  loops.strip = kStrip;
+  loops.micro_rows = kMicroRows;
+  loops.depth_block = kDepthBlock;
+
+  loops.multiply_rows = multiply_rows;
+  loops.multiply_strips = multiply_strips;
+  loops.multiply_transposed = multiply_transposed;
+  loops.transpose_strip = transpose_strip;
+
+  loops.query_statistics = query_statistics;
+  loops.passage_statistics = passage_statistics;
+  loops.softmax_gradient = softmax_gradient;
+
+  loops.widen_float16 = widen_float16;
+  loops.widen_bfloat16 = widen_bfloat16;
+
+  loops.dot = dot;
+  loops.dots = dots;
+  loops.upper_quantiles = upper_quantiles;
+  loops.screen = screen;
+  loops.screen_and_count = screen_and_count;
+
+  loops.fast_codes = kFastCodes;
+  loops.query_limit = kQueryLimit;
+  loops.screen_codes = screen_codes;
+  loops.scan_codes = scan_codes;
+  loops.estimate_codes = estimate_codes;
+  loops.count_codes = count_codes;
+  loops.dot_codes = dot_codes;
+  loops.encode_row = encode_row;
+
+  loops.fma_probe = fma_probe;
+  return loops;
 }
 
 }  // namespace pyhbt::cpu::PYHBT_ISA

@@ -11,7 +11,6 @@
 namespace pyhbt::cpu {
 
 constexpr int64_t kMaxStrip = 32;
-constexpr int64_t kMaxTileRows = 8;
 
 constexpr int64_t kDots = 4;        // pairs that are scored exactly side by side
 constexpr int64_t kFewQueries = 4;  // up to here screening runs along the codes of a passage
@@ -22,8 +21,8 @@ struct StripBounds {
   float low[kMaxStrip];  // score + error below this: certainly under the threshold
 };
 
-// A strip of queries as codes t, J q' = t + e (docs/numerics.md); bytes [dim / 4][lane][4], or, for a few
-// queries, rows (lanes, code_stride(dim)).
+// A strip of queries as codes t, J q' = t + e (docs/how-it-works/numerics.md); bytes [dim / 4][lane][4], or,
+// for a few queries, rows (lanes, code_stride(dim)).
 struct CodedStrip {
   const uint8_t* bytes;
   const uint8_t* rows;
@@ -60,7 +59,7 @@ struct EncodedRow {
 struct CpuKernels {
   const char* name;
   int64_t strip;        // lanes
-  int64_t tile_rows;    // rows of A that are multiplied at once
+  int64_t micro_rows;   // rows of A that are multiplied at once
   int64_t depth_block;  // depth of a strip that stays in the first cache
 
   // tile_kernels.h: C (rows, strip) (+)= A B, B (depth, strip) contiguous.
@@ -84,8 +83,8 @@ struct CpuKernels {
   void (*widen_bfloat16)(const uint16_t* bits, int64_t count, float* out);
 
   // screen_kernels.h.
-  // Sum over i of a[i] * b[i]: eight interleaved lanes, then ((0+1)+(2+3))+((4+5)+(6+7)). The products are
-  // exact.
+  // Sum over i of a[i] * b[i], whose products are exact: eight interleaved lanes,
+  // then ((0+1)+(2+3))+((4+5)+(6+7)).
   double (*dot)(const float* a, const float* b, int64_t dim);
   void (*dots)(const float* const* a, const float* const* b, int64_t dim, double* out);
   void (*upper_quantiles)(const float* tile, int64_t rows, int64_t lanes, int64_t rank, float* out);
@@ -112,8 +111,8 @@ struct CpuKernels {
   EncodedRow (*encode_row)(const float* row, double factor, const float* centre, const float* direction,
                            int64_t dim, float* x, int8_t* codes);
 
-  // Runs iterations of independent multiply-adds in registers; returns the flops done, checksum keeps them
-  // alive.
+  // Runs iterations of independent multiply-adds in registers and returns the flops done;
+  // checksum keeps them alive.
   double (*fma_probe)(int64_t iterations, float* checksum);
 };
 

@@ -3,5 +3,5 @@
 #define PYHBT_ISA avx2
 #define PYHBT_VECTOR_FLOATS 8
 #define PYHBT_STRIP_VECTORS 3
-#define PYHBT_TILE_ROWS 4
+#define PYHBT_MICRO_ROWS 4
 #include "kernel_table.h"

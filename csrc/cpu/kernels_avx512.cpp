@@ -5,5 +5,5 @@
 #endif
 #define PYHBT_VECTOR_FLOATS 16
 #define PYHBT_STRIP_VECTORS 2
-#define PYHBT_TILE_ROWS 8
+#define PYHBT_MICRO_ROWS 8
 #include "kernel_table.h"

@@ -2,5 +2,5 @@
 #define PYHBT_ISA portable
 #define PYHBT_VECTOR_FLOATS 4
 #define PYHBT_STRIP_VECTORS 3
-#define PYHBT_TILE_ROWS 4
+#define PYHBT_MICRO_ROWS 4
 #include "kernel_table.h"

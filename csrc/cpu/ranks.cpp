@@ -53,16 +53,16 @@ struct Counting {
     return bounds;
   }
 
-  // (strips, groups, kMaxStrip): what to add to the scores of a passage of the group, 0 or -infinity.
+  // (strips, partitions, kMaxStrip): what to add to the scores of a passage of the partition, 0 or -infinity.
   std::vector<float> penalties_of(const std::vector<int64_t>& queries, int64_t strips) const {
     const SearchFilter& f = filter.parts();
-    const int64_t groups = std::max<int64_t>(1, f.num_groups), width = kernels().strip;
-    std::vector<float> penalties(static_cast<size_t>(strips * groups * kMaxStrip), 0.0f);
-    for (size_t q = 0; q < queries.size() && f.passage_groups != nullptr; ++q) {
+    const int64_t partitions = std::max<int64_t>(1, f.num_partitions), width = kernels().strip;
+    std::vector<float> penalties(static_cast<size_t>(strips * partitions * kMaxStrip), 0.0f);
+    for (size_t q = 0; q < queries.size() && f.passage_partitions != nullptr; ++q) {
       const int64_t strip = static_cast<int64_t>(q) / width, lane = static_cast<int64_t>(q) % width;
-      for (int64_t group = 0; group < groups; ++group)
-        if (f.pools[queries[q] * groups + group] == 0)
-          penalties[static_cast<size_t>((strip * groups + group) * kMaxStrip + lane)] = -kInfinity;
+      for (int64_t partition = 0; partition < partitions; ++partition)
+        if (f.pools[queries[q] * partitions + partition] == 0)
+          penalties[static_cast<size_t>((strip * partitions + partition) * kMaxStrip + lane)] = -kInfinity;
     }
     return penalties;
   }
@@ -77,24 +77,24 @@ struct Counting {
     const std::vector<uint8_t> pool = filter.union_of_pools(queries);
     const std::vector<float> penalties =
         filter.pooled() ? penalties_of(queries, screen.strips()) : std::vector<float>();
-    const int64_t groups = std::max<int64_t>(1, filter.parts().num_groups);
+    const int64_t partitions = std::max<int64_t>(1, filter.parts().num_partitions);
     const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
-    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTileRows : 0));
+    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTilePassages : 0));
     std::vector<ExactScore> exact(queries.size());
-    const int64_t most_hits = kTileRows * width * std::min(per_query, kMostTargets);
+    const int64_t most_hits = kTilePassages * width * std::min(per_query, kMostTargets);
     std::vector<RankHit> hits(static_cast<size_t>(most_hits));
     std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
     int64_t undecided = 0;
-    for (int64_t passage = first; passage < last; passage += kTileRows) {
+    for (int64_t passage = first; passage < last; passage += kTilePassages) {
       interrupt.poll();
-      const int64_t rows = std::min(kTileRows, last - passage);
+      const int64_t rows = std::min(kTilePassages, last - passage);
       if (!filter.any_in(pool, passage, rows)) continue;
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
         for (int64_t r = 0; r < rows && filter.pooled(); ++r) {
           const uint8_t* allowed = filter.parts().allowed;
           const bool open = allowed == nullptr || allowed[passage + r] != 0;
           row_penalties[static_cast<size_t>(r)] =
-              open ? penalties.data() + (strip * groups + filter.group(passage + r)) * kMaxStrip
+              open ? penalties.data() + (strip * partitions + filter.partition(passage + r)) * kMaxStrip
                    : closed.data();
         }
         for (int64_t t = 0; t < per_query; t += kMostTargets) {
@@ -166,14 +166,14 @@ bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& querie
   const int64_t count = static_cast<int64_t>(queries.size());
   for (int64_t i = 0; i < count; i += ceil_div(count, kTrialQueries))
     trial.push_back(queries[static_cast<size_t>(i)]);
-  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTileRows);
+  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTilePassages);
   std::vector<int64_t> before(trial.size() * static_cast<size_t>(counting.per_query));
   CodeScreen screen(counting.call, trial);
   int64_t undecided = 0, seen = 0;
   for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
-    const int64_t last = std::min(passages, (tile + 1) * kTileRows);
-    undecided += counting.scan(trial, screen, tile * kTileRows, last, before.data());
-    seen += last - tile * kTileRows;
+    const int64_t last = std::min(passages, (tile + 1) * kTilePassages);
+    undecided += counting.scan(trial, screen, tile * kTilePassages, last, before.data());
+    seen += last - tile * kTilePassages;
   }
   return static_cast<double>(undecided) >
          kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(before.size()));

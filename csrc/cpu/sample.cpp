@@ -42,15 +42,20 @@ Sample::Sample(const Call& call, int64_t k) {
       code_sum_[at] = all.code_sum[passage];
     }
   });
-  codes_ = {code_rows_.data(),     inverse_scale_.data(), along_.data(), code_norm_.data(),
-            residual_norm_.data(), code_sum_.data(),      nullptr,       all.centre,
-            all.direction};
+  codes_.codes = code_rows_.data();
+  codes_.inverse_scale = inverse_scale_.data();
+  codes_.along = along_.data();
+  codes_.code_norm = code_norm_.data();
+  codes_.residual_norm = residual_norm_.data();
+  codes_.code_sum = code_sum_.data();
+  codes_.centre = all.centre;
+  codes_.direction = all.direction;
 }
 
 std::vector<double> Sample::guesses(const CodeScreen& screen, const std::vector<int64_t>& queries,
                                     const Filter& filter) const {
   std::vector<double> found(queries.size(), kNoThreshold);
-  if (size() == 0) return found;
+  if (empty()) return found;
   const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
   std::vector<float> tile(static_cast<size_t>(size() * width)), column;
   float quantiles[kMaxStrip];

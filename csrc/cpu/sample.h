@@ -1,6 +1,6 @@
 // Passages drawn evenly from a coded corpus, copied side by side: how the scores of a query are spread is
-// known from them before the walk over all passages. What is concluded is a guess, verified or taken back
-// afterwards.
+// known from them before the walk over all passages.
+//   What is concluded is a guess, verified or taken back afterwards.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,20 @@ namespace pyhbt::cpu {
 
 class Sample {
  public:
-  // Empty where the corpus is too small, or k too large, for a sample to pay.
+  Sample() = default;  // empty: nothing is guessed
+
+  // Empty too where the corpus is too small, or k too large, for a sample to pay.
   Sample(const Call& call, int64_t k);
 
-  int64_t size() const { return static_cast<int64_t>(passages_.size()); }
+  Sample(const Sample&) = delete;  // codes_ points into the object
+  Sample& operator=(const Sample&) = delete;
+  Sample(Sample&&) = default;
+  Sample& operator=(Sample&&) = default;
 
-  // A score that few more than k passages reach, for each query of the block; kNoThreshold where none is
-  // known.
+  int64_t size() const { return static_cast<int64_t>(passages_.size()); }
+  bool empty() const { return passages_.empty(); }
+
+  // For each query of the block a score that few more than k passages reach; kNoThreshold: none is known.
   std::vector<double> guesses(const CodeScreen& screen, const std::vector<int64_t>& queries,
                               const Filter& filter) const;
 
@@ -30,7 +37,7 @@ class Sample {
  private:
   std::vector<int64_t> passages_;  // ascending
   int64_t rank_ = 0;               // the score of this rank in the sample is the guess
-  CorpusCodes codes_{};
+  CorpusCodes codes_{};            // of the sample: what lies in the arrays below
   std::vector<int8_t> code_rows_;
   std::vector<float> inverse_scale_, along_, code_norm_, residual_norm_;
   std::vector<int32_t> code_sum_;

@@ -54,8 +54,9 @@ Call::Call(const SearchArguments& arguments)
           throw std::invalid_argument("corpus: dim " + std::to_string(fitted.corpus.dim) + ", expected " +
                                       std::to_string(fitted.queries.dim));
         if (fitted.threads < 1)
-          throw std::invalid_argument("threads: found " + std::to_string(fitted.threads) + ", expected >= 1");
-        if (fitted.screening == Screening::kCodes && fitted.codes == nullptr)
+          throw std::invalid_argument("threads: found " + std::to_string(fitted.threads) +
+                                      ", expected at least 1");
+        if (fitted.screening == Screening::kCodes && !fitted.codes)
           throw std::invalid_argument("screening: by codes, but the corpus has none");
         fitted.threads = worthwhile_threads(fitted.threads, 2.0 * static_cast<double>(fitted.queries.rows) *
                                                                 static_cast<double>(fitted.corpus.rows) *
@@ -63,9 +64,9 @@ Call::Call(const SearchArguments& arguments)
         return fitted;
       }()),
       query_norms(exact_norms(a.queries, "queries", a.threads)),
-      by_codes_(a.codes != nullptr && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
+      by_codes_(a.codes.has_value() && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
                 (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
-  if (a.codes == nullptr) return;
+  if (!a.codes) return;
   passage_norms = a.codes->norm;
   largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }
@@ -91,7 +92,7 @@ FloatScreen::FloatScreen(const Call& call, const std::vector<int64_t>& queries)
       packed_(call.a.cosine || call.a.corpus.dtype != DType::kFloat32),
       strips_(round_up(count_, width_) * call.a.queries.dim),
       bounds_(static_cast<size_t>(ceil_div(count_, width_))),
-      tile_(static_cast<size_t>(kTileRows * width_)) {
+      tile_(static_cast<size_t>(kTilePassages * width_)) {
   const int64_t dim = call.a.queries.dim;
   const double largest = call.a.cosine ? 1.0 : call.largest_norm;
   const double steps = static_cast<double>(dim + 16) * 0x1p-24;
@@ -114,8 +115,8 @@ FloatScreen::FloatScreen(const Call& call, const std::vector<int64_t>& queries)
     }
     kernels().transpose_strip(rows.data(), dim, here, dim, dim, 1.0f, strips_.data() + start * dim);
   }
-  if (packed_) rows_.resize(static_cast<size_t>(kTileRows * dim));
-  norms_.resize(static_cast<size_t>(kTileRows));
+  if (packed_) rows_.resize(static_cast<size_t>(kTilePassages * dim));
+  norms_.resize(static_cast<size_t>(kTilePassages));
 }
 
 void FloatScreen::multiply(int64_t strip, int64_t first, int64_t rows, float* tile) {
@@ -165,10 +166,6 @@ Interval FloatScreen::interval(int64_t query, int64_t, int64_t position) const {
   return known ? Interval{middle - slack, middle + slack} : Interval{kNoThreshold, -kNoThreshold};
 }
 
-void FloatScreen::estimates(int64_t strip, int64_t first, int64_t rows, float* out) {
-  multiply(strip, first, rows, out);
-}
-
 int64_t FloatScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
                            RankHit* hits) {
   multiply(strip, first, rows, tile_.data());
@@ -195,7 +192,7 @@ Division divide(const Call& call, int64_t num_queries) {
   // A block has two strips at least, lest the corpus be read more often than the arithmetic hides.
   const int64_t wanted = std::max<int64_t>(1, ceil_div(num_queries, most * threads)) * threads;
   division.blocks = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, division.strips / 2));
-  const int64_t most_slices = std::max<int64_t>(1, ceil_div(passages, 4 * kTileRows));
+  const int64_t most_slices = std::max<int64_t>(1, ceil_div(passages, 4 * kTilePassages));
   division.slices =
       division.blocks >= threads ? 1 : std::min(most_slices, ceil_div(threads, division.blocks));
   division.slice_passages = std::max<int64_t>(1, ceil_div(passages, division.slices));

@@ -1,7 +1,6 @@
-// What search and rank counting share: exact scores, norms, and screening of passages, by codes or in
-// float32.
+// What search and rank counting share: exact scores, norms, and screening, by codes or in float32.
 //   A screen holds a block of queries in strips. open() lists the passages of a tile whose score may reach
-//   the query's threshold; interval() bounds one score. Proofs in docs/numerics.md.
+//   the query's threshold; interval() bounds one score. Proofs in docs/how-it-works/numerics.md.
 #pragma once
 
 #include <algorithm>
@@ -21,12 +20,11 @@
 
 namespace pyhbt::cpu {
 
-constexpr int64_t kTileRows = 96;
+constexpr int64_t kTilePassages = 96;  // screened at once, by one strip of queries after the other
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kNoThreshold = -std::numeric_limits<double>::infinity();
 
-// While alive, this thread keeps subnormal numbers, whatever torch.set_flush_denormal or another library has
-// set.
+// While alive, this thread keeps subnormal numbers, whatever torch.set_flush_denormal or others have set.
 class KeepSubnormals {
  public:
 #if defined(__SSE__)
@@ -51,8 +49,8 @@ inline float float_up(double x) {
 }
 inline float float_down(double x) { return -float_up(-x); }
 
-// Norms (rows,) in the order of summation of scores. Throws on a non-finite row, naming the argument and the
-// row.
+// Norms (rows,) in the order of summation of scores.
+// Throws std::invalid_argument on a row that is not finite, naming the argument and the row.
 std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads);
 
 // One call: the arguments and what is derived from them for all queries.
@@ -138,9 +136,6 @@ class FloatScreen {
   void set_threshold(int64_t query, double least);
   int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits);
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
-  // Scores of the tile (rows, strip), or what rises with them.
-  void estimates(int64_t strip, int64_t first, int64_t rows, float* out);
-  double score_of(int64_t, float estimate) const { return static_cast<double>(estimate); }
 
   int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting, RankHit* hits);
   void bound(int64_t query, double score, float& low, float& high) const;

@@ -106,8 +106,8 @@ inline int64_t append_bits(unsigned bits, int64_t position, int64_t count, int32
   return count;
 }
 
-// tile (rows, kStrip) of float32 scores. Comparisons are written so that a NaN, from an overflow in float32,
-// counts as undecided.
+// tile (rows, kStrip) of float32 scores.
+// Comparisons are written so that a NaN, from an overflow in float32, counts as undecided.
 int64_t screen(const float* tile, int64_t rows, const float* norms, const StripBounds& bounds,
                int32_t* hits) {
   int64_t count = 0;

@@ -1,10 +1,8 @@
-// Exact top-k: what screening leaves open feeds one bounded buffer a query; what is left in the buffers is
-// scored exactly.
+// Exact top-k: what screening leaves open feeds one bounded buffer a query, and what is left in it is scored.
 #include "../search.h"
 
 #include <cmath>
 #include <numeric>
-#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -59,9 +57,17 @@ struct Block {
   uint64_t asked[2];  // passages of the tile, modulo 128, that are on their way to the cache
 };
 
+// How passages are held against a query.
+enum class Scan {
+  kCodes,   // screened by int8 codes, survivors bounded and scored
+  kFloats,  // screened in float32, likewise
+  kExact    // every one scored exactly, without norms and screening
+};
+
 struct Search {
   const Call& call;
   const Filter filter;
+  const Scan way;
   const int64_t kept;  // of k, those that the corpus can give
   const Results out;
   Interrupt interrupt{};
@@ -70,11 +76,11 @@ struct Search {
   template <typename Screen>
   void scan(Block& block, Screen& screen, int64_t first, int64_t last) {
     const int64_t width = kernels().strip, count = static_cast<int64_t>(block.queries.size());
-    std::vector<int32_t> hits(static_cast<size_t>(kTileRows * width));
+    std::vector<int32_t> hits(static_cast<size_t>(kTilePassages * width));
     const std::vector<uint8_t> pool = filter.union_of_pools(block.queries);
-    for (int64_t passage = first; passage < last; passage += kTileRows) {
+    for (int64_t passage = first; passage < last; passage += kTilePassages) {
       interrupt.poll();
-      const int64_t rows = std::min(kTileRows, last - passage);
+      const int64_t rows = std::min(kTilePassages, last - passage);
       if (!filter.any_in(pool, passage, rows)) continue;
       block.asked[0] = block.asked[1] = 0;
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
@@ -162,25 +168,33 @@ struct Search {
     return true;
   }
 
-  void scan_block(Block& block, const Sample* sample, int64_t first, int64_t last) {
-    if (call.by_codes()) {
-      CodeScreen screen(call, block.queries);
-      if (sample != nullptr) {
-        block.guesses = sample->guesses(screen, block.queries, filter);
-        for (size_t q = 0; q < block.queries.size(); ++q)
-          screen.set_threshold(static_cast<int64_t>(q), block.guesses[q]);
+  void scan_block(Block& block, const Sample& sample, int64_t first, int64_t last) {
+    switch (way) {
+      case Scan::kCodes: {
+        CodeScreen screen(call, block.queries);
+        if (!sample.empty()) guess_thresholds(block, screen, sample);
+        scan(block, screen, first, last);
+        break;
       }
-      scan(block, screen, first, last);
-    } else if (call.passage_norms != nullptr) {
-      FloatScreen screen(call, block.queries);
-      scan(block, screen, first, last);
-    } else {
-      scan_exactly(block, first, last);
+      case Scan::kFloats: {
+        FloatScreen screen(call, block.queries);
+        scan(block, screen, first, last);
+        break;
+      }
+      case Scan::kExact:
+        scan_exactly(block, first, last);
+        break;
     }
   }
 
-  // Searches for these queries; returns those whose guess was too high. The guess may be absent.
-  std::vector<int64_t> run(const std::vector<int64_t>& queries, const Sample* sample) {
+  void guess_thresholds(Block& block, CodeScreen& screen, const Sample& sample) const {
+    block.guesses = sample.guesses(screen, block.queries, filter);
+    for (size_t q = 0; q < block.queries.size(); ++q)
+      screen.set_threshold(static_cast<int64_t>(q), block.guesses[q]);
+  }
+
+  // Searches for these queries; returns those whose guess was too high. An empty sample makes no guesses.
+  std::vector<int64_t> run(const std::vector<int64_t>& queries, const Sample& sample) {
     const Division cut = divide(call, static_cast<int64_t>(queries.size()));
     std::vector<uint8_t> failed(queries.size());
     const auto make_block = [&](int64_t number) {
@@ -236,6 +250,26 @@ bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& 
          kWorthOfCodes + wanted * (1 - std::log(wanted));
 }
 
+// Up to four queries without codes, one exact scan costs less than norms and screening; but with a filter it
+// would not see every passage, and all must be finite. With codes the norms are known already.
+bool exact_scan_pays(const Call& call, const Filter& filter) {
+  return call.a.queries.rows <= kFewQueries && call.a.screening == Screening::kAuto && !call.a.cosine &&
+         !call.a.codes && !filter.active();
+}
+
+Scan scan_for(const Call& call, const Filter& filter, const Sample& sample, int64_t k) {
+  if (!call.by_codes()) return exact_scan_pays(call, filter) ? Scan::kExact : Scan::kFloats;
+  const bool in_doubt = call.a.screening == Screening::kAuto && call.a.queries.rows > kFewQueries;
+  if (in_doubt && !sample.empty() && codes_leave_too_much(call, sample, filter, k)) return Scan::kFloats;
+  return Scan::kCodes;
+}
+
+void write_nothing_found(int64_t places, float* scores, int64_t* indices, double* exact_scores) {
+  std::fill_n(scores, places, -kInfinity);
+  std::fill_n(indices, places, int64_t{-1});
+  if (exact_scores != nullptr) std::fill_n(exact_scores, places, kNoThreshold);
+}
+
 }  // namespace
 }  // namespace pyhbt::cpu
 
@@ -250,33 +284,23 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
   const int64_t num_queries = call.a.queries.rows, num_passages = call.a.corpus.rows;
   const Filter filter(call.a.filter);
   if (num_passages == 0 || num_queries == 0) {
-    std::fill_n(scores, num_queries * k, -kInfinity);
-    std::fill_n(indices, num_queries * k, int64_t{-1});
-    if (exact_scores != nullptr) std::fill_n(exact_scores, num_queries * k, kNoThreshold);
+    write_nothing_found(num_queries * k, scores, indices, exact_scores);
     return;
   }
-  const bool automatic = call.a.screening == Screening::kAuto;
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
   filter.order_by_pool(queries);
 
-  const Sample* sample = nullptr;
-  std::optional<Sample> drawn;
-  if (call.by_codes()) {
-    drawn.emplace(call, std::min(k, num_passages));
-    if (drawn->size() > 0) sample = &*drawn;
-    const bool many = num_queries > kFewQueries;
-    if (automatic && many && sample != nullptr && codes_leave_too_much(call, *sample, filter, k))
-      call.screen_in_floats();
+  const int64_t kept = std::min(k, num_passages);
+  const Sample sample = call.by_codes() ? Sample(call, kept) : Sample();
+  const Scan way = scan_for(call, filter, sample, k);
+  if (way == Scan::kFloats) {
+    call.screen_in_floats();
+    call.measure_passages();
   }
-  // Up to four queries without codes, one exact scan costs less than norms and screening; but with a filter
-  // it would not see every passage, and all must be finite.
-  const bool scanned = num_queries <= kFewQueries && automatic && !call.a.cosine && !filter.active();
-  if (!call.by_codes() && !scanned) call.measure_passages();
-
-  Search search{call, filter, std::min(k, num_passages), {k, scores, indices, exact_scores}};
+  Search search{call, filter, way, kept, {k, scores, indices, exact_scores}};
   const std::vector<int64_t> again = search.run(queries, sample);
-  if (!again.empty()) search.run(again, nullptr);
+  if (!again.empty()) search.run(again, Sample());
 }
 
 }  // namespace pyhbt

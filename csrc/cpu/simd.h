@@ -34,19 +34,6 @@ inline void store(float* x, Vector v) { *reinterpret_cast<LooseVector*>(x) = v; 
 inline Vector splat(float x) { return x - Vector{}; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
-inline bool any(IntVector mask) {
-#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
-  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
-#elif defined(__AVX__) && PYHBT_VECTOR_FLOATS == 8
-  return !_mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask));
-#else
-  int64_t parts[kFloats / 2], all = 0;
-  memcpy(parts, &mask, sizeof parts);
-  for (const int64_t part : parts) all |= part;
-  return all != 0;
-#endif
-}
-
 inline float largest_lane(Vector v) {
   float max = v[0];
   for (int lane = 1; lane < kFloats; ++lane) max = v[lane] > max ? v[lane] : max;
@@ -62,8 +49,9 @@ inline float sum_of_lanes(Vector v) {
   return lanes[0];
 }
 
-// 2^x for x <= 0 to about one unit in the last place: zero below 2^-126, NaN for NaN. x = n + f with |f| <=
-// 1/2; 2^f by its Taylor series to f^7, whose remainder is under (ln 2 / 2)^8 / 8! = 5.2e-9 relative.
+// 2^x for x <= 0 to about one unit in the last place: zero below 2^-126, NaN for NaN.
+// x = n + f with |f| <= 1/2; 2^f by its Taylor series to f^7, whose remainder is under
+// (ln 2 / 2)^8 / 8! = 5.2e-9 relative.
 inline Vector exp2_nonpositive(Vector x) {
   const Vector clamped = x < -126.0f ? splat(-126.0f) : x;
   const Vector shifted = clamped + 12582912.0f;  // 1.5 * 2^23 rounds to an integer held in the low bits

@@ -52,8 +52,8 @@ void passage_statistics(const float* x, int64_t strip_stride, int64_t strips, in
   }
 }
 
-// x <- weight * 2^(x - max) by lane, plus the same by row where passage_max is not null; the maxima are
-// finite.
+// x <- weight * 2^(x - max) by lane, plus the same by row where passage_max is not null.
+// The maxima are finite.
 void softmax_gradient(float* x, int64_t rows, const float* query_max, const float* query_weight,
                       const float* passage_max, const float* passage_weight) {
   Vector max[kStripVectors], weight[kStripVectors];

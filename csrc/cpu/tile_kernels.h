@@ -1,8 +1,8 @@
-// The matrix product of the CPU back end: C (+)= A B over one strip of B, kTileRows rows of C at a time.
+// The matrix product of the CPU back end: C (+)= A B over one strip of B, kMicroRows rows of C at a time.
 //   B (depth, kStrip) is contiguous: element (k, lane) at b[k * kStrip + lane]. A comes in three forms:
 //   row-major; strips, element (r, k) at a[k / kStrip * strip_stride + r * kStrip + k % kStrip]; and the
 //   transpose of one strip, element (r, k) at a[k * kStrip + r].
-// kTileRows x kStripVectors accumulators stay in registers over the whole depth, and every element of C is
+// kMicroRows x kStripVectors accumulators stay in registers over the whole depth, and every element of C is
 // summed with k running upwards. 2 * rows * kStrip * depth flops.
 // Micro-tile: Van Zee and van de Geijn, "BLIS", ACM TOMS 41(3), 2015.
 #pragma once
@@ -14,30 +14,30 @@ namespace {
 
 constexpr int kStripVectors = PYHBT_STRIP_VECTORS;
 constexpr int kStrip = kStripVectors * kFloats;
-constexpr int kTileRows = PYHBT_TILE_ROWS;
+constexpr int kMicroRows = PYHBT_MICRO_ROWS;
 constexpr int kDepthBlock = 8192 / kStrip / kStrip * kStrip;  // this much of a strip of B is up to 32 KiB
-static_assert(kStrip <= kMaxStrip && kStrip % kTileRows == 0 && kMaxTileRows % kTileRows == 0, "tile");
+static_assert(kStrip <= kMaxStrip && kStrip % kMicroRows == 0, "tile");
 
 struct Tile {
-  Vector sums[kTileRows][kStripVectors];
+  Vector sums[kMicroRows][kStripVectors];
 
   void clear() {
-    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
         sums[r][v] = Vector{};
   }
   void read(const float* c, int64_t stride) {
-    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
         sums[r][v] = load(c + r * stride + v * kFloats);
   }
   void write(float* c, int64_t stride) const {
-    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
         store(c + r * stride + v * kFloats, sums[r][v]);
   }
   // sums += a b for one k; element r of the column of A lies at a[r * a_stride].
   inline __attribute__((always_inline)) void add(const float* a, int64_t a_stride, const float* b) {
     Vector right[kStripVectors];
     PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) right[v] = load(b + v * kFloats);
-    PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
       const Vector left = splat(a[r * a_stride]);
       PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) sums[r][v] += left * right[v];
     }
@@ -48,13 +48,13 @@ struct Tile {
 // last row of A and throw the extra results away.
 void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const float* b, int64_t depth, float* c,
                    int64_t c_stride, bool accumulate) {
-  for (int64_t row = 0; row < rows; row += kTileRows) {
-    const int64_t here = rows - row < kTileRows ? rows - row : kTileRows;
-    const float* left[kTileRows];
-    for (int64_t r = 0; r < kTileRows; ++r) left[r] = a + (row + (r < here ? r : here - 1)) * a_stride;
+  for (int64_t row = 0; row < rows; row += kMicroRows) {
+    const int64_t here = rows - row < kMicroRows ? rows - row : kMicroRows;
+    const float* left[kMicroRows];
+    for (int64_t r = 0; r < kMicroRows; ++r) left[r] = a + (row + (r < here ? r : here - 1)) * a_stride;
     float* out = c + row * c_stride;
-    float edge[kTileRows * kStrip];
-    const bool whole = here == kTileRows;
+    float edge[kMicroRows * kStrip];
+    const bool whole = here == kMicroRows;
     if (accumulate && !whole) {
       memset(edge, 0, sizeof edge);
       for (int64_t r = 0; r < here; ++r) memcpy(edge + r * kStrip, out + r * c_stride, 4 * kStrip);
@@ -69,7 +69,7 @@ void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const float* 
     for (int64_t k = 0; k < depth; ++k) {
       Vector right[kStripVectors];
       PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) right[v] = load(b + k * kStrip + v * kFloats);
-      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+      PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
         const Vector one = splat(left[r][k]);
         PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) tile.sums[r][v] += one * right[v];
       }
@@ -84,18 +84,18 @@ void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const float* 
 // multiple of kStrip. The next tile of C is fetched ahead, since C may be far larger than the caches.
 void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const float* b, int64_t depth,
                      float* c, int64_t c_stride, int64_t columns, bool accumulate) {
-  for (int64_t row = 0; row < rows; row += kTileRows) {
-    const int64_t here = rows - row < kTileRows ? rows - row : kTileRows;
+  for (int64_t row = 0; row < rows; row += kMicroRows) {
+    const int64_t here = rows - row < kMicroRows ? rows - row : kMicroRows;
     float* out = c + row * c_stride;
-    float edge[kTileRows * kStrip];
-    const bool whole = here == kTileRows && columns == kStrip;
+    float edge[kMicroRows * kStrip];
+    const bool whole = here == kMicroRows && columns == kStrip;
     if (accumulate && !whole) {
       memset(edge, 0, sizeof edge);
       for (int64_t r = 0; r < here; ++r)
         for (int64_t lane = 0; lane < columns; ++lane) edge[r * kStrip + lane] = out[r * c_stride + lane];
     }
     if (accumulate && whole) {
-      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) {
+      PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
         __builtin_prefetch(out + r * c_stride, 1);
         __builtin_prefetch(out + r * c_stride + kStrip - 1, 1);
       }
@@ -109,7 +109,7 @@ void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const f
     float* target = whole ? out : edge;
     const int64_t stride = whole ? c_stride : kStrip;
     if (accumulate) {
-      PYHBT_UNROLL for (int r = 0; r < kTileRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+      PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
           tile.sums[r][v] += load(target + r * stride + v * kFloats);
     }
     tile.write(target, stride);
@@ -122,7 +122,7 @@ void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const f
 
 // C (kStrip, kStrip) contiguous (+)= A B, A the transpose of a strip.
 void multiply_transposed(const float* a, const float* b, int64_t depth, float* c, bool accumulate) {
-  for (int row = 0; row < kStrip; row += kTileRows) {
+  for (int row = 0; row < kStrip; row += kMicroRows) {
     Tile tile;
     if (accumulate)
       tile.read(c + row * kStrip, kStrip);

@@ -1,8 +1,8 @@
 // The passages that may still be among a query's k best: a bounded buffer of score intervals.
 //   push is O(1) amortised; memory O(k).
 // The k-th largest lower bound over any subset of the corpus is a floor under the true k-th best score, so an
-// entry whose upper bound lies below it can go. Where the bounds do not separate the entries, they are scored
-// exactly.
+// entry whose upper bound lies below it can go.
+// Where the bounds do not separate the entries, they are scored exactly.
 #pragma once
 
 #include <algorithm>

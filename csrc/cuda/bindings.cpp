@@ -1,28 +1,37 @@
-// The Python face of the CUDA module: addresses and sizes in, launches on the stream given; nothing waits.
-//   The same file makes the emulated module of tests/cuda_emulation.
+// The Python face of the CUDA module: addresses and sizes in by name (border.h), launches on the stream given;
+// nothing waits. The same file makes the emulated module of tests/cuda_emulation.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <cstdint>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
+#include "../border.h"
 #include "contrastive.h"
 #include "search.h"
 
 namespace py = pybind11;
+using namespace pybind11::literals;
 
 namespace {
 
 using namespace pyhbt::cuda;
-using Address = std::uintptr_t;
-using Where = std::tuple<int, Address>;  // device, stream
+using pyhbt::DType;
+using pyhbt::Embeddings;
+using pyhbt::SearchFilter;
+using pyhbt::border::Address;
+using pyhbt::border::at;
+using pyhbt::border::filter;
+using pyhbt::border::kDTypes;
+using pyhbt::border::matrix;
+using pyhbt::border::Members;
 
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
+// Where a kernel runs.
+struct Where {
+  int device;
+  cudaStream_t stream;
+};
 
 #if defined(PYHBT_CUDA_EMULATED)
 
@@ -52,14 +61,19 @@ class DeviceGuard {
  public:
   explicit DeviceGuard(int device) {
     check(cudaGetDevice(&former_), "cudaGetDevice");
-    if (device != former_) check(cudaSetDevice(device), "cudaSetDevice");
+    changed_ = device != former_;
+    if (changed_) check(cudaSetDevice(device), "cudaSetDevice");
   }
-  ~DeviceGuard() { cudaSetDevice(former_); }
+  // Setting a device, even the current one, makes a context on it: only what was changed is changed back.
+  ~DeviceGuard() {
+    if (changed_) cudaSetDevice(former_);
+  }
   DeviceGuard(const DeviceGuard&) = delete;
   DeviceGuard& operator=(const DeviceGuard&) = delete;
 
  private:
   int former_ = 0;
+  bool changed_ = false;
 };
 
 void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
@@ -92,48 +106,135 @@ py::dict status() {
 
 #endif
 
+const Members<Where>& where_members() {
+  static const Members<Where> members =
+      Members<Where>("Where").value("device", &Where::device).address("stream", &Where::stream);
+  return members;
+}
+
+const Members<Panel>& panel_members() {
+  static const Members<Panel> members = Members<Panel>("Panel")
+                                            .address("dots", &Panel::dots)
+                                            .value("rows", &Panel::rows)
+                                            .value("columns", &Panel::columns)
+                                            .address("row_factor", &Panel::row_factor)
+                                            .address("column_factor", &Panel::column_factor)
+                                            .address("positives", &Panel::positives)
+                                            .address("query_groups", &Panel::query_groups)
+                                            .address("passage_groups", &Panel::passage_groups)
+                                            .address("limit", &Panel::limit);
+  return members;
+}
+
+const Members<PanelSums>& panel_sums_members() {
+  static const Members<PanelSums> members = Members<PanelSums>("PanelSums")
+                                                .address("row_partials", &PanelSums::row_partials)
+                                                .address("row_tickets", &PanelSums::row_tickets)
+                                                .address("row_logsumexp", &PanelSums::row_logsumexp)
+                                                .address("column_partials", &PanelSums::column_partials);
+  return members;
+}
+
+const Members<PanelGradient>& panel_gradient_members() {
+  static const Members<PanelGradient> members =
+      Members<PanelGradient>("PanelGradient")
+          .address("row_reference", &PanelGradient::row_reference)
+          .address("row_weight", &PanelGradient::row_weight)
+          .address("own", &PanelGradient::own)
+          .address("column_reference", &PanelGradient::column_reference)
+          .address("column_weight", &PanelGradient::column_weight)
+          .address("gain", &PanelGradient::gain)
+          .address("out", &PanelGradient::out)
+          .choice("dtype", &PanelGradient::dtype, kDTypes);
+  return members;
+}
+
+const Members<ScoreTile>& tile_members() {
+  static const Members<ScoreTile> members = Members<ScoreTile>("ScoreTile")
+                                                .address("scores", &ScoreTile::scores)
+                                                .value("queries", &ScoreTile::queries)
+                                                .value("first", &ScoreTile::first)
+                                                .value("columns", &ScoreTile::columns)
+                                                .address("code_error", &ScoreTile::code_error)
+                                                .address("query_size", &ScoreTile::query_size)
+                                                .address("passage_size", &ScoreTile::passage_size)
+                                                .address("passage_error", &ScoreTile::passage_error)
+                                                .address("passage_scale", &ScoreTile::passage_scale);
+  return members;
+}
+
+const Members<Lists>& list_members() {
+  static const Members<Lists> members = Members<Lists>("Lists")
+                                            .address("passages", &Lists::passages)
+                                            .address("scores", &Lists::scores)
+                                            .address("counts", &Lists::counts)
+                                            .address("scored", &Lists::scored)
+                                            .address("lost", &Lists::lost)
+                                            .value("queries", &Lists::queries)
+                                            .value("capacity", &Lists::capacity);
+  return members;
+}
+
+const Members<Targets>& target_members() {
+  static const Members<Targets> members = Members<Targets>("Targets")
+                                              .address("scores", &Targets::scores)
+                                              .address("passages", &Targets::passages)
+                                              .address("low", &Targets::low)
+                                              .address("high", &Targets::high)
+                                              .value("count", &Targets::count)
+                                              .address("beaten", &Targets::beaten);
+  return members;
+}
+
 template <typename Launch>
-void launch(const Where& where, const char* kernel, const Launch& run) {
+void launch(const py::dict& given, const char* kernel, const Launch& run) {
+  const Where where = where_members().read(given);
   const py::gil_scoped_release release;
-  const DeviceGuard guard(std::get<0>(where));
-  run(at<std::remove_pointer_t<cudaStream_t>>(std::get<1>(where)));
+  const DeviceGuard guard(where.device);
+  run(where.stream);
   check_launch(kernel);
 }
 
 void check_positive(const char* name, int64_t value) {
   if (value < 1)
-    throw std::invalid_argument(std::string(name) + ": found " + std::to_string(value) + ", expected >= 1");
+    throw std::invalid_argument(std::string(name) + ": found " + std::to_string(value) +
+                                ", expected at least 1");
 }
 
-// dots, rows, columns, row_factor, column_factor, positives, query_groups, passage_groups, limit
-using PanelParts =
-    std::tuple<Address, int64_t, int64_t, Address, Address, Address, Address, Address, Address>;
-
-Panel panel_of(const PanelParts& parts) {
-  const auto& [dots, rows, columns, row_factor, column_factor, positives, query_groups, passage_groups,
-               limit] = parts;
-  check_positive("rows", rows);
-  check_positive("columns", columns);
-  return {at<const float>(dots),
-          rows,
-          columns,
-          at<const float>(row_factor),
-          at<const float>(column_factor),
-          at<const int64_t>(positives),
-          at<const int64_t>(query_groups),
-          at<const int64_t>(passage_groups),
-          at<const float>(limit)};
+Panel panel_of(const py::dict& given) {
+  const Panel panel = panel_members().read(given);
+  check_positive("rows", panel.rows);
+  check_positive("columns", panel.columns);
+  return panel;
 }
 
-void bind_panel_logsumexp(const Where& where, const PanelParts& panel, Address row_partials,
-                          Address row_tickets, Address row_logsumexp, Address column_partials) {
-  const Panel checked = panel_of(panel);
-  const PanelSums sums{at<float2>(row_partials), at<unsigned>(row_tickets), at<double>(row_logsumexp),
-                       at<float2>(column_partials)};
-  launch(where, "panel_logsumexp", [&](cudaStream_t stream) { panel_logsumexp(checked, sums, stream); });
+ScoreTile tile_of(const py::dict& given) {
+  const ScoreTile tile = tile_members().read(given);
+  check_positive("queries", tile.queries);
+  check_positive("columns", tile.columns);
+  return tile;
 }
 
-void bind_merge_columns(const Where& where, Address partials, int64_t row_tiles, int64_t columns,
+Lists lists_of(const py::dict& given) {
+  const Lists lists = list_members().read(given);
+  check_positive("queries", lists.queries);
+  check_positive("capacity", lists.capacity);
+  return lists;
+}
+
+Targets targets_of(const py::dict& given) {
+  const Targets targets = target_members().read(given);
+  check_positive("targets", targets.count);
+  return targets;
+}
+
+void bind_panel_logsumexp(const py::dict& where, const py::dict& panel, const py::dict& out) {
+  const Panel scores = panel_of(panel);
+  const PanelSums sums = panel_sums_members().read(out);
+  launch(where, "panel_logsumexp", [&](cudaStream_t stream) { panel_logsumexp(scores, sums, stream); });
+}
+
+void bind_merge_columns(const py::dict& where, Address partials, int64_t row_tiles, int64_t columns,
                         Address logsumexp) {
   check_positive("columns", columns);
   launch(where, "merge_columns", [&](cudaStream_t stream) {
@@ -141,24 +242,13 @@ void bind_merge_columns(const Where& where, Address partials, int64_t row_tiles,
   });
 }
 
-// row_reference, row_weight, own, column_reference, column_weight, gain, out, type
-using GradientParts = std::tuple<Address, Address, Address, Address, Address, Address, Address, int>;
-
-void bind_panel_gradient(const Where& where, const PanelParts& panel, const GradientParts& parts) {
-  const Panel checked = panel_of(panel);
-  const auto& [reference, weight, own, column_reference, column_weight, gain, out, type] = parts;
-  const PanelGradient gradient{at<const float>(reference),
-                               at<const float>(weight),
-                               at<const float>(own),
-                               at<const float>(column_reference),
-                               at<const float>(column_weight),
-                               at<const float>(gain),
-                               at<void>(out),
-                               static_cast<GradientType>(type)};
-  launch(where, "panel_gradient", [&](cudaStream_t stream) { panel_gradient(checked, gradient, stream); });
+void bind_panel_gradient(const py::dict& where, const py::dict& panel, const py::dict& gradient) {
+  const Panel scores = panel_of(panel);
+  const PanelGradient parts = panel_gradient_members().read(gradient);
+  launch(where, "panel_gradient", [&](cudaStream_t stream) { panel_gradient(scores, parts, stream); });
 }
 
-void bind_multiply_rows(const Where& where, Address left, int64_t rows, Address right, int64_t columns,
+void bind_multiply_rows(const py::dict& where, Address left, int64_t rows, Address right, int64_t columns,
                         int64_t dim, Address out) {
   check_positive("rows", rows);
   check_positive("columns", columns);
@@ -167,92 +257,32 @@ void bind_multiply_rows(const Where& where, Address left, int64_t rows, Address 
   });
 }
 
-using RowParts = std::tuple<Address, int, int64_t, int64_t, int64_t>;  // as in csrc/bindings.cpp
-Rows rows_of(const RowParts& parts) {
-  const auto& [address, type, rows, dim, stride] = parts;
-  return {at<const void>(address), static_cast<RowType>(type), rows, dim, stride};
-}
-
-using FilterParts = std::tuple<Address, Address, Address, int64_t, Address, int64_t>;
-Filter filter_of(const FilterParts& parts) {
-  const auto& [allowed, passage_groups, pools, num_groups, excluded, per_query] = parts;
-  return {at<const uint8_t>(allowed),  at<const int32_t>(passage_groups),
-          at<const uint8_t>(pools),    num_groups,
-          at<const int64_t>(excluded), per_query};
-}
-
-// scores, queries, first, columns, code_error, query_size, passage_size, passage_error, passage_scale
-using TileParts = std::tuple<Address, int64_t, int64_t, int64_t, Address, Address, Address, Address, Address>;
-ScoreTile tile_of(const TileParts& parts) {
-  const auto& [scores, queries, first, columns, code_error, query_size, passage_size, passage_error, scale] =
-      parts;
-  check_positive("queries", queries);
-  check_positive("columns", columns);
-  return {at<const float>(scores),
-          queries,
-          first,
-          columns,
-          at<const float>(code_error),
-          at<const float>(query_size),
-          at<const float>(passage_size),
-          at<const float>(passage_error),
-          at<const float>(scale)};
-}
-
-// passages, scores, counts, scored, lost, queries, capacity
-using ListParts = std::tuple<Address, Address, Address, Address, Address, int64_t, int64_t>;
-Lists lists_of(const ListParts& parts) {
-  const auto& [passages, scores, counts, scored, lost, queries, capacity] = parts;
-  check_positive("queries", queries);
-  check_positive("capacity", capacity);
-  return {at<int32_t>(passages),
-          at<double>(scores),
-          at<int32_t>(counts),
-          at<int32_t>(scored),
-          at<int32_t>(lost),
-          queries,
-          capacity};
-}
-
-// scores, passages, low, high, count, beaten
-using TargetParts = std::tuple<Address, Address, Address, Address, int64_t, Address>;
-Targets targets_of(const TargetParts& parts) {
-  const auto& [scores, passages, low, high, count, beaten] = parts;
-  check_positive("targets", count);
-  return {at<const double>(scores),
-          at<const int32_t>(passages),
-          at<const float>(low),
-          at<const float>(high),
-          count,
-          at<int32_t>(beaten)};
-}
-
-void bind_append_open(const Where& where, const TileParts& tile, Address threshold, const FilterParts& filter,
-                      const ListParts& lists) {
+void bind_append_open(const py::dict& where, const py::dict& tile, Address threshold,
+                      const py::dict& filtered, const py::dict& lists) {
   const ScoreTile scores = tile_of(tile);
+  const SearchFilter accepted = filter().read(filtered);
   const Lists found = lists_of(lists);
   launch(where, "append_open", [&](cudaStream_t stream) {
-    append_open(scores, at<const float>(threshold), filter_of(filter), found, stream);
+    append_open(scores, at<const float>(threshold), accepted, found, stream);
   });
 }
 
-void bind_exact_norms(const Where& where, const RowParts& rows, Address norms) {
-  const Rows checked = rows_of(rows);
-  check_positive("rows", checked.count);
-  launch(where, "exact_norms", [&](cudaStream_t stream) { exact_norms(checked, at<double>(norms), stream); });
+void bind_exact_norms(const py::dict& where, const py::dict& rows, Address norms) {
+  const Embeddings given = matrix().read(rows);
+  check_positive("rows", given.rows);
+  launch(where, "exact_norms", [&](cudaStream_t stream) { exact_norms(given, at<double>(norms), stream); });
 }
 
-void bind_score_lists(const Where& where, const RowParts& queries, const RowParts& corpus, Address norms,
-                      const ListParts& lists) {
+void bind_score_lists(const py::dict& where, const py::dict& queries, const py::dict& corpus, Address norms,
+                      const py::dict& lists) {
+  const Embeddings left = matrix().read(queries), right = matrix().read(corpus);
   const Lists found = lists_of(lists);
-  const Rows left = rows_of(queries);
-  if (left.type != RowType::kFloat32) throw std::invalid_argument("queries: expected float32");
-  launch(where, "score_lists", [&](cudaStream_t stream) {
-    score_lists(left, rows_of(corpus), at<const double>(norms), found, stream);
-  });
+  if (left.dtype != DType::kFloat32) throw std::invalid_argument("queries: expected float32");
+  launch(where, "score_lists",
+         [&](cudaStream_t stream) { score_lists(left, right, at<const double>(norms), found, stream); });
 }
 
-void bind_select_best(const Where& where, const ListParts& lists, int64_t k, Address scale, bool sorted,
+void bind_select_best(const py::dict& where, const py::dict& lists, int64_t k, Address scale, bool sorted,
                       Address threshold) {
   const Lists found = lists_of(lists);
   if (k < 1 || k > kMostSelected)
@@ -263,16 +293,17 @@ void bind_select_best(const Where& where, const ListParts& lists, int64_t k, Add
   });
 }
 
-void bind_count_beaten(const Where& where, const TileParts& tile, const TargetParts& targets,
-                       const FilterParts& filter, const ListParts& lists) {
+void bind_count_beaten(const py::dict& where, const py::dict& tile, const py::dict& targets,
+                       const py::dict& filtered, const py::dict& lists) {
   const ScoreTile scores = tile_of(tile);
   const Targets wanted = targets_of(targets);
+  const SearchFilter accepted = filter().read(filtered);
   const Lists open = lists_of(lists);
   launch(where, "count_beaten",
-         [&](cudaStream_t stream) { count_beaten(scores, wanted, filter_of(filter), open, stream); });
+         [&](cudaStream_t stream) { count_beaten(scores, wanted, accepted, open, stream); });
 }
 
-void bind_settle_beaten(const Where& where, const TargetParts& targets, const ListParts& lists) {
+void bind_settle_beaten(const py::dict& where, const py::dict& targets, const py::dict& lists) {
   const Targets wanted = targets_of(targets);
   const Lists open = lists_of(lists);
   launch(where, "settle_beaten", [&](cudaStream_t stream) { settle_beaten(wanted, open, stream); });
@@ -289,14 +320,23 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("PANEL_TILE_COLUMNS") = kPanelTileColumns;
   m.attr("MOST_SELECTED") = kMostSelected;
   m.def("status", &status, "Devices, driver and runtime versions, and why there is no device.");
-  m.def("panel_logsumexp", &bind_panel_logsumexp);
-  m.def("merge_columns", &bind_merge_columns);
-  m.def("panel_gradient", &bind_panel_gradient);
-  m.def("multiply_rows", &bind_multiply_rows);
-  m.def("append_open", &bind_append_open);
-  m.def("exact_norms", &bind_exact_norms);
-  m.def("score_lists", &bind_score_lists);
-  m.def("select_best", &bind_select_best);
-  m.def("count_beaten", &bind_count_beaten);
-  m.def("settle_beaten", &bind_settle_beaten);
+  pyhbt::border::show_dtypes(m);
+  pyhbt::border::show_structs(m, matrix(), filter(), where_members(), panel_members(), panel_sums_members(),
+                              panel_gradient_members(), tile_members(), list_members(), target_members());
+  m.def("panel_logsumexp", &bind_panel_logsumexp, py::kw_only(), "where"_a, "panel"_a, "out"_a);
+  m.def("merge_columns", &bind_merge_columns, py::kw_only(), "where"_a, "partials"_a, "row_tiles"_a,
+        "columns"_a, "logsumexp"_a);
+  m.def("panel_gradient", &bind_panel_gradient, py::kw_only(), "where"_a, "panel"_a, "gradient"_a);
+  m.def("multiply_rows", &bind_multiply_rows, py::kw_only(), "where"_a, "left"_a, "rows"_a, "right"_a,
+        "columns"_a, "dim"_a, "out"_a);
+  m.def("append_open", &bind_append_open, py::kw_only(), "where"_a, "tile"_a, "threshold"_a, "filter"_a,
+        "lists"_a);
+  m.def("exact_norms", &bind_exact_norms, py::kw_only(), "where"_a, "rows"_a, "norms"_a);
+  m.def("score_lists", &bind_score_lists, py::kw_only(), "where"_a, "queries"_a, "corpus"_a, "norms"_a,
+        "lists"_a);
+  m.def("select_best", &bind_select_best, py::kw_only(), "where"_a, "lists"_a, "k"_a, "scale"_a, "sorted"_a,
+        "threshold"_a);
+  m.def("count_beaten", &bind_count_beaten, py::kw_only(), "where"_a, "tile"_a, "targets"_a, "filter"_a,
+        "lists"_a);
+  m.def("settle_beaten", &bind_settle_beaten, py::kw_only(), "where"_a, "targets"_a, "lists"_a);
 }

@@ -237,14 +237,14 @@ void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, d
 
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream) {
   const dim3 grid(blocks(panel.columns, kThreads), blocks(panel.rows, kGradientRows));
-  switch (gradient.type) {
-    case GradientType::kFloat32:
+  switch (gradient.dtype) {
+    case DType::kFloat32:
       PYHBT_LAUNCH(gradient_kernel<float>, grid, dim3(kThreads), stream, panel, gradient);
       break;
-    case GradientType::kFloat16:
+    case DType::kFloat16:
       PYHBT_LAUNCH(gradient_kernel<Half>, grid, dim3(kThreads), stream, panel, gradient);
       break;
-    case GradientType::kBFloat16:
+    case DType::kBFloat16:
       PYHBT_LAUNCH(gradient_kernel<BFloat>, grid, dim3(kThreads), stream, panel, gradient);
       break;
   }

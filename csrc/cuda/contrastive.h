@@ -7,6 +7,7 @@
 //   depends on the order of blocks.
 #pragma once
 
+#include "../embeddings.h"
 #include "language.h"
 
 namespace pyhbt::cuda {
@@ -40,8 +41,6 @@ void panel_logsumexp(const Panel& panel, const PanelSums& out, cudaStream_t stre
 void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, double* logsumexp,
                    cudaStream_t stream);
 
-enum class GradientType : int { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
-
 // What the gradient of a score of a negative is made of:
 //   row_weight[i] exp(s - row_reference[i]) + column_weight[j] exp(s - column_reference[j]).
 struct PanelGradient {
@@ -52,11 +51,11 @@ struct PanelGradient {
   const float* column_weight;
   const float* gain;  // (1,) keeps float16 in range; or nullptr: 1
   void* out;          // (rows, columns), may be the panel itself in float32
-  GradientType type;
+  DType dtype;        // of out
 };
 
-// out = gain * the gradient of the dot products, the factors of rows and columns included. Reads and writes
-// the panel once.
+// out = gain * the gradient of the dot products, the factors of rows and columns included.
+// Reads and writes the panel once.
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream);
 
 // out (rows, columns) = left (rows, dim) right (columns, dim)^T in float32 multiply-adds, whatever TF32 is

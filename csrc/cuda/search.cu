@@ -29,8 +29,8 @@ __device__ inline double number(const BFloat* row, int64_t at) {
 constexpr int kLanes = 8;  // of one exact sum
 
 // The dot product in the order that defines the score: lane l sums the products l, l + 8, ..., which are
-// exact in float64; then ((0+1)+(2+3))+((4+5)+(6+7)). Called by the eight neighbouring threads of one pair,
-// all of which get it.
+// exact in float64; then ((0+1)+(2+3))+((4+5)+(6+7)).
+//   Called by the eight neighbouring threads of one pair, all of which get it.
 template <typename Left, typename Right>
 __device__ inline double exact_dot(const Left* left, const Right* right, int64_t dim) {
   double sum = 0;
@@ -41,14 +41,14 @@ __device__ inline double exact_dot(const Left* left, const Right* right, int64_t
 }
 
 template <typename Number>
-__device__ inline const Number* row_of(const Rows& rows, int64_t row) {
+__device__ inline const Number* row_of(const Embeddings& rows, int64_t row) {
   return static_cast<const Number*>(rows.data) + row * rows.stride;
 }
 
-__device__ inline bool accepts(const Filter& filter, int64_t query, int64_t passage) {
+__device__ inline bool accepts(const SearchFilter& filter, int64_t query, int64_t passage) {
   if (filter.allowed != nullptr && filter.allowed[passage] == 0) return false;
-  if (filter.passage_groups != nullptr &&
-      filter.pools[query * filter.num_groups + filter.passage_groups[passage]] == 0)
+  if (filter.passage_partitions != nullptr &&
+      filter.pools[query * filter.num_partitions + filter.passage_partitions[passage]] == 0)
     return false;
   for (int64_t at = 0; at < filter.excluded_per_query; ++at)
     if (filter.excluded[query * filter.excluded_per_query + at] == passage) return false;
@@ -83,7 +83,7 @@ __device__ inline Bounded bounds_of(const ScoreTile& tile, int64_t query, int64_
 constexpr int kTileEach = 4;  // columns of one thread
 
 __global__ void __launch_bounds__(kThreads)
-    append_kernel(ScoreTile tile, const float* threshold, Filter filter, Lists lists) {
+    append_kernel(ScoreTile tile, const float* threshold, SearchFilter filter, Lists lists) {
   const int64_t query = blockIdx.y;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kTileEach + threadIdx.x;
   for (int each = 0; each < kTileEach; ++each) {
@@ -98,12 +98,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename Number>
-__global__ void __launch_bounds__(kThreads) norms_kernel(Rows rows, double* norms) {
+__global__ void __launch_bounds__(kThreads) norms_kernel(Embeddings rows, double* norms) {
   const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
-  const int64_t known = row < rows.count ? row : rows.count - 1;  // all lanes of a warp sum
+  const int64_t known = row < rows.rows ? row : rows.rows - 1;  // all lanes of a warp sum
   const Number* numbers = row_of<Number>(rows, known);
   const double square = exact_dot(numbers, numbers, rows.dim);
-  if (row < rows.count && threadIdx.x % kLanes == 0) norms[row] = sqrt(square);
+  if (row < rows.rows && threadIdx.x % kLanes == 0) norms[row] = sqrt(square);
 }
 
 __device__ inline int32_t in_list(const Lists& lists, int64_t query) {
@@ -112,7 +112,7 @@ __device__ inline int32_t in_list(const Lists& lists, int64_t query) {
 
 template <typename Number>
 __global__ void __launch_bounds__(kThreads)
-    score_kernel(Rows queries, Rows corpus, const double* norms, Lists lists) {
+    score_kernel(Embeddings queries, Embeddings corpus, const double* norms, Lists lists) {
   const int64_t query = blockIdx.y;
   const int32_t count = in_list(lists, query), scored = lists.scored[query];
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads / kLanes;
@@ -145,8 +145,7 @@ __device__ inline float round_down(double x) {
   return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
 }
 
-// By one block: the wanted-th largest of the keys (from 1) among those that matter; ahead = how many are
-// larger.
+// By one block: the wanted-th largest (from 1) of the keys that matter; *ahead = how many are larger.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
 __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
@@ -261,7 +260,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    count_kernel(ScoreTile tile, Targets targets, Filter filter, Lists lists) {
+    count_kernel(ScoreTile tile, Targets targets, SearchFilter filter, Lists lists) {
   const int64_t query = blockIdx.y;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kTileEach + threadIdx.x;
   const float* low = targets.low + query * targets.count;
@@ -321,40 +320,40 @@ dim3 tile_grid(const ScoreTile& tile) {
 
 }  // namespace
 
-void append_open(const ScoreTile& tile, const float* threshold, const Filter& filter, const Lists& lists,
-                 cudaStream_t stream) {
+void append_open(const ScoreTile& tile, const float* threshold, const SearchFilter& filter,
+                 const Lists& lists, cudaStream_t stream) {
   PYHBT_LAUNCH(append_kernel, tile_grid(tile), dim3(kThreads), stream, tile, threshold, filter, lists);
 }
 
-void exact_norms(const Rows& rows, double* norms, cudaStream_t stream) {
-  const dim3 grid(blocks(rows.count, kThreads / kLanes));
-  switch (rows.type) {
-    case RowType::kFloat32:
+void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
+  const dim3 grid(blocks(rows.rows, kThreads / kLanes));
+  switch (rows.dtype) {
+    case DType::kFloat32:
       PYHBT_LAUNCH(norms_kernel<float>, grid, dim3(kThreads), stream, rows, norms);
       break;
-    case RowType::kFloat16:
+    case DType::kFloat16:
       PYHBT_LAUNCH(norms_kernel<Half>, grid, dim3(kThreads), stream, rows, norms);
       break;
-    case RowType::kBFloat16:
+    case DType::kBFloat16:
       PYHBT_LAUNCH(norms_kernel<BFloat>, grid, dim3(kThreads), stream, rows, norms);
       break;
   }
 }
 
-void score_lists(const Rows& queries, const Rows& corpus, const double* norms, const Lists& lists,
+void score_lists(const Embeddings& queries, const Embeddings& corpus, const double* norms, const Lists& lists,
                  cudaStream_t stream) {
   constexpr int64_t kMostBlocks = 8;  // of one list; longer ones take several turns
   const int64_t wanted = (lists.capacity * kLanes + kThreads - 1) / kThreads;
   const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
                   static_cast<unsigned>(lists.queries));
-  switch (corpus.type) {
-    case RowType::kFloat32:
+  switch (corpus.dtype) {
+    case DType::kFloat32:
       PYHBT_LAUNCH(score_kernel<float>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
-    case RowType::kFloat16:
+    case DType::kFloat16:
       PYHBT_LAUNCH(score_kernel<Half>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
-    case RowType::kBFloat16:
+    case DType::kBFloat16:
       PYHBT_LAUNCH(score_kernel<BFloat>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
   }
@@ -366,8 +365,8 @@ void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted
                scale, sorted ? 1 : 0, threshold);
 }
 
-void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& filter, const Lists& lists,
-                  cudaStream_t stream) {
+void count_beaten(const ScoreTile& tile, const Targets& targets, const SearchFilter& filter,
+                  const Lists& lists, cudaStream_t stream) {
   PYHBT_LAUNCH(count_kernel, tile_grid(tile), dim3(kThreads), stream, tile, targets, filter, lists);
 }
 

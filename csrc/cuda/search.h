@@ -1,32 +1,16 @@
 // The memory-bound parts of exact search and rank counting on a GPU, around products of matrices in float16
-// that are not ours. A tile of screening scores is read once, what it leaves open goes to a list of each
-// query, and lists are scored exactly: in float64, in the order of summation of the CPU kernels, so that both
-// give the same bits.
+// that are not ours.
+//   A tile of screening scores is read once, what it leaves open goes to a list of each query, and lists are
+//   scored exactly: in float64, in the order of summation of the CPU kernels, so that both give the same bits.
 //   Lists grow by integer atomics in any order; what is read from them afterwards does not depend on it.
 //   Launches are asynchronous on the stream and allocate nothing.
 #pragma once
 
+#include "../embeddings.h"
+#include "../search_filter.h"
 #include "language.h"
 
 namespace pyhbt::cuda {
-
-enum class RowType : int { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };  // as csrc/embeddings.h numbers them
-
-struct Rows {
-  const void* data;
-  RowType type;
-  int64_t count, dim, stride;  // stride in numbers
-};
-
-// Which passages a query may find; parts that are not wanted are nullptr (csrc/search.h).
-struct Filter {
-  const uint8_t* allowed;         // (n,)
-  const int32_t* passage_groups;  // (n,)
-  const uint8_t* pools;           // (nq, num_groups)
-  int64_t num_groups;
-  const int64_t* excluded;  // (nq, excluded_per_query), -1: none
-  int64_t excluded_per_query;
-};
 
 // Screening scores of some queries against passages first..first+columns, and what bounds their error: in
 // units of the float16 rows,
@@ -50,18 +34,17 @@ struct Lists {
   int64_t queries, capacity;
 };
 
-// Appends the passages whose exact score may reach the query's threshold, in units of the tile: threshold[i]
-// = exact threshold times scale_i, rounded down.
-void append_open(const ScoreTile& tile, const float* threshold, const Filter& filter, const Lists& lists,
-                 cudaStream_t stream);
+// Appends the passages whose exact score may reach the query's threshold, in units of the tile:
+// threshold[i] = exact threshold times scale_i, rounded down.
+void append_open(const ScoreTile& tile, const float* threshold, const SearchFilter& filter,
+                 const Lists& lists, cudaStream_t stream);
 
-// norms (count,) = square roots of the dot products of the rows with themselves, in the order of exact
-// scores.
-void exact_norms(const Rows& rows, double* norms, cudaStream_t stream);
+// norms (rows,) = roots of the dot products of the rows with themselves, in the order of exact scores.
+void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream);
 
 // Scores the entries that have none. queries are float32; norms (n,): cosine, divided by the norm of the
 // passage (0 where that is 0), or nullptr.
-void score_lists(const Rows& queries, const Rows& corpus, const double* norms, const Lists& lists,
+void score_lists(const Embeddings& queries, const Embeddings& corpus, const double* norms, const Lists& lists,
                  cudaStream_t stream);
 
 constexpr int kMostSelected = 2048;
@@ -83,8 +66,8 @@ struct Targets {
 
 // Adds to beaten the passages that certainly come before some targets; those on which the tile leaves a
 // target undecided are appended to the lists.
-void count_beaten(const ScoreTile& tile, const Targets& targets, const Filter& filter, const Lists& lists,
-                  cudaStream_t stream);
+void count_beaten(const ScoreTile& tile, const Targets& targets, const SearchFilter& filter,
+                  const Lists& lists, cudaStream_t stream);
 
 // Adds the scored entries of the lists to beaten, and empties the lists.
 void settle_beaten(const Targets& targets, const Lists& lists, cudaStream_t stream);

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 import typer
 
+from pyhbt.arguments import check_at_least
 from pyhbt.settings import Setting, read_config, read_values, setting, settings_of
 
 Given: TypeAlias = Mapping[str, Any]
@@ -38,6 +39,8 @@ def command(settings: type, run: Callable[[Given], None]) -> Callable[..., None]
     def called(config: Path | None = None, **options: Any) -> None:
         given = read_values(settings, read_config(config), str(config)) if config is not None else {}
         for item in known:
+            if item.default is None and given.get(item.field, "") is None:
+                del given[item.field]  # a saved "not given"
             value = options[item.field]
             if value is not None and value != []:
                 given[item.field] = _read(item, value)
@@ -58,6 +61,17 @@ def command(settings: type, run: Callable[[Given], None]) -> Callable[..., None]
 def threads_setting() -> Any:
     """CPU threads of a command."""
     return setting("CPU threads.", None, unset="torch's", saved=False)
+
+
+def check_given(options: Any, *names: str) -> None:
+    """Refuse options that are given and below 1.
+
+    Raises:
+        ValueError: one is; names it.
+    """
+    for name in names:
+        if getattr(options, name) is not None:
+            check_at_least(name, getattr(options, name), 1)
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY

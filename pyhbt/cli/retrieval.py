@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyhbt.cli.options import threads_setting
+from pyhbt.cli.options import check_given, threads_setting
 from pyhbt.cli.terminal import say, set_up
 from pyhbt.data.registry import data_setting, languages_setting, limit_setting
-from pyhbt.encoders.options import (
-    batch_size_setting,
-    encoder_setting,
-    max_length_setting,
-    passage_prefix_setting,
-    query_prefix_setting,
-)
+from pyhbt.encoders.options import EncoderSettings, NamedEncoderSettings, batch_size_setting
 from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
 from pyhbt.mining.rules import MiningRules
 from pyhbt.retrieval.run import SearchJob
@@ -29,7 +23,7 @@ if TYPE_CHECKING:
 class EvaluateCommand:
     """Options of ``pyhbt evaluate``."""
 
-    encoder: str = encoder_setting()
+    model: NamedEncoderSettings
     data: str = data_setting()
     languages: tuple[str, ...] | None = languages_setting()
     split: str = setting("Split to evaluate, where the data has several.", "test")
@@ -42,11 +36,11 @@ class EvaluateCommand:
     run: Path | None = setting("Write the multilingual ranking to this TREC run file.", None)
     qrels: Path | None = setting("Write the judgements to this TREC qrels file.", None)
     run_depth: int = setting("Passages of each query in the run.", 100)
-    max_length: int | None = max_length_setting()
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "run_depth", "batch_size")
 
 
 def evaluate(given: Given) -> None:
@@ -55,18 +49,12 @@ def evaluate(given: Given) -> None:
     set_up(wanted.threads)
     from pyhbt.cli.terminal import evaluation_table
     from pyhbt.data import load_retrieval
-    from pyhbt.encoders import load_encoder
     from pyhbt.evaluation.centring import parse_centring
     from pyhbt.evaluation.run import describe_centrings, score_encoder, write_scores
 
     data = load_retrieval(wanted.data, languages=wanted.languages, split=wanted.split)
-    model = load_encoder(
-        wanted.encoder,
-        max_length=wanted.max_length,
-        query_prefix=wanted.query_prefix,
-        passage_prefix=wanted.passage_prefix,
-    )
-    say(f"{data}\nencoder {wanted.encoder}: {model.describe()}")
+    model = wanted.model.load()
+    say(f"{data}\nencoder {wanted.model.encoder}: {model.describe()}")
     evaluations = score_encoder(
         model,
         data,
@@ -91,36 +79,30 @@ class EncodeCommand:
 
     texts: Path = setting("UTF-8 file: one text a line, or .jsonl with a text field.", positional=True)
     out: Path = setting("Write float32 vectors (texts, dim) to this .npy file.")
-    encoder: str = encoder_setting("ngram")
+    model: EncoderSettings = field(default_factory=EncoderSettings)
     kind: Literal["query", "passage"] = setting("Decides the prefix.", "passage")
-    field: str = setting("Field of a .jsonl line that holds the text.", "text")
+    text_field: str = setting("Field of a .jsonl line that holds the text.", "text", option="field")
     language: str | None = setting("Of the texts: the encoder's mean of it is subtracted.", None)
-    max_length: int | None = max_length_setting()
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "batch_size")
 
 
 def encode(given: Given) -> None:
     """Encode texts to unit vectors."""
     wanted = build(EncodeCommand, given)
     set_up(wanted.threads)
-    from pyhbt.encoders import load_encoder
     from pyhbt.retrieval.vectors import encode_file
 
-    model = load_encoder(
-        wanted.encoder,
-        max_length=wanted.max_length,
-        query_prefix=wanted.query_prefix,
-        passage_prefix=wanted.passage_prefix,
-    )
+    model = wanted.model.load()
     shape = encode_file(
         model,
         wanted.texts,
         wanted.out,
         kind=wanted.kind,
-        field=wanted.field,
+        field=wanted.text_field,
         language=wanted.language,
         batch_size=wanted.batch_size,
     )
@@ -155,16 +137,16 @@ class MineCommand:
     rules: MiningRules
     out: Path = setting("Write pairs with negatives to this .jsonl file.")
     data: str = data_setting()
-    encoder: str = encoder_setting("ngram")
+    model: EncoderSettings = field(default_factory=EncoderSettings)
     any_score: bool = setting("No --share: whatever they score.", False)
     corpus: Path | None = setting("More passages: JSON lines with text and lang.", None)
     languages: tuple[str, ...] | None = languages_setting()
     limit: int | None = limit_setting()
-    max_length: int | None = max_length_setting()
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
     batch_size: int | None = batch_size_setting()
     threads: int | None = threads_setting()
+
+    def __post_init__(self) -> None:
+        check_given(self, "limit", "batch_size")
 
 
 def mine(given: Given) -> None:
@@ -174,18 +156,12 @@ def mine(given: Given) -> None:
     wanted = build(MineCommand, given)
     set_up(wanted.threads)
     from pyhbt.data import load_corpus, load_train
-    from pyhbt.encoders import load_encoder
     from pyhbt.mining.negatives import mine_to_file
 
     pairs = load_train(wanted.data, languages=wanted.languages, limit=wanted.limit)
     more = load_corpus(wanted.corpus) if wanted.corpus else ()
-    model = load_encoder(
-        wanted.encoder,
-        max_length=wanted.max_length,
-        query_prefix=wanted.query_prefix,
-        passage_prefix=wanted.passage_prefix,
-    )
-    say(f"{pairs}\nencoder {wanted.encoder}: {model.describe()}")
+    model = wanted.model.load()
+    say(f"{pairs}\nencoder {wanted.model.encoder}: {model.describe()}")
     found = mine_to_file(
         model, pairs, wanted.out, wanted.rules, corpus=more, batch_size=wanted.batch_size, progress=True
     )

@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
-from pyhbt.cli.options import threads_setting
+from pyhbt.cli.options import check_given, threads_setting
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
 from pyhbt.data.registry import data_setting, languages_setting, limit_setting
-from pyhbt.encoders.options import (
-    encoder_setting,
-    max_length_setting,
-    passage_prefix_setting,
-    query_prefix_setting,
-)
+from pyhbt.encoders.options import TrainedEncoderSettings
 from pyhbt.settings import build, plain_values, setting, settings_of, values_of
 from pyhbt.study.config import StudyConfig
 from pyhbt.training.config import TrainingConfig
@@ -30,6 +25,7 @@ if TYPE_CHECKING:
 
 _QUICK: dict[str, Any] = {"arms": (0.0, 0.5, 1.0), "seeds": (0,), "steps": 150}
 _OF_TRAINING = {item.field for item in settings_of(TrainingConfig)}
+_OF_ENCODER = {item.field for item in settings_of(TrainedEncoderSettings)}
 _OF_STUDY = {item.field for item in settings_of(StudyConfig)} - _OF_TRAINING
 
 
@@ -88,7 +84,7 @@ class TrainCommand:
     training: TrainingConfig
     out: Path = setting("Folder of the trained encoder, its log and checkpoints.", saved=False)
     data: str = data_setting()
-    encoder: str = encoder_setting("ngram")
+    start: TrainedEncoderSettings = field(default_factory=TrainedEncoderSettings)
     ratio: str = setting("Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.", "0.5")
     seed: int = setting("Fixes the order of batches and dropout.", 0)
     languages: tuple[str, ...] | None = languages_setting()
@@ -102,16 +98,11 @@ class TrainCommand:
     push_to_hub: str | None = setting(
         "Upload the encoder to this hub repository (NAME or OWNER/NAME), private.", None, saved=False
     )
-    max_length: int | None = max_length_setting("128, or what the encoder takes, if that is less")
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
     threads: int | None = threads_setting()
 
     def __post_init__(self) -> None:
         RatioSchedule.parse(self.ratio)  # refuses what is none
-        for name in ("limit", "eval_every", "save_every"):
-            if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
+        check_given(self, "limit", "eval_every", "save_every")
         check_at_least("seed", self.seed, 0)
 
 
@@ -119,19 +110,12 @@ def train(given: Given) -> None:
     """Train one encoder on hybrid batches and save it."""
     set_up(given.get("threads"))
     from pyhbt.data import judged_pairs, load_study, load_train
-    from pyhbt.encoders import load_encoder
     from pyhbt.evaluation.run import dev_scores
     from pyhbt.training.distributed import leave
     from pyhbt.training.model_card import push_to_hub
     from pyhbt.training.run import train_encoder
 
-    model = load_encoder(
-        given.get("encoder", "ngram"),
-        seed=given.get("seed", 0),
-        max_length=given.get("max_length"),
-        query_prefix=given.get("query_prefix"),
-        passage_prefix=given.get("passage_prefix"),
-    )
+    model = build(TrainedEncoderSettings, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
     if "max_length" not in given:
         model.max_length = model.length_in_training or model.max_length
     wanted = build(TrainCommand, {**values_of(_training_of(model, given)), **given})
@@ -154,7 +138,7 @@ def train(given: Given) -> None:
         evaluate=dev_scores(dev) if dev and wanted.eval_every else None,
         eval_every=wanted.eval_every,
         language_means=wanted.language_means,
-        base=wanted.encoder,
+        base=wanted.start.encoder,
         data_name=wanted.data,
         scored_on=dev.name if dev else "",
         settings=plain_values(wanted),

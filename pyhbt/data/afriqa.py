@@ -44,15 +44,22 @@ def load_afriqa(
 ) -> RetrievalSet:
     """Questions of one split against all passages of their pivot languages: the cross-lingual setting.
 
-    ``languages`` names question languages, pivot languages or both: listing pivots keeps only questions with these
-    pivots, listing question languages only those; None means all. With ``pivot_queries`` each question is also asked
-    in its pivot language (id ``en:QUESTION``, same group), which adds a monolingual setting. A few passages stand in
-    the files twice (white space apart): all copies of the answer's passage are relevant. Ids are the files' own, with
-    the language in front. ``tiers`` defaults to seen for pivots, low-resource for question languages with
-    training questions, zero-shot for the others.
+    A few passages stand in the files twice (white space apart): all copies of the answer's passage are relevant. Ids
+    are the files' own, with the language in front.
 
-    Raises FileNotFoundError for a missing folder or file, ValueError for an unknown language or split, and naming
-    file, line and field for a malformed line.
+    Args:
+        folder: the files of AfriQA.
+        split: of the questions.
+        languages: question languages, pivot languages or both: listing pivots keeps only questions with these pivots,
+            listing question languages only those; None means all.
+        pivot_queries: ask each question in its pivot language too (id ``en:QUESTION``, the same question), which adds a
+            monolingual setting.
+        tiers: default: seen for pivots, low-resource for question languages with training questions, zero-shot for the
+            others.
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: an unknown language or split, or a malformed line; names file, line and field.
     """
     path = existing_folder(folder)
     if split not in _SPLITS:
@@ -77,10 +84,13 @@ def load_afriqa_study(
     A training question gives a cross-lingual pair (question in its language, pivot passage) and a monolingual one
     (question in the pivot language, same passage); pairs with the same passage text share a group. Training questions
     whose passage answers a dev or test question are left out. Dev and test are asked in both languages
-    (``pivot_queries``). Pivots are seen, question languages with training questions low-resource (all their
-    questions are kept: about 200-350), the others zero-shot (Swahili); a language listed in ``zero_shot`` gives no
-    training pairs. Raises as :func:`load_afriqa` does, and ValueError if a language without training questions is
-    listed as low-resource.
+    (``pivot_queries``). Pivots are seen, question languages with training questions low-resource (all their questions
+    are kept: about 200-350), the others zero-shot (Swahili); a language listed in ``zero_shot`` gives no training
+    pairs.
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: as :func:`load_afriqa` does; a language without training questions listed as low-resource.
     """
     path = existing_folder(folder)
     files = _chosen(path, languages)

@@ -32,10 +32,18 @@ def load_beir(
     languages: Iterable[str] | None = None,
     tiers: Mapping[str, Tier] | None = None,
 ) -> RetrievalSet:
-    """One split of a BEIR folder; ``languages`` limits queries and corpus (default: all), ``tiers`` defaults to seen.
+    """One split of a BEIR folder.
 
-    Raises FileNotFoundError for a missing folder or file, ValueError naming file, line and field for a malformed
-    line, an id given twice, or qrels that name an unknown query or passage.
+    Args:
+        folder: with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``.
+        split: name of the judgements.
+        languages: of queries and corpus; default: all.
+        tiers: default: every language is seen.
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: a malformed line, an id given twice, or qrels that name an unknown query or passage; names file,
+            line and field.
     """
     path = existing_folder(folder)
     corpus: dict[str, tuple[str, str]] = {}

@@ -54,14 +54,18 @@ def load_cldr(
 ) -> StudyData:
     """The CLDR set as training pairs (all language pairs of each training item) and two retrieval sets.
 
-    ``languages`` are CLDR codes (default: the 46 of this module); those in ``low_resource`` keep
-    ``low_resource_items`` training items each, those in ``zero_shot`` none (defaults: this module's tiers; a
-    language of neither list is seen). Only entities with a name in every language chosen are used, so a poorly
-    covered language shrinks the whole set. Query and passage ids read ``en:currency-DKK``; the group of a query and
-    of a training item is the entity's key, ``currency-DKK``.
+    Only entities with a name in every language chosen are used, so a poorly covered language shrinks the whole set.
+    Query and passage ids read ``en:currency-DKK``; the question of a query and the group of a training item are the
+    entity's key, ``currency-DKK``. Time and memory O(languages * entities).
 
-    Raises ValueError for a language that Babel does not know, for contradictory tiers, or if fewer than 20 items
-    are left in a split. Time and memory O(languages * entities).
+    Args:
+        languages: CLDR codes; default: the 46 of this module.
+        low_resource: languages that keep ``low_resource_items`` training items each; default: this module's.
+        zero_shot: languages without training items; default: this module's. A language of neither list is seen.
+        low_resource_items: how many.
+
+    Raises:
+        ValueError: a language that Babel does not know, contradictory tiers, or fewer than 20 items left in a split.
     """
     chosen = LANGUAGES if languages is None else language_codes("languages", languages)
     tiers = assign_tiers(

@@ -77,10 +77,12 @@ class Entity(NamedTuple):
 def entity_names(languages: Sequence[str]) -> dict[Entity, dict[str, str]]:
     """Entities that have a name in all of ``languages``, with those names; regions ("Western Europe") included.
 
-    Left out: an entity whose name is missing or is its bare code in some language, holds digits, or is still in
-    Latin letters in a language that is not written in them (an untranslated English name). In languages written in
-    Latin letters a name that equals the English one stays: "Angola" is the Swahili name too. Raises ValueError for
-    a language that Babel does not know.
+    Left out: an entity whose name is missing or is its bare code in some language, holds digits, or is still in Latin
+    letters in a language that is not written in them (an untranslated English name). In languages written in Latin
+    letters a name that equals the English one stays: "Angola" is the Swahili name too.
+
+    Raises:
+        ValueError: a language that Babel does not know.
     """
     tables = {language: _names_in(language) for language in languages}
     foreign = [language for language in languages if _subtags(language)[1] not in ("Latn", "")]

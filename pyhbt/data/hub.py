@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def locate(source: str) -> str:
     """The root that files of ``source`` are named under: a local folder, or ``hf://datasets/`` and a hub id.
 
-    Raises FileNotFoundError for a text that is neither a folder nor an id of the form ``owner/name``.
+    Raises:
+        FileNotFoundError: neither a folder nor an id of the form ``owner/name``.
     """
     if Path(source).is_dir():
         return str(Path(source).absolute())
@@ -37,8 +38,11 @@ def stream_rows(
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """``(where, row)`` of every row of ``files`` (paths or ``hf://`` urls, globs allowed), in order.
 
-    The rows of ``text`` are lines, in a column of that name. Raises FileNotFoundError if a file is missing or a glob
-    matches nothing, ValueError if a file cannot be read in that form. Local files are read without any request.
+    The rows of ``text`` are lines, in a column of that name. Local files are read without any request.
+
+    Raises:
+        FileNotFoundError: a file is missing or a glob matches nothing.
+        ValueError: a file cannot be read in that form.
     """
     from datasets import Dataset  # type: ignore[import-untyped]
     from datasets.exceptions import DatasetGenerationError  # type: ignore[import-untyped]

@@ -58,12 +58,20 @@ def load_lareqa(
     tiers: Mapping[str, Tier] | None = None,
     name: str = "lareqa",
 ) -> RetrievalSet:
-    """All questions and sentences of ``languages`` (default: every file of ``folder``) as one retrieval set.
+    """All questions and sentences of ``languages`` as one retrieval set.
 
-    Query ids read ``en:<question id>``, passage ids ``en:article:paragraph:sentence`` (positions from 0); the group
-    of a query is its question id. ``tiers`` defaults to seen for every language. White space in texts is collapsed
-    and byte-order marks are dropped. Raises FileNotFoundError for a missing folder, ValueError for an unknown
-    language or a malformed file (naming file and JSON path).
+    Query ids read ``en:<question id>``, passage ids ``en:article:paragraph:sentence`` (positions from 0); the question
+    of a query is its question id. White space in texts is collapsed and byte-order marks are dropped.
+
+    Args:
+        folder: a file LANGUAGE.json for each language.
+        languages: default: every file of ``folder``.
+        tiers: default: every language is seen.
+        name: of the set.
+
+    Raises:
+        FileNotFoundError: a missing folder.
+        ValueError: an unknown language, or a malformed file; names file and JSON path.
     """
     chosen = _languages(folder, languages)
     found: Mapping[str, Tier] = assign_tiers(chosen) if tiers is None else tiers
@@ -82,11 +90,14 @@ def load_lareqa_study(
     """Questions and their sentences, split by article: two thirds train, a twelfth dev, a quarter test.
 
     Articles of different languages that share a question count as one, and go in file order (of the first language
-    chosen, then the next): XQuAD-R's articles 0-31 train, 32-35 dev, 36-47 test. A training item is a question with
-    the sentence that holds its answer, in every language that has it, less the zero-shot ones; a low-resource
-    language keeps ``low_resource_items`` questions. Questions whose answers lie in the same sentence (or in sentences
-    of the same text) in *any* language share a group, since sentences are cut differently in each language.
-    Raises as :func:`load_lareqa` does, and ValueError for contradictory tiers or fewer than three articles.
+    chosen, then the next): XQuAD-R's articles 0-31 train, 32-35 dev, 36-47 test. A training item is a question with the
+    sentence that holds its answer, in every language that has it, less the zero-shot ones; a low-resource language
+    keeps ``low_resource_items`` questions. The answers of questions that lie in the same sentence (or in sentences of
+    the same text) in *any* language share a group, since sentences are cut differently in each language.
+
+    Raises:
+        FileNotFoundError: a missing folder.
+        ValueError: as :func:`load_lareqa` does, contradictory tiers, or fewer than three articles.
     """
     chosen = _languages(folder, languages)
     tiers = assign_tiers(chosen, low_resource, zero_shot)

@@ -51,11 +51,20 @@ def load_miracl_pairs(
 ) -> PairSet:
     """Monolingual training pairs: a question with each of its relevant passages.
 
-    ``source`` is a local folder or a hub id holding rows (default: the two published repositories); ``limit`` takes
-    the first questions of each language, ``negatives`` attaches up to that many passages judged not relevant. A
-    question's passages, and the questions of one passage, share a group. From the published files each language's
-    corpus is streamed until all passages are found (131,924 in sw to 32.9 million in en): O(corpus) time, O(slice)
-    memory. Raises FileNotFoundError for a missing source or file, ValueError naming file, line and field.
+    A question's passages, and the passages of questions that share one, share a group. From the published files each
+    language's corpus is streamed until all passages are found (131,924 in sw to 32.9 million in en): O(corpus) time,
+    O(slice) memory.
+
+    Args:
+        source: a local folder or a hub id holding rows; default: the two published repositories.
+        languages: default: all.
+        split: of the questions.
+        limit: the first questions of each language; default: all.
+        negatives: attach up to that many passages judged not relevant.
+
+    Raises:
+        FileNotFoundError: a missing source or file.
+        ValueError: a malformed file; names file, line and field.
     """
     if negatives < 0:
         raise ValueError(f"negatives: found {negatives}, expected >= 0")
@@ -96,10 +105,13 @@ def load_miracl(
 ) -> RetrievalSet:
     """Questions of ``split`` (``dev``; ``train`` works too) and the passages of their languages, as published.
 
-    Query and passage ids are ``sw:QUERY`` and ``sw:DOCID``. All languages together hold over 100 million passages:
-    name the languages wanted. ``corpus_limit`` keeps each language's judged passages and the first others up to that
-    many; figures on such a pool are higher than, and not comparable with, published ones. O(corpus) time and memory.
-    Raises as :func:`load_miracl_pairs` does, and ValueError if the qrels name a passage that the corpus lacks.
+    Query and passage ids are ``sw:QUERY`` and ``sw:DOCID``. All languages together hold over 100 million passages: name
+    the languages wanted. ``corpus_limit`` keeps each language's judged passages and the first others up to that many;
+    figures on such a pool are higher than, and not comparable with, published ones. O(corpus) time and memory.
+
+    Raises:
+        FileNotFoundError: a missing source or file.
+        ValueError: as :func:`load_miracl_pairs` does, and qrels that name a passage that the corpus lacks.
     """
     root = locate(HUB_ID if source is None else source)
     chosen = known_languages("languages", languages, LANGUAGES, "MIRACL")

@@ -47,16 +47,23 @@ def load_mmarco(
     limit: int | None = None,
     negatives: int = 0,
 ) -> PairSet:
-    """The positives of the first ``limit`` triples, in all pairs of ``languages`` (two-letter codes; default: 14).
+    """The positives of the first ``limit`` triples, in all pairs of ``languages``.
 
-    ``source`` is a hub id or a local folder of the same layout (default: the published repository). ``negatives``
-    attaches up to that many of a query's negatives within the slice, in the passage's language. Queries that share a
-    positive, and positives that share a query, share a group. A text without a letter or digit (some translated
-    queries are only dots) or missing from a language leaves that language out of its item.
+    Queries that share a positive, and positives that share a query, share a group. A text without a letter or digit
+    (some translated queries are only dots) or missing from a language leaves that language out of its item.
 
     A passage can stand anywhere in its collection, so each language's collection (8.8 million passages, 2-5 GB) is
     streamed until all are found: O(collection) time, O(slice) memory. Without ``limit`` that is 39.8 million triples.
-    Raises FileNotFoundError for a missing source or file, ValueError naming file, line and column for a malformed one.
+
+    Args:
+        source: a hub id or a local folder of the same layout; default: the published repository.
+        languages: two-letter codes; default: all 14.
+        limit: triples; default: all.
+        negatives: attach up to that many of a query's negatives within the slice, in the passage's language.
+
+    Raises:
+        FileNotFoundError: a missing source or file.
+        ValueError: a malformed file; names file, line and column.
     """
     root = locate(HUB_ID if source is None else source)
     chosen = known_languages("languages", languages, LANGUAGE_NAMES, "mMARCO")

@@ -37,9 +37,15 @@ def load_pairs(
 ) -> PairSet:
     """The pairs of a ``.jsonl`` (or ``.jsonl.gz``), ``.parquet`` or ``.csv`` file, in its order.
 
-    ``languages`` keeps pairs whose two languages are both listed; ``limit`` reads only the first rows. Raises
-    FileNotFoundError, or ValueError naming file, line (of Parquet: row) counted from 1, and field
-    for a missing column, a wrong type, a null or an empty text, and if no pair is left.
+    Args:
+        path: the file.
+        languages: keep pairs whose two languages are both listed; default: all.
+        limit: read only the first rows; default: all.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a missing column, a wrong type, a null or an empty text (names file, line, of Parquet the row,
+            counted from 1, and field); or no pair is left.
     """
     file = existing_file(path)
     chosen = None if languages is None else set(language_codes("languages", languages))
@@ -54,34 +60,43 @@ def load_pairs(
     return pairs
 
 
-def write_pairs(path: Path, pairs: PairSet) -> None:
-    """JSON lines that :func:`pyhbt.data.load_pairs` reads, the file whole or not at all.
+def write_pairs(path: str | os.PathLike[str], pairs: PairSet) -> None:
+    """JSON lines that :func:`pyhbt.data.load_pairs` reads, the file whole or not at all; its folder is made.
 
-    :raises ValueError: not named ``.jsonl``.
-    :raises OSError: the file cannot be written.
+    Raises:
+        ValueError: not named ``.jsonl``.
+        OSError: the file cannot be written.
     """
-    check_jsonl_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+    target = check_jsonl_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(target) as temporary, temporary.open("w", encoding="utf-8") as lines:
         for pair in pairs:
-            row = {
+            row: dict[str, object] = {
                 "query": pair.query,
                 "passage": pair.passage,
                 "query_lang": pair.query_lang,
                 "passage_lang": pair.passage_lang,
                 "group": pair.group,
-                "question": pair.question,
                 "negatives": pair.negatives,
             }
+            if pair.question:
+                row["question"] = pair.question
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def check_jsonl_target(path: Path) -> None:
-    """ValueError or IsADirectoryError where ``path`` is no name for a file of pairs."""
-    if path.suffix != ".jsonl":
-        raise ValueError(f"out: found {path.name!r}, expected a name that ends in .jsonl")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file")
+def check_jsonl_target(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path; what is no name for a file of pairs is refused.
+
+    Raises:
+        ValueError: ``path`` does not end in .jsonl.
+        IsADirectoryError: it is a folder.
+    """
+    target = Path(path)
+    if target.suffix != ".jsonl":
+        raise ValueError(f"out: found {target.name!r}, expected a name that ends in .jsonl")
+    if target.is_dir():
+        raise IsADirectoryError(f"{target}: is a folder, expected the name of a file")
+    return target
 
 
 def load_folder_study(
@@ -94,9 +109,20 @@ def load_folder_study(
 ) -> StudyData:
     """A study on own data: ``FOLDER/train.jsonl`` (see :func:`load_pairs`) and BEIR folders ``dev/``, ``test/``.
 
-    ``dev/qrels/dev.tsv`` and ``test/qrels/test.tsv`` hold the judgements. Training pairs with a zero-shot language
-    are left out; those with a low-resource language are all kept: how few they are is the file's affair. Languages
-    of neither list are seen. Raises as :func:`load_pairs` and :func:`pyhbt.data.beir.load_beir` do.
+    ``dev/qrels/dev.tsv`` and ``test/qrels/test.tsv`` hold the judgements. Training pairs with a zero-shot language are
+    left out; those with a low-resource language are all kept: how few they are is the file's affair. Languages of
+    neither list are seen.
+
+    Args:
+        folder: the folder.
+        train: name of the file of pairs in it.
+        languages: those of the data to use, the other two lists among them; default: all.
+        low_resource: default: none.
+        zero_shot: default: none.
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: as :func:`load_pairs` and :func:`pyhbt.data.load_beir` do; contradictory tiers.
     """
     path = existing_folder(folder)
     pairs = list(_read(existing_file(path / train), None))

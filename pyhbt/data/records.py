@@ -19,7 +19,11 @@ _T = TypeVar("_T")
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """``path`` as a Path; FileNotFoundError in one line if it is not a file."""
+    """``path`` as a Path.
+
+    Raises:
+        FileNotFoundError: it is not a file; in one line.
+    """
     found = Path(path)
     if not found.is_file():
         raise FileNotFoundError(f"{found}: no such file")
@@ -27,7 +31,11 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> Path:
-    """``folder`` as a Path; FileNotFoundError in one line if it is not a folder."""
+    """``folder`` as a Path.
+
+    Raises:
+        FileNotFoundError: it is not a folder; in one line.
+    """
     found = Path(folder)
     if not found.is_dir():
         raise FileNotFoundError(f"folder: {found} is not a folder")
@@ -38,6 +46,10 @@ def read_lines(path: str | os.PathLike[str], *, keep_blank: bool = False) -> Ite
     """``(where, line)`` of every line without its line break; blank ones are skipped unless wanted.
 
     UTF-8, a byte-order mark dropped; a file named ``.gz`` is unpacked on the way.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is not UTF-8.
     """
     file = existing_file(path)
     for number, line in enumerate(_lines(file), start=1):
@@ -60,7 +72,11 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def parse_jsonl(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, object]]]:
-    """``(where, object)`` of every line; ValueError for a line that is not a JSON object."""
+    """``(where, object)`` of every line.
+
+    Raises:
+        ValueError: a line that is not a JSON object.
+    """
     for where, line in lines:
         try:
             record = json.loads(line)
@@ -77,7 +93,11 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, ob
 
 
 def columns(where: str, line: str, names: tuple[str, ...], separator: str | None = "\t") -> list[str]:
-    """The columns of a line, one a name (None: split at any white space); ValueError if there are more or fewer."""
+    """The columns of a line, one a name (None: split at any white space).
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
     found = line.split(separator)
     if len(found) != len(names):
         raise ValueError(f"{where}found {len(found)} columns, expected {len(names)}: {' '.join(names)}")
@@ -85,7 +105,11 @@ def columns(where: str, line: str, names: tuple[str, ...], separator: str | None
 
 
 def field(record: object, key: str, kind: type[_T], where: str) -> _T:
-    """``record[key]``, checked to be a ``kind`` (a bool is no int); ValueError naming the field otherwise."""
+    """``record[key]``, checked to be a ``kind`` (a bool is no int).
+
+    Raises:
+        ValueError: it is missing or another; names the field.
+    """
     if not isinstance(record, dict) or key not in record:
         raise ValueError(f"{where}{key}: missing, expected {kind.__name__}")
     value = record[key]
@@ -96,7 +120,11 @@ def field(record: object, key: str, kind: type[_T], where: str) -> _T:
 
 
 def text_field(record: object, key: str, where: str) -> str:
-    """``record[key]``, checked to be a string that is not blank."""
+    """``record[key]``, checked to be a string that is not blank.
+
+    Raises:
+        ValueError: it is missing, another or blank; names the field.
+    """
     text = field(record, key, str, where)
     if not text.strip():
         raise ValueError(f"{where}{key}: found an empty text, expected some")

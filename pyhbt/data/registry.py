@@ -55,12 +55,17 @@ def load_study(
 ) -> StudyData:
     """Pairs to train on, a dev and a test set, for a ratio study.
 
-    ``languages`` are those to train on in full (default: all of the data), ``low_resource`` those trained on a few
-    items, ``zero_shot`` those evaluated alone; with ``languages`` given, other languages are left out. A list of
-    the latter two at None means the data set's own choice (``cldr`` and ``afriqa`` have one).
+    Args:
+        spec: ``KIND`` or ``KIND:LOCATION``.
+        languages: those to train on in full; default: all of the data. Where given, others than these and those of the
+            two lists are left out.
+        low_resource: languages trained on a few items; None: the data set's own choice (``cldr`` and ``afriqa`` have
+            one).
+        zero_shot: languages evaluated alone; None: likewise.
 
-    Raises ValueError for an unknown kind, a kind that cannot serve a study, or malformed data; FileNotFoundError
-    for a missing folder or file.
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: an unknown kind, a kind that cannot serve a study, or malformed data.
     """
     kind, location = _parse(spec)
     if kind.study is None:
@@ -71,10 +76,14 @@ def load_study(
 
 
 def load_retrieval(spec: str, *, languages: Languages = None, split: str = "test") -> RetrievalSet:
-    """Queries, corpus and qrels of one split for evaluation; raises as :func:`load_study` does.
+    """Queries, corpus and qrels of one split for evaluation.
 
     ``xquad-r`` and ``mlqa-r`` are published as one split each: ``test`` is all of it (a study's own test set is the
     articles that it does not train on).
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: as :func:`load_study` does, for a kind that cannot serve evaluation; an unknown split.
     """
     kind, location = _parse(spec)
     if kind.retrieval is None:
@@ -83,10 +92,17 @@ def load_retrieval(spec: str, *, languages: Languages = None, split: str = "test
 
 
 def load_train(spec: str, *, languages: Languages = None, limit: int | None = None) -> PairSet:
-    """Training pairs; raises as :func:`load_study` does.
+    """Training pairs.
 
-    ``limit`` takes a slice of ``mmarco`` (triples a language) and ``miracl`` (queries a language), and the first
-    rows of a file of pairs; kinds that come as a whole refuse it with ValueError.
+    Args:
+        spec: ``KIND`` or ``KIND:LOCATION``.
+        languages: default: all of the data.
+        limit: a slice of ``mmarco`` (triples a language) and ``miracl`` (queries a language), and the first rows of a
+            file of pairs; kinds that come as a whole refuse it.
+
+    Raises:
+        FileNotFoundError: a missing folder or file.
+        ValueError: as :func:`load_study` does, for a kind that cannot serve training; a ``limit`` that is refused.
     """
     kind, location = _parse(spec)
     if kind.train is None:

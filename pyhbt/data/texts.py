@@ -69,7 +69,11 @@ def read_ids(ids: Path | None, source: Path, count: int, name: str) -> list[str]
 
 
 def check_ids(ids: Sequence[str], name: str) -> None:
-    """ValueError unless ids differ and hold no white space, which parts the columns of a run."""
+    """Refuse ids that a run cannot hold; white space parts its columns.
+
+    Raises:
+        ValueError: an id twice, or one with white space.
+    """
     if len(set(ids)) < len(ids):
         raise ValueError(f"{name}: found {_repeated(ids)!r} twice, expected different ones")
     for text in ids:

@@ -22,10 +22,11 @@ def scarcer(first: Tier, second: Tier) -> Tier:
 
 
 def language_codes(name: str, codes: Iterable[str]) -> tuple[str, ...]:
-    """``codes`` as a tuple without repeats, in their order.
+    """``codes`` as a tuple without repeats, in their order; ``name`` is the argument named in messages.
 
-    Raises TypeError for a single string (``"en"`` would be read as ``"e", "n"``) and for entries that are not
-    strings, ValueError for an empty collection or an empty code; ``name`` is the argument named in messages.
+    Raises:
+        TypeError: a single string (``"en"`` would be read as ``"e", "n"``), or entries that are not strings.
+        ValueError: an empty collection or an empty code.
     """
     if isinstance(codes, str):
         raise TypeError(f"{name}: found the string {codes!r}, expected a collection of language codes")
@@ -43,7 +44,12 @@ def language_codes(name: str, codes: Iterable[str]) -> tuple[str, ...]:
 def known_languages(
     name: str, codes: Iterable[str] | None, available: Collection[str], where: str
 ) -> tuple[str, ...]:
-    """``codes``, each checked to be among ``available`` (named ``where`` in messages); None means all of them."""
+    """``codes``, each checked to be among ``available`` (named ``where`` in messages); None means all of them.
+
+    Raises:
+        TypeError: as :func:`language_codes` does.
+        ValueError: likewise, or a code that is not available.
+    """
     if codes is None:
         return tuple(available)
     found = language_codes(name, codes)
@@ -63,8 +69,10 @@ def assign_tiers(
 ) -> dict[str, Tier]:
     """Tier of every language: listed ones are low-resource or zero-shot, all others are seen.
 
-    A list left at None falls back to its default, less the languages that are not in use or that the other list
-    claims. Raises ValueError if a listed language is not in use, stands in both lists, or none is left as seen.
+    A list left at None falls back to its default, less the languages that are not in use or that the other list claims.
+
+    Raises:
+        ValueError: a listed language is not in use or stands in both lists, or none is left as seen.
     """
     given: dict[str, tuple[str, ...] | None] = {}
     for name, codes in (("low_resource", low_resource), ("zero_shot", zero_shot)):
@@ -100,7 +108,10 @@ def kept_languages(
     """Languages that training keeps of each item: every seen one, and low-resource ones in their few items.
 
     The ``low_resource_items`` items of a low-resource language are drawn by a hash of language and item, so that they
-    do not depend on the other languages. Raises ValueError if the count is negative. O(languages * items log items).
+    do not depend on the other languages. O(languages * items log items).
+
+    Raises:
+        ValueError: the count is negative.
     """
     if low_resource_items < 0:
         raise ValueError(f"low_resource_items: found {low_resource_items}, expected >= 0")

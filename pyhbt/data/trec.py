@@ -32,9 +32,11 @@ def write_run(
     """Writes a run; passages go by falling score, those of equal score in the order in which ``run`` holds them.
 
     A score reads back as the same float64. Only ties are touched: evaluators would order them by passage id, so a
-    passage that does not score below its predecessor's written score is written one float32 step below it, which
-    keeps the ranking strict even for evaluators that hold scores in float32. Raises ValueError for a score that is
-    not finite, and for an id or tag that is empty or holds white space.
+    passage that does not score below its predecessor's written score is written one float32 step below it, which keeps
+    the ranking strict even for evaluators that hold scores in float32.
+
+    Raises:
+        ValueError: a score that is not finite; an id or tag that is empty or holds white space.
     """
     _token("tag", tag)
     _write(path, _run_lines(run, tag))
@@ -43,7 +45,9 @@ def write_run(
 def read_run(path: str | os.PathLike[str]) -> Run:
     """Reads a run; a query's passages are ordered by falling score, ties by the file's rank.
 
-    Raises FileNotFoundError, or ValueError naming file, line and field for a malformed line or a repeated passage.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a malformed line or a repeated passage; names file, line and field.
     """
     ranked: dict[str, dict[str, tuple[float, int]]] = {}
     names = ("qid", "Q0", "docid", "rank", "score", "tag")
@@ -63,7 +67,11 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def write_qrels(path: str | os.PathLike[str], qrels: Mapping[str, Mapping[str, int]]) -> None:
-    """Writes qrels in the order given; ValueError for an id that is empty or holds white space."""
+    """Writes qrels in the order given.
+
+    Raises:
+        ValueError: an id that is empty or holds white space.
+    """
     _write(
         path,
         (
@@ -75,7 +83,12 @@ def write_qrels(path: str | os.PathLike[str], qrels: Mapping[str, Mapping[str, i
 
 
 def read_qrels(path: str | os.PathLike[str]) -> Qrels:
-    """Reads qrels; raises as :func:`read_run` does."""
+    """Reads qrels.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a malformed line or a repeated passage; names file, line and field.
+    """
     qrels: Qrels = {}
     for where, line in read_lines(path):
         query, _, passage, relevance = columns(

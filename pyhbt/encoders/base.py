@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyhbt.arguments import check_at_least
 from pyhbt.encoders.means import LanguageMeans, TextKind
 from pyhbt.encoders.packing import MiniBatch, mini_batches_of_least_cost, mini_batches_within_budget
 
@@ -138,8 +139,8 @@ class Encoder(nn.Module, ABC):
         """
         if isinstance(texts, str):
             raise TypeError("texts: found one str, expected a sequence of str")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size: found {batch_size}, expected at least 1")
+        if batch_size is not None:
+            check_at_least("batch_size", batch_size, 1)
         if kind not in ("query", "passage"):
             raise ValueError(f"kind: found {kind!r}, expected 'query' or 'passage'")
         for position, text in enumerate(texts):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pyhbt.arguments import check_at_least
 from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
 from pyhbt.encoders.means import TextKind
 from pyhbt.files import write_atomically
@@ -58,8 +59,7 @@ class NgramEncoder(Encoder):
         super().__init__()
         numbers = {"dim": dim, "num_buckets": num_buckets, "sizes": min(sizes, default=0)}
         for name, value in (numbers | {"max_length": max_length}).items():
-            if value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
+            check_at_least(name, value, 1)
         self.dim = dim
         self.num_buckets = num_buckets
         self.sizes = tuple(sizes)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING
-from typing import Any
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Any
 
 from pyhbt.settings import setting
+
+if TYPE_CHECKING:
+    from pyhbt.encoders.base import Encoder
 
 
 def encoder_setting(default: Any = MISSING) -> Any:
@@ -33,3 +36,39 @@ def passage_prefix_setting() -> Any:
 def batch_size_setting() -> Any:
     """Most texts at a time, when nothing is trained."""
     return setting("Texts encoded at a time, at most.", None, unset="as many as fit in 2,048 tokens")
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """An encoder by name or folder, and how it takes texts."""
+
+    encoder: str = encoder_setting("ngram")
+    max_length: int | None = max_length_setting()
+    query_prefix: str | None = query_prefix_setting()
+    passage_prefix: str | None = passage_prefix_setting()
+
+    def load(self, *, seed: int = 0) -> Encoder:
+        """The encoder; ``seed`` is that of a new one's weights. Raises as :func:`pyhbt.load_encoder` does."""
+        from pyhbt.encoders.load import load_encoder
+
+        return load_encoder(
+            self.encoder,
+            seed=seed,
+            max_length=self.max_length,
+            query_prefix=self.query_prefix,
+            passage_prefix=self.passage_prefix,
+        )
+
+
+@dataclass(frozen=True)
+class NamedEncoderSettings(EncoderSettings):
+    """The same where no encoder is meant unless it is named."""
+
+    encoder: str = encoder_setting()
+
+
+@dataclass(frozen=True)
+class TrainedEncoderSettings(EncoderSettings):
+    """The same for the encoder that a training begins with."""
+
+    max_length: int | None = max_length_setting("128, or what the encoder takes, if that is less")

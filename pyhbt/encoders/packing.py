@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.arguments import check_at_least
+
 MiniBatch = NDArray[np.int64]
 
 
@@ -31,11 +33,10 @@ def mini_batches_of_least_cost(
     Raises:
         ValueError: ``overhead`` below 0, or a limit below 1.
     """
-    if overhead < 0:
-        raise ValueError(f"overhead: found {overhead}, expected at least 0")
+    check_at_least("overhead", overhead, 0)
     for name, limit in (("max_rows", max_rows), ("max_tokens", max_tokens)):
-        if limit is not None and limit < 1:
-            raise ValueError(f"{name}: found {limit}, expected at least 1")
+        if limit is not None:
+            check_at_least(name, limit, 1)
     tokens = np.asarray(lengths, dtype=np.int64)
     if not len(tokens):
         return []
@@ -73,8 +74,7 @@ def mini_batches_within_budget(
     Raises:
         ValueError: ``max_tokens`` below 1.
     """
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens: found {max_tokens}, expected at least 1")
+    check_at_least("max_tokens", max_tokens, 1)
     tokens = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-tokens, kind="stable")
     mini_batches: list[MiniBatch] = []

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from pyhbt.arguments import check_at_least
 from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
 from pyhbt.encoders.means import TextKind
 from pyhbt.files import write_atomically
@@ -62,8 +63,7 @@ class TransformerEncoder(Encoder):
         super().__init__()
         if pooling not in get_args(Pooling):
             raise ValueError(f"pooling: found {pooling!r}, expected one of {', '.join(get_args(Pooling))}")
-        if max_length < 1:
-            raise ValueError(f"max_length: found {max_length}, expected at least 1")
+        check_at_least("max_length", max_length, 1)
         self.model = model
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling

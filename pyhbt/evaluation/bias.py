@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
+from pyhbt.arguments import check_at_least
 from pyhbt.evaluation.metrics import Gains, Ranks, Values, ratio
 
 Langs = NDArray[np.int64]
@@ -65,8 +66,7 @@ def peer(
     Raises:
         ValueError: a cutoff below 1, or weights that do not sum to 1.
     """
-    if cutoff < 1:
-        raise ValueError(f"cutoff: found {cutoff}, expected at least 1")
+    check_at_least("cutoff", cutoff, 1)
     if weights is not None and not np.isclose(sum(weights.values()), 1.0):
         raise ValueError(f"weights: found a sum of {sum(weights.values()):g}, expected 1")
     present = ranks > 0

@@ -35,7 +35,11 @@ DESCRIPTION = {
 
 
 def parse_centring(name: str) -> Centring:
-    """The centring of that name; ValueError if there is none."""
+    """The centring of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
     for known in CENTRINGS:
         if name == known:
             return known

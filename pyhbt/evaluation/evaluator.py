@@ -120,8 +120,9 @@ class Evaluation:
     ) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
         """Scores by question, the unit of significance tests: translations of a question are not independent.
 
-        Returns the questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
-        queries and language pairs of that tier, NaN where it has none. O(scores).
+        Returns:
+            The questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
+            queries and language pairs of that tier, NaN where it has none. O(scores).
         """
         questions = tuple(dict.fromkeys(self.data.questions))
         number = {question: index for index, question in enumerate(questions)}
@@ -153,7 +154,11 @@ def encode_set(
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of the set's queries (n, d) and passages (m, d), float32 on the CPU.
 
-    ``language_means``: less the means that the encoder carries; ValueError if it lacks one.
+    Args:
+        language_means: subtract the means that the encoder carries.
+
+    Raises:
+        ValueError: ``language_means``, and the encoder lacks one of them.
     """
     query_langs = data.query_langs if language_means else None
     passage_langs = data.passage_langs if language_means else None

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from pyhbt.arguments import check_choice
 from pyhbt.ops import checks, search
-from pyhbt.ops.codes import DTYPES
-from pyhbt.ops.exact import Similarity, check_choice, check_k
+from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.exact import Similarity, check_k
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
@@ -33,15 +34,18 @@ _TOLERANCE = 0.02  # of the product of the norms: bfloat16 keeps 8 bits
 class ExactSearchBackend:
     """An index backend for ``mteb.SearchEncoderWrapper``: exact, ties to the document added first.
 
-    :param model: an MTEB model, asked for its similarity function.
-    :param similarity: "cosine" or "dot"; default: the model's.
-    :raises ValueError: another similarity function.
+    Args:
+        model: an MTEB model, asked for its similarity function.
+        similarity: "cosine" or "dot"; default: the model's.
+
+    Raises:
+        ValueError: another similarity function.
     """
 
     def __init__(self, model: Any = None, *, similarity: Similarity | None = None) -> None:
         if similarity is None:
             similarity = _similarity_of(model)
-        check_choice(similarity, "similarity", _SIMILARITIES)
+        check_choice("similarity", similarity, _SIMILARITIES)
         self.similarity: Similarity = similarity
         self.idxs: list[str] = []
         self._index: ExactIndex | None = None
@@ -49,11 +53,14 @@ class ExactSearchBackend:
     def add_documents(self, embeddings: Array, idxs: Iterable[str]) -> None:
         """Appends documents; O(documents added), amortised.
 
-        :param embeddings: (n, dim) array or tensor of floating or integer numbers, finite, of one kind in all calls;
-            float32, float16 and bfloat16 are kept as they are, others become float32.
-        :param idxs: their n ids.
-        :raises ValueError: another count of ids or dim, numbers that are not finite.
-        :raises TypeError: another dtype than before.
+        Args:
+            embeddings: (n, dim) array or tensor of floating or integer numbers, finite, of one kind in all calls;
+                float32, float16 and bfloat16 are kept as they are, others become float32.
+            idxs: their n ids.
+
+        Raises:
+            ValueError: another count of ids or dim, numbers that are not finite.
+            TypeError: another dtype than before.
         """
         vectors, names = _matrix(embeddings, "embeddings"), list(idxs)
         if len(names) != len(vectors):
@@ -74,13 +81,18 @@ class ExactSearchBackend:
     ) -> Results:
         """The best documents of each query: of all, or of its list in ``top_ranked``.
 
-        :param embeddings: (nq, dim) of the queries.
-        :param top_k: results a query, fewer where there are fewer documents.
-        :param similarity_fn: the model's; its scores of one query are compared with ours.
-        :param top_ranked: ids of the documents to rerank, for each query id; a query without any finds nothing.
-        :param query_idx_to_id: the id of each query, for ``top_ranked``.
-        :returns: scores, and positions among the documents in the order added, or in the query's list.
-        :raises ValueError: no documents, another dim, an unknown id, or a ``similarity_fn`` that scores otherwise.
+        Args:
+            embeddings: (nq, dim) of the queries.
+            top_k: results a query, fewer where there are fewer documents.
+            similarity_fn: the model's; its scores of one query are compared with ours.
+            top_ranked: ids of the documents to rerank, for each query id; a query without any finds nothing.
+            query_idx_to_id: the id of each query, for ``top_ranked``.
+
+        Returns:
+            Scores, and positions among the documents in the order added, or in the query's list.
+
+        Raises:
+            ValueError: no documents, another dim, an unknown id, or a ``similarity_fn`` that scores otherwise.
         """
         check_k(top_k)
         if self._index is None:
@@ -167,10 +179,13 @@ class ExactSearchBackend:
 def search_wrapper(model: Any, *, similarity: Similarity | None = None) -> SearchEncoderWrapper:
     """An MTEB model whose retrieval tasks search exactly; hand it to ``mteb.evaluate``.
 
-    :param model: an MTEB model, or an encoder of PyHBT's.
-    :param similarity: as for :class:`ExactSearchBackend`.
-    :raises ImportError: mteb is not installed.
-    :raises ValueError: the model's similarity function is neither cosine nor dot.
+    Args:
+        model: an MTEB model, or an encoder of PyHBT's.
+        similarity: as for :class:`ExactSearchBackend`.
+
+    Raises:
+        ImportError: mteb is not installed.
+        ValueError: the model's similarity function is neither cosine nor dot.
     """
     from pyhbt.encoders import Encoder
 
@@ -188,9 +203,12 @@ class MtebEncoder:
 
     Texts become what the encoder makes of queries or passages; MTEB's own prompts are not used.
 
-    :param encoder: any.
-    :param name: ``owner/name`` in results.
-    :raises ImportError: mteb is not installed.
+    Args:
+        encoder: any.
+        name: ``owner/name`` in results.
+
+    Raises:
+        ImportError: mteb is not installed.
     """
 
     def __init__(self, encoder: Encoder, *, name: str = "pyhbt/encoder") -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +26,8 @@ from pyhbt.ops.filters import SearchFilter
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
     from pyhbt.data import PairSet, Passage
@@ -97,17 +98,22 @@ def mine_negatives(
     that differ only in case, white space or Unicode compatibility forms are one passage, in all languages of its texts.
     Texts known only as negatives have no language: they are found where the pool is "any".
 
-    :param source: an encoder, or vectors of ``pairs.queries`` and of ``pairs.passages`` followed by the corpus:
-        (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
-    :param pairs: at least one.
-    :param rules: default: 7 negatives of the passage's language from the first 100 ranks, below 95 % of the positive.
-    :param corpus: more passages to be found.
-    :param similarity: "dot" or "cosine"; the same for the unit vectors of encoders.
-    :param batch_size: texts encoded at a time.
-    :param progress: show bars.
-    :returns: the pairs in their order, with fewer negatives than asked for where there are no more.
-    :raises ValueError: no pairs, vectors that do not fit or are not finite.
-    :raises TypeError: vectors of another dtype.
+    Args:
+        source: an encoder, or vectors of ``pairs.queries`` and of ``pairs.passages`` followed by the corpus:
+            (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
+        pairs: at least one.
+        rules: default: 7 negatives of the passage's language from the first 100 ranks, below 95 % of the positive.
+        corpus: more passages to be found.
+        similarity: "dot" or "cosine"; the same for the unit vectors of encoders.
+        batch_size: texts encoded at a time.
+        progress: show bars.
+
+    Returns:
+        The pairs in their order, with fewer negatives than asked for where there are no more.
+
+    Raises:
+        ValueError: no pairs, vectors that do not fit or are not finite.
+        TypeError: vectors of another dtype.
     """
     rules = rules or MiningRules()
     if len(pairs) == 0:
@@ -125,12 +131,21 @@ def mine_negatives(
 
 
 def mine_to_file(
-    source: Encoder | Vectors, pairs: PairSet, out: Path, rules: MiningRules | None = None, **options: Any
+    source: Encoder | Vectors,
+    pairs: PairSet,
+    out: str | os.PathLike[str],
+    rules: MiningRules | None = None,
+    **options: Any,
 ) -> MiningStatistics:
-    """:func:`mine_negatives`, and :func:`write_pairs` of the result.
+    """:func:`mine_negatives`, and :func:`pyhbt.data.write_pairs` of the result to ``out``.
 
-    :raises ValueError: ``out`` is not named ``.jsonl``; and as :func:`mine_negatives` does.
-    :raises OSError: the file cannot be written.
+    Args:
+        source: as for :func:`mine_negatives`, like ``pairs``, ``rules`` and ``options``.
+        out: a file named ``.jsonl``, written whole or not at all.
+
+    Raises:
+        ValueError: ``out`` is not named ``.jsonl``; and as :func:`mine_negatives` does.
+        OSError: the file cannot be written.
     """
     check_jsonl_target(out)
     mined = mine_negatives(source, pairs, rules, **options)
@@ -231,7 +246,7 @@ class _Miner:
         filter = None
         if self._pools is not None:
             filter = SearchFilter(
-                passage_groups=self.candidates.language_sets, query_groups=self._pools[pool]
+                passage_partitions=self.candidates.language_sets, query_partitions=self._pools[pool]
             )
         scores, found = self._index.search(self.queries[torch.from_numpy(query)], k, filter=filter)
         return scores.numpy()[where], found.numpy()[where]

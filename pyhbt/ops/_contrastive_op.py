@@ -13,10 +13,11 @@ import torch
 
 from pyhbt.ops import checks, panels, reference
 from pyhbt.ops._native import core, threads
+from pyhbt.ops.codes import matrix
 from pyhbt.ops.cuda import contrastive as cuda
-from pyhbt.ops.cuda.kernels import kernels
+from pyhbt.ops.cuda.kernels import address, kernels
+from pyhbt.ops.dtypes import DTYPES
 
-NATIVE_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as csrc/embeddings.h numbers them
 _Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 torch.library.define(
@@ -58,7 +59,7 @@ torch.library.impl("pyhbt::contrastive_loss", "default")(panels.contrastive_loss
 
 @torch.library.impl("pyhbt::contrastive_loss", "cpu")
 def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
-    native = queries.dtype in NATIVE_DTYPES and passages.dtype in NATIVE_DTYPES
+    native = queries.dtype in DTYPES and passages.dtype in DTYPES
     return (_native if native else panels.contrastive_loss)(queries, passages, *others)
 
 
@@ -83,33 +84,35 @@ def _native(
     passage_groups: torch.Tensor | None,
     with_gradients: bool,
 ) -> panels.Losses:
-    checks.check_finite_positive(float(temperature.detach()), "temperature")
+    temperature_value = float(temperature.detach())
+    checks.check_finite_positive(temperature_value, "temperature")
     checks.check_same_dim(passages, "passages", queries, "queries")
     checks.check_length(positives, "positives", queries.shape[0], "query")
     checks.check_length(row_weights, "row_weights", queries.shape[0], "query")
     queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
     row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
-    groups = [None if group is None else group.contiguous() for group in (query_groups, passage_groups)]
-    query_ids, passage_ids = (0 if group is None else group.data_ptr() for group in groups)
+    query_ids, passage_ids = _contiguous(query_groups), _contiguous(passage_groups)
     losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
     core.contrastive_loss(
-        _matrix(queries),
-        _matrix(passages),
-        positives.data_ptr(),
-        row_weights.data_ptr(),
-        query_ids,
-        passage_ids,
-        float(temperature.detach()),
-        margin,
-        cosine,
-        symmetric,
-        panels.RETAINED_BYTES // 4,
-        losses.data_ptr(),
-        loss.data_ptr(),
-        grad_queries.data_ptr() if with_gradients else 0,
-        grad_passages.data_ptr() if with_gradients else 0,
-        grad_temperature.data_ptr() if with_gradients else 0,
-        threads(),
+        {
+            "queries": matrix(queries),
+            "passages": matrix(passages),
+            "positives": positives.data_ptr(),
+            "row_weights": row_weights.data_ptr(),
+            "query_groups": address(query_ids),
+            "passage_groups": address(passage_ids),
+            "temperature": temperature_value,
+            "margin": margin,
+            "cosine": cosine,
+            "symmetric": symmetric,
+            "retained_scores": panels.RETAINED_BYTES // 4,
+            "loss_rows": losses.data_ptr(),
+            "loss": loss.data_ptr(),
+            "grad_queries": grad_queries.data_ptr() if with_gradients else 0,
+            "grad_passages": grad_passages.data_ptr() if with_gradients else 0,
+            "grad_temperature": grad_temperature.data_ptr() if with_gradients else 0,
+            "threads": threads(),
+        }
     )
     return losses, loss, grad_queries, grad_passages, grad_temperature
 
@@ -137,8 +140,8 @@ def _with_dense_rows(x: torch.Tensor) -> torch.Tensor:
     return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
 
 
-def _matrix(x: torch.Tensor) -> tuple[int, int, int, int, int]:
-    return x.data_ptr(), NATIVE_DTYPES[x.dtype], x.shape[0], x.shape[1], x.stride(0)
+def _contiguous(x: torch.Tensor | None) -> torch.Tensor | None:
+    return None if x is None else x.contiguous()
 
 
 class _WeightedLoss(torch.autograd.Function):

@@ -29,7 +29,8 @@ class _WritableView:
 def as_tensor(value: Array, name: str) -> torch.Tensor:
     """``value`` as a tensor that shares its memory.
 
-    :raises TypeError: neither a tensor nor an array, or an array of a kind that torch lacks.
+    Raises:
+        TypeError: neither a tensor nor an array, or an array of a kind that torch lacks.
     """
     if isinstance(value, torch.Tensor):
         return value
@@ -42,7 +43,11 @@ def as_tensor(value: Array, name: str) -> torch.Tensor:
 
 
 def check_matrix(tensor: torch.Tensor, name: str) -> None:
-    """:raises ValueError: the tensor is not two-dimensional or its rows are empty."""
+    """Refuse what is no matrix.
+
+    Raises:
+        ValueError: the tensor is not two-dimensional or its rows are empty.
+    """
     if tensor.ndim != 2:
         raise ValueError(f"{name}: found {tensor.ndim} dimensions, expected 2 (rows, dim)")
     if tensor.shape[1] == 0:
@@ -50,7 +55,11 @@ def check_matrix(tensor: torch.Tensor, name: str) -> None:
 
 
 def check_same_dim(tensor: torch.Tensor, name: str, other: torch.Tensor, other_name: str) -> None:
-    """:raises ValueError: the two matrices differ in dim."""
+    """Refuse two matrices whose rows differ in length.
+
+    Raises:
+        ValueError: they do.
+    """
     if tensor.shape[1] != other.shape[1]:
         raise ValueError(
             f"{name}: found dim {tensor.shape[1]}, expected {other.shape[1]} (the dim of {other_name})"
@@ -58,13 +67,21 @@ def check_same_dim(tensor: torch.Tensor, name: str, other: torch.Tensor, other_n
 
 
 def check_integers(tensor: torch.Tensor, name: str) -> None:
-    """:raises TypeError: the dtype is not int64."""
+    """Refuse other numbers than int64.
+
+    Raises:
+        TypeError: another dtype.
+    """
     if tensor.dtype != torch.int64:
         raise TypeError(f"{name}: found dtype {tensor.dtype}, expected {torch.int64}")
 
 
 def check_length(tensor: torch.Tensor, name: str, length: int, what: str) -> None:
-    """:raises ValueError: the tensor is not a vector of ``length`` entries."""
+    """Refuse what is not one number for each ``what``.
+
+    Raises:
+        ValueError: the tensor is not a vector of ``length`` entries.
+    """
     if tensor.ndim != 1 or tensor.shape[0] != length:
         raise ValueError(
             f"{name}: found shape {tuple(tensor.shape)}, expected ({length},) (one for each {what})"
@@ -74,7 +91,8 @@ def check_length(tensor: torch.Tensor, name: str, length: int, what: str) -> Non
 def check_indices(tensor: torch.Tensor, name: str, count: int, what: str) -> None:
     """Entries must be -1 or an index below ``count``.
 
-    :raises ValueError: names the first bad row and its value.
+    Raises:
+        ValueError: names the first bad row and its value.
     """
     bad = (tensor < -1) | (tensor >= count)
     if bool(bad.any()):
@@ -86,7 +104,11 @@ def check_indices(tensor: torch.Tensor, name: str, count: int, what: str) -> Non
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> None:
-    """:raises ValueError: names the first row of the matrix with a NaN or an infinity."""
+    """Refuse a matrix with a NaN or an infinity.
+
+    Raises:
+        ValueError: there is one; names its row, the first.
+    """
     for start in range(0, len(tensor), _ROWS_AT_ONCE):
         finite = tensor[start : start + _ROWS_AT_ONCE].isfinite().all(dim=1)
         if not bool(finite.all()):
@@ -95,6 +117,10 @@ def check_finite(tensor: torch.Tensor, name: str) -> None:
 
 
 def check_finite_positive(value: float, name: str) -> None:
-    """:raises ValueError: the number is not finite or not above 0."""
+    """Refuse a number that is not finite or not above 0.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}: found {value}, expected a finite number above 0")

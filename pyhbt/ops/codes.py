@@ -1,7 +1,7 @@
 """The int8 form of a corpus that exact search screens by: one byte a number, five numbers and the norm a passage.
 
 Passage c is x = c - m (cosine: c / |c| - m) with the mean m, I x = k + r with codes k. Every choice of m and of the
-direction taken out of both sides is right; a good one makes narrow bounds (docs/numerics.md).
+direction taken out of both sides is right; a good one makes narrow bounds (docs/how-it-works/numerics.md).
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from pyhbt.ops._native import core, threads
+from pyhbt.ops.dtypes import DTYPES
+
+if TYPE_CHECKING:
+    from pyhbt import _core
 
 CENTRE_SAMPLE = 4096
 """Passages that the mean is taken of."""
@@ -46,9 +51,16 @@ class Codes:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def addresses(self) -> tuple[int, ...]:
-        """As the native module takes them."""
-        return tuple(getattr(self, field.name).data_ptr() for field in fields(self))
+    def native(self) -> _core.Codes:
+        """As the native module reads them."""
+        return cast("_core.Codes", self._addresses(_ALL))
+
+    def native_out(self) -> _core.CodesOut:
+        """As the native module writes them."""
+        return cast("_core.CodesOut", self._addresses(PER_PASSAGE))
+
+    def _addresses(self, names: tuple[str, ...]) -> dict[str, int]:
+        return {name: getattr(self, name).data_ptr() for name in names}
 
     def rows(self, start: int, stop: int) -> Codes:
         """A view of some passages."""
@@ -56,7 +68,8 @@ class Codes:
         return replace(self, **parts)
 
 
-PER_PASSAGE = tuple(field.name for field in fields(Codes))[:-2]
+_ALL = tuple(field.name for field in fields(Codes))
+PER_PASSAGE = tuple(name for name in _ALL if name not in ("centre", "direction"))
 
 
 def allocate(n: int, centre: torch.Tensor, memory: torch.Tensor | None = None) -> Codes:
@@ -101,9 +114,18 @@ def mean_of_sample(corpus: torch.Tensor, *, cosine: bool) -> torch.Tensor:
 def encode_into(out: Codes, corpus: torch.Tensor, *, cosine: bool, first_row: int = 0) -> None:
     """Codes of ``corpus`` (n, dim), float32, float16 or bfloat16.
 
-    :raises ValueError: a passage that is not finite; its row is counted from ``first_row``.
+    Raises:
+        ValueError: a passage that is not finite; its row is counted from ``first_row``.
     """
-    core.encode(matrix(corpus), cosine, out.addresses(), first_row, threads())
+    core.encode(
+        rows=matrix(corpus),
+        cosine=cosine,
+        centre=out.centre.data_ptr(),
+        direction=out.direction.data_ptr(),
+        out=out.native_out(),
+        first_row=first_row,
+        threads=threads(),
+    )
 
 
 def encode(corpus: torch.Tensor, *, cosine: bool) -> Codes:
@@ -135,10 +157,13 @@ def encoded(corpus: torch.Tensor, *, cosine: bool) -> Iterator[Codes]:
             _kept = max(_kept, memory, key=len)
 
 
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-
-
-def matrix(tensor: torch.Tensor) -> tuple[int, int, int, int, int]:
-    """(address, dtype, rows, dim, elements from row to row) of a matrix with contiguous rows."""
+def matrix(tensor: torch.Tensor) -> _core.Matrix:
+    """A matrix with contiguous rows, as native modules take it."""
     rows, dim = tensor.shape
-    return tensor.data_ptr(), DTYPES[tensor.dtype], rows, dim, tensor.stride(0) if rows > 1 else dim
+    return {
+        "address": tensor.data_ptr(),
+        "dtype": DTYPES[tensor.dtype],
+        "rows": rows,
+        "dim": dim,
+        "stride": tensor.stride(0) if rows > 1 else dim,
+    }

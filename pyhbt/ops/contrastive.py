@@ -12,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pyhbt.arguments import check_choice
 from pyhbt.ops import checks
-from pyhbt.ops._contrastive_op import NATIVE_DTYPES, Options, loss
+from pyhbt.ops._contrastive_op import Options, loss
 from pyhbt.ops.checks import Array
+from pyhbt.ops.dtypes import DTYPES
 
 # Tensors give a tensor, NumPy arrays give an array.
 _Embeddings = TypeVar("_Embeddings", torch.Tensor, npt.NDArray[np.float32])
 
 _REDUCTIONS = ("mean", "sum", "none")
 _SIMILARITIES = ("dot", "cosine")
-_DTYPES = (*NATIVE_DTYPES, torch.float64)
+_DTYPES = (*DTYPES, torch.float64)
 
 
 def contrastive_loss(
@@ -47,24 +49,6 @@ def contrastive_loss(
     With ``symmetric`` the loss is the mean of that and the same over the queries for the passage ``pos(i)``, among
     the queries that have a positive; a pair that was left out is left out in this direction too.
 
-    :param queries: (n, dim) float32, float16, bfloat16 or float64.
-    :param passages: (m, dim), on the device of ``queries``; rows beyond the positives are hard negatives.
-    :param positives: (n,) int64 index of each query's passage, -1 where the row has none and takes no part;
-        default 0, 1, ..., n - 1. Several queries may share a positive.
-    :param temperature: above 0; a tensor of one element gets its gradient.
-    :param similarity: ``"dot"``, or ``"cosine"``: rows are divided by ``max(norm, 1e-12)``, and the gradient goes
-        through that.
-    :param query_groups: (n,) int64, with ``passage_groups``; a negative id belongs to no group.
-    :param passage_groups: (m,) int64.
-    :param margin: in units of the similarity; may be negative. Whether a pair lies beyond it is decided with
-        the rounding of a float32 score.
-    :param weights: (n,) weights of the rows; a mean divides by the sum of those with a positive.
-    :param reduction: ``"mean"`` over the rows with a positive (0.0 where there is none), ``"sum"`` or ``"none"``.
-    :returns: a scalar, or (n,) for ``"none"``; float32 (float64 where an input is). NumPy in, NumPy float32 out
-        (without gradient).
-    :raises ValueError: a shape, index, device, temperature, margin, similarity or reduction is out of range.
-    :raises TypeError: a dtype is wrong.
-
     On the CPU float32, float16 and bfloat16 take the native kernel: 6 n m dim flops with gradients (8 where symmetric
     and beyond 256 MiB of scores), 2 without; memory O((n + m) dim) and a panel of 264 rows of scores; symmetric,
     scores of up to 256 MiB are kept. On a CUDA device they take our kernels around torch's products, with panels of up
@@ -73,6 +57,29 @@ def contrastive_loss(
     Peaked rows keep their accuracy, since the positive is kept out of the sum of exponentials. NaN and infinities
     spread as in torch's cross-entropy. Results do not depend on the number of threads. Under ``create_graph`` the
     gradient comes from torch code that stores the scores.
+
+    Args:
+        queries: (n, dim) float32, float16, bfloat16 or float64.
+        passages: (m, dim), on the device of ``queries``; rows beyond the positives are hard negatives.
+        positives: (n,) int64 index of each query's passage, -1 where the row has none and takes no part; default 0, 1,
+            ..., n - 1. Several queries may share a positive.
+        temperature: above 0; a tensor of one element gets its gradient.
+        similarity: ``"dot"``, or ``"cosine"``: rows are divided by ``max(norm, 1e-12)``, and the gradient goes through
+            that.
+        query_groups: (n,) int64, with ``passage_groups``; a negative id belongs to no group.
+        passage_groups: (m,) int64.
+        margin: in units of the similarity; may be negative. Whether a pair lies beyond it is decided with the rounding
+            of a float32 score.
+        weights: (n,) weights of the rows; a mean divides by the sum of those with a positive.
+        reduction: ``"mean"`` over the rows with a positive (0.0 where there is none), ``"sum"`` or ``"none"``.
+
+    Returns:
+        a scalar, or (n,) for ``"none"``; float32 (float64 where an input is). NumPy in, NumPy float32 out (without
+        gradient).
+
+    Raises:
+        ValueError: a shape, index, device, temperature, margin, similarity or reduction is out of range.
+        TypeError: a dtype is wrong.
     """
     q, p = checks.as_tensor(queries, "queries"), checks.as_tensor(passages, "passages")
     for name, tensor in (("queries", q), ("passages", p)):
@@ -81,12 +88,8 @@ def contrastive_loss(
             raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {_names(_DTYPES)}")
     checks.check_same_dim(p, "passages", q, "queries")
     _check_device(p, "passages", q)
-    for name, value, known in (
-        ("reduction", reduction, _REDUCTIONS),
-        ("similarity", similarity, _SIMILARITIES),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
+    check_choice("reduction", reduction, _REDUCTIONS)
+    check_choice("similarity", similarity, _SIMILARITIES)
     if margin is not None and not math.isfinite(margin):
         raise ValueError(f"margin: found {margin}, expected a finite number or None")
     targets = _positives(positives, q, p)

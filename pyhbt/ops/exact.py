@@ -8,26 +8,30 @@ count and instruction set.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from pyhbt.arguments import check_at_least, check_choice
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
-from pyhbt.ops.codes import DTYPES, Codes, encoded, matrix
+from pyhbt.ops.codes import Codes, encoded, matrix
 from pyhbt.ops.cuda import search as cuda
 from pyhbt.ops.cuda.kernels import kernels
+from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
+
+if TYPE_CHECKING:
+    from pyhbt import _core
 
 Similarity: TypeAlias = Literal["dot", "cosine"]
 Screening: TypeAlias = Literal["auto", "int8", "float32"]
 Found: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 _SIMILARITIES = ("dot", "cosine")
-_SCREENINGS = ("auto", "int8", "float32")  # as csrc/search.h numbers them
 
 torch.library.define(
     "pyhbt::search",
@@ -39,7 +43,10 @@ torch.library.define(
 
 
 def encoding_pays(num_queries: int, num_passages: int) -> bool:
-    """Whether a search that happens once is faster with int8 codes, their making included (docs/performance.md)."""
+    """Whether a search that happens once is faster with int8 codes, their making included.
+
+    Measured: docs/how-it-works/performance.md.
+    """
     return num_queries >= 64 and num_passages >= 1024
 
 
@@ -59,19 +66,16 @@ def native_search(
     ``exact_scores`` (nq, k) float64, if given, gets the numbers that decided the order.
     """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
-    checked = CheckedFilter(filter, len(queries), len(corpus))
-    scores = torch.empty(len(queries), k)
-    indices = torch.empty(len(queries), k, dtype=torch.int64)
+    num_queries, num_passages = queries.shape[0], corpus.shape[0]
+    checked = None if filter is None else CheckedFilter(filter, num_queries, num_passages)
+    scores = torch.empty(num_queries, k)
+    indices = torch.empty(num_queries, k, dtype=torch.int64)
     core.search(
-        matrix(queries),
-        matrix(corpus),
-        None if codes is None else codes.addresses(),
-        cosine,
-        checked.native(),
-        _SCREENINGS.index(screening),
-        threads(),
-        *(k, scores.data_ptr(), indices.data_ptr()),
-        0 if exact_scores is None else exact_scores.data_ptr(),
+        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        k=k,
+        scores=scores.data_ptr(),
+        indices=indices.data_ptr(),
+        exact_scores=0 if exact_scores is None else exact_scores.data_ptr(),
     )
     return scores, indices
 
@@ -88,19 +92,36 @@ def native_ranks(
 ) -> torch.Tensor:
     """Ranks past the border."""
     queries, corpus, targets = with_dense_rows(queries), with_dense_rows(corpus), targets.contiguous()
-    checked = CheckedFilter(filter, len(queries), len(corpus))
+    checked = None if filter is None else CheckedFilter(filter, queries.shape[0], corpus.shape[0])
     result = torch.empty_like(targets)
     core.ranks(
-        matrix(queries),
-        matrix(corpus),
-        None if codes is None else codes.addresses(),
-        cosine,
-        checked.native(),
-        _SCREENINGS.index(screening),
-        threads(),
-        *(targets.data_ptr(), 1 if targets.ndim == 1 else targets.shape[1], result.data_ptr()),
+        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        targets=targets.data_ptr(),
+        targets_per_query=1 if targets.ndim == 1 else targets.shape[1],
+        ranks=result.data_ptr(),
     )
     return result
+
+
+def _arguments(
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    codes: Codes | None,
+    filter: CheckedFilter | None,
+    *,
+    cosine: bool,
+    screening: Screening,
+) -> _core.SearchArguments:
+    """What search and ranks have in common, as the native module takes it; valid while its parts live."""
+    return {
+        "queries": matrix(queries),
+        "corpus": matrix(corpus),
+        "codes": None if codes is None else codes.native(),
+        "cosine": cosine,
+        "filter": None if filter is None else filter.native(),
+        "screening": screening,
+        "threads": threads(),
+    }
 
 
 def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
@@ -205,7 +226,12 @@ def _ranks_fake(
 
 
 def check_vectors(tensor: torch.Tensor, name: str) -> None:
-    """:raises ValueError, TypeError: not a matrix of float32, float16 or bfloat16 on the CPU or a CUDA device."""
+    """Refuse what is no matrix of float32, float16 or bfloat16 on the CPU or a CUDA device.
+
+    Raises:
+        ValueError: another device or shape.
+        TypeError: another dtype.
+    """
     if tensor.device.type not in ("cpu", "cuda"):
         raise ValueError(
             f"{name}: found device {tensor.device}, expected cpu or cuda; move it there with .cpu()"
@@ -217,7 +243,12 @@ def check_vectors(tensor: torch.Tensor, name: str) -> None:
 
 
 def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
-    """:raises ValueError, TypeError: what :func:`search` refuses about its two matrices."""
+    """Refuse what :func:`search` refuses about its two matrices.
+
+    Raises:
+        ValueError: a device or shape, or two that do not fit.
+        TypeError: another dtype.
+    """
     check_vectors(queries, "queries")
     check_vectors(corpus, "corpus")
     checks.check_same_dim(corpus, "corpus", queries, "queries")
@@ -228,19 +259,21 @@ def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
 
 
 def check_k(k: int) -> None:
-    """:raises ValueError: k is below 1."""
-    if k < 1:
-        raise ValueError(f"k: found {k}, expected at least 1")
+    """Refuse a k below 1.
 
-
-def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
-    """:raises ValueError: the value is none of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(choices)}")
+    Raises:
+        ValueError: it is.
+    """
+    check_at_least("k", k, 1)
 
 
 def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
-    """:raises ValueError, TypeError: not one row of int64 targets for each query, on their device."""
+    """Refuse what is not one row of int64 targets for each query, on their device.
+
+    Raises:
+        ValueError: another shape or device.
+        TypeError: another dtype.
+    """
     checks.check_integers(targets, "targets")
     rows = len(queries)
     if targets.ndim not in (1, 2) or targets.shape[0] != rows:
@@ -252,9 +285,13 @@ def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
 
 
 def check_options(similarity: str, screening: str, device: str = "cpu") -> None:
-    """:raises ValueError: an unknown similarity or screening, or a kind of screening that the device has not."""
-    check_choice(similarity, "similarity", _SIMILARITIES)
-    check_choice(screening, "screening", _SCREENINGS if device == "cpu" else _SCREENINGS[:1])
+    """Refuse an unknown similarity or screening.
+
+    Raises:
+        ValueError: unknown, or a kind of screening that the device has not.
+    """
+    check_choice("similarity", similarity, _SIMILARITIES)
+    check_choice("screening", screening, core.SCREENINGS if device == "cpu" else ("auto",))
 
 
 @overload
@@ -298,21 +335,27 @@ def search(
 ) -> Found | tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The k passages of the corpus with the highest score for each query, exactly.
 
-    :param queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
-    :param corpus: (n, dim) likewise, on the same device; for one that is searched again and again see
-        :class:`pyhbt.ExactIndex`.
-    :param k: at least 1; where fewer passages are to be had, rows end in score -inf and index -1.
-    :param similarity: "dot", or "cosine" (0 for a row of zeros).
-    :param filter: which passages each query may find.
-    :param screening: "auto", or on the CPU "int8" or "float32" by force; speed only, for measurements.
-    :returns: scores (nq, k) float32 and indices (nq, k) int64, higher score first, then lower index: the float64
-        scores decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
-    :raises ValueError: a shape, k, device or a non-finite value (named with its row).
-    :raises TypeError: another dtype.
-
     Passages are screened by products of int8 codes, or of float32 where making codes does not pay, with a proved
-    error bound (docs/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and memory O(n + nq k),
-    with codes n dim bytes more. On a GPU products of float16 screen: 2 n dim bytes more, and the same results.
+    error bound (docs/how-it-works/numerics.md), and the survivors scored in float64: 2 nq n dim operations, and
+    memory O(n + nq k), with codes n dim bytes more. On a GPU products of float16 screen: 2 n dim bytes more, and the
+    same results.
+
+    Args:
+        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+        corpus: (n, dim) likewise, on the same device; for one that is searched again and again see
+            :class:`pyhbt.ExactIndex`.
+        k: at least 1; where fewer passages are to be had, rows end in score -inf and index -1.
+        similarity: "dot", or "cosine" (0 for a row of zeros).
+        filter: which passages each query may find.
+        screening: "auto", or on the CPU "int8" or "float32" by force; speed only, for measurements.
+
+    Returns:
+        scores (nq, k) float32 and indices (nq, k) int64, higher score first, then lower index: the float64 scores
+        decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
+
+    Raises:
+        ValueError: a shape, k, device or a non-finite value (named with its row).
+        TypeError: another dtype.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     check_embeddings(q, c)
@@ -362,17 +405,22 @@ def ranks(
 ) -> torch.Tensor | npt.NDArray[np.int64]:
     """The 1-based rank of each target passage in the full exact order of what its query may find.
 
-    :param queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
-    :param corpus: (n, dim) likewise, on the same device.
-    :param targets: (nq,) or (nq, t) int64, passages of the corpus; -1: absent.
-    :param similarity: "dot" or "cosine".
-    :param filter: which passages count; a target outside gets the rank that it would have.
-    :param screening: as for :func:`search`.
-    :returns: int64 of the targets' shape; 0 where the target is -1. A tensor, or an array where all inputs are.
-    :raises ValueError: a shape, target, device or a non-finite value (named with its row).
-    :raises TypeError: another dtype, or other than int64 for targets.
-
     One pass over the corpus serves all targets of a query: 2 nq n dim operations, and up to O(nq n t) comparisons.
+
+    Args:
+        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+        corpus: (n, dim) likewise, on the same device.
+        targets: (nq,) or (nq, t) int64, passages of the corpus; -1: absent.
+        similarity: "dot" or "cosine".
+        filter: which passages count; a target outside gets the rank that it would have.
+        screening: as for :func:`search`.
+
+    Returns:
+        int64 of the targets' shape; 0 where the target is -1. A tensor, or an array where all inputs are.
+
+    Raises:
+        ValueError: a shape, target, device or a non-finite value (named with its row).
+        TypeError: another dtype, or other than int64 for targets.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     wanted = checks.as_tensor(targets, "targets")

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import torch
 
+from pyhbt.arguments import renamed_fields
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
+
+if TYPE_CHECKING:
+    from pyhbt import _core
 
 _CPU = torch.device("cpu")
 
 
+@renamed_fields(passage_groups="passage_partitions", query_groups="query_partitions")
 @dataclass(frozen=True, kw_only=True)
 class SearchFilter:
     """Which passages each of ``nq`` queries may find among ``n``; parts combine, and each may be left out.
 
-    One index thus serves every setting without copies: the language of each passage as ``passage_groups``, and the
-    languages that each query searches as ``query_groups``. Where passages of a language lie side by side, whole
-    stretches are skipped.
+    One index thus serves every setting without copies. A passage lies in one partition, a query searches some: the
+    language of each passage as ``passage_partitions``, say, and the languages that each query searches as
+    ``query_partitions``. Where passages of a partition lie side by side, whole stretches are skipped.
     """
 
     allowed: Array | None = None
     """Passages that may be found: (n,) bool, or int64 positions."""
-    passage_groups: Array | None = None
-    """(n,) int64 group of each passage."""
-    query_groups: Array | None = None
-    """(nq,) or (nq, g) int64 groups that each query searches, -1: none."""
+    passage_partitions: Array | None = None
+    """(n,) int64 partition of each passage."""
+    query_partitions: Array | None = None
+    """(nq,) or (nq, p) int64 partitions that each query searches, -1: none."""
     exclude: Array | None = None
     """(nq,) or (nq, e) int64 passages that a query must not find, its own document say; -1: none."""
 
     def rows(self, start: int, stop: int) -> SearchFilter:
         """The filter of some of the queries."""
-        groups = None if self.query_groups is None else self.query_groups[start:stop]
+        partitions = None if self.query_partitions is None else self.query_partitions[start:stop]
         exclude = None if self.exclude is None else self.exclude[start:stop]
-        return replace(self, query_groups=groups, exclude=exclude)
+        return replace(self, query_partitions=partitions, exclude=exclude)
 
     def to(self, device: torch.device) -> SearchFilter:
         """The filter with its parts on a device."""
@@ -47,13 +53,11 @@ class SearchFilter:
         return SearchFilter(**moved)
 
 
-NativeFilter = tuple[int, int, int, int, int, int]
-
-
 class CheckedFilter:
     """A filter as tensors in native layout, which live as long as this object.
 
-    :param device: where the search happens; parts of the filter may lie there or on the CPU.
+    Args:
+        device: where the search happens; parts of the filter may lie there or on the CPU.
     """
 
     def __init__(
@@ -63,20 +67,23 @@ class CheckedFilter:
         num_passages: int,
         device: torch.device = _CPU,
     ) -> None:
-        self._allowed = self._passage_groups = self._pools = self._excluded = None
+        self._allowed = self._passage_partitions = self._pools = self._excluded = None
         if filter is None:
             return
         if filter.allowed is not None:
             self._allowed = _allowed(_on(device, filter.allowed, "filter.allowed"), num_passages)
-        if (filter.passage_groups is None) != (filter.query_groups is None):
-            missing = "passage_groups" if filter.passage_groups is None else "query_groups"
-            raise ValueError(f"filter.{missing}: found None, expected groups, since the other side has them")
-        if filter.passage_groups is not None and filter.query_groups is not None:
-            groups = _on(device, filter.passage_groups, "filter.passage_groups")
-            checks.check_integers(groups, "filter.passage_groups")
-            checks.check_length(groups, "filter.passage_groups", num_passages, "passage")
-            wanted = _per_query(device, filter.query_groups, "filter.query_groups", num_queries)
-            self._passage_groups, self._pools = _pools(groups, wanted)
+        partitions, wanted = filter.passage_partitions, filter.query_partitions
+        if (partitions is None) != (wanted is None):
+            missing = "passage_partitions" if partitions is None else "query_partitions"
+            raise ValueError(
+                f"filter.{missing}: found None, expected partitions, since the other side has them"
+            )
+        if partitions is not None and wanted is not None:
+            of_passages = _on(device, partitions, "filter.passage_partitions")
+            checks.check_integers(of_passages, "filter.passage_partitions")
+            checks.check_length(of_passages, "filter.passage_partitions", num_passages, "passage")
+            of_queries = _per_query(device, wanted, "filter.query_partitions", num_queries)
+            self._passage_partitions, self._pools = _pools(of_passages, of_queries)
         if filter.exclude is not None:
             self._excluded = _per_query(device, filter.exclude, "filter.exclude", num_queries)
             checks.check_indices(self._excluded, "filter.exclude", num_passages, "passages")
@@ -88,17 +95,17 @@ class CheckedFilter:
         part._excluded = None if self._excluded is None else self._excluded[chosen]
         return part
 
-    def native(self) -> NativeFilter:
-        """As the native module takes it."""
+    def native(self) -> _core.Filter:
+        """As native modules take it."""
         pools, excluded = self._pools, self._excluded
-        return (
-            _address(self._allowed),
-            _address(self._passage_groups),
-            _address(pools),
-            0 if pools is None else pools.shape[1],
-            _address(excluded),
-            0 if excluded is None else excluded.shape[1],
-        )
+        return {
+            "allowed": _address(self._allowed),
+            "passage_partitions": _address(self._passage_partitions),
+            "pools": _address(pools),
+            "num_partitions": 0 if pools is None else pools.shape[1],
+            "excluded": _address(excluded),
+            "excluded_per_query": 0 if excluded is None else excluded.shape[1],
+        }
 
 
 def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
@@ -142,10 +149,10 @@ def _per_query(device: torch.device, value: Array, name: str, num_queries: int) 
     return tensor.reshape(num_queries, tensor.shape[1] if tensor.ndim == 2 else 1).contiguous()
 
 
-def _pools(groups: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Groups numbered from 0, and the pools (nq, num_groups) in these numbers."""
-    names, numbers = torch.unique(groups, return_inverse=True)
-    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8, device=groups.device)
+def _pools(partitions: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partitions numbered from 0, and the pools (nq, num_partitions) in these numbers."""
+    names, numbers = torch.unique(partitions, return_inverse=True)
+    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8, device=partitions.device)
     if len(names):
         place = torch.searchsorted(names, wanted).clamp(max=len(names) - 1)
         known = (names[place] == wanted) & (wanted >= 0)

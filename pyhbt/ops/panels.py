@@ -67,9 +67,10 @@ def contrastive_loss(
 class Rows:
     """What one call keeps of each query; vectors of rows are float64 where the device has it.
 
-    :param positives: (n,) as given.
-    :param row_weights: (n,).
-    :param positive_scores: (n,) in the widest type; of rows without a positive, anything.
+    Args:
+        positives: (n,) as given.
+        row_weights: (n,).
+        positive_scores: (n,) in the widest type; of rows without a positive, anything.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Slow twins of the operations, which read as their formulas; tests and benches hold the kernels against them.
 
 ``contrastive_loss`` is differentiable torch, any number of times, and stores the whole score matrix. ``search`` and
-``ranks`` score every pair in float64 with the summation order that defines *the* score (docs/numerics.md):
-O(nq n d) time and memory.
+``ranks`` score every pair in float64 with the summation order that defines *the* score
+(docs/how-it-works/numerics.md): O(nq n d) time and memory.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyhbt.arguments import check_at_least
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array, as_tensor
 from pyhbt.ops.exact import Similarity
@@ -25,22 +26,26 @@ def semantic_search(
 ) -> list[list[dict[str, int | float]]]:
     """``sentence_transformers.util.semantic_search``, exact and with ties by lower index.
 
-    :param query_embeddings: (nq, dim) or (dim,) tensor, array or list of vectors.
-    :param corpus_embeddings: (n, dim), likewise.
-    :param query_chunk_size: taken for the signature's sake; nothing is computed in chunks.
-    :param corpus_chunk_size: likewise.
-    :param top_k: results a query, fewer where the corpus is smaller.
-    :param score_function: "cosine", "dot", or sentence-transformers' ``cos_sim`` or ``dot_score``.
-    :returns: for each query a list of {"corpus_id", "score"} by falling score.
-    :raises ValueError: another score function, or what :func:`pyhbt.search` refuses.
+    Args:
+        query_embeddings: (nq, dim) or (dim,) tensor, array or list of vectors.
+        corpus_embeddings: (n, dim), likewise.
+        query_chunk_size: taken for the signature's sake; nothing is computed in chunks.
+        corpus_chunk_size: likewise.
+        top_k: results a query, fewer where the corpus is smaller.
+        score_function: "cosine", "dot", or sentence-transformers' ``cos_sim`` or ``dot_score``.
+
+    Returns:
+        For each query a list of {"corpus_id", "score"} by falling score.
+
+    Raises:
+        ValueError: another score function, or what :func:`pyhbt.search` refuses.
     """
     similarity = _similarity(score_function)
     queries, corpus = (
         _matrix(query_embeddings, "query_embeddings"),
         _matrix(corpus_embeddings, "corpus_embeddings"),
     )
-    if top_k < 1:
-        raise ValueError(f"top_k: found {top_k}, expected at least 1")
+    check_at_least("top_k", top_k, 1)
     if len(queries) == 0 or len(corpus) == 0:
         return [[] for _ in range(len(queries))]
     k = min(top_k, len(corpus))

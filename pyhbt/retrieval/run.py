@@ -100,8 +100,9 @@ def search_to_run(
     into vectors, or, for the corpus, the folder of a saved index. Ids are lines of a text file, by default those of a
     .jsonl file's ``_id`` or ``id`` field, those of the index, or row numbers.
 
-    :raises ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
-    :raises OSError: a file that cannot be read or written.
+    Raises:
+        ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
+        OSError: a file that cannot be read or written.
     """
     if out.is_dir():
         raise IsADirectoryError(f"{out}: is a folder, expected the name of a file")

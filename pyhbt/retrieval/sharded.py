@@ -33,15 +33,20 @@ def sharded_search(
     Every rank calls it with the same queries and k, and gets the same results: those of one process that holds all
     slices one after the other, bit for bit.
 
-    :param queries: (nq, dim) on the CPU, the same on every rank.
-    :param corpus: this rank's slice (n_rank, dim), which may be empty, or an :class:`ExactIndex` of it.
-    :param k: at least 1.
-    :param similarity: of a slice given as an array; an index has its own.
-    :param group: the process group; default: the world. Tensors are exchanged on the CPU (gloo) or on the current
-        CUDA device (nccl).
-    :returns: scores (nq, k) float32 and indices (nq, k) int64 in the whole corpus.
-    :raises RuntimeError: no process group was initialised.
-    :raises ValueError: what :func:`pyhbt.search` refuses; ranks that disagree about queries, k or similarity.
+    Args:
+        queries: (nq, dim) on the CPU, the same on every rank.
+        corpus: this rank's slice (n_rank, dim), which may be empty, or an :class:`ExactIndex` of it.
+        k: at least 1.
+        similarity: of a slice given as an array; an index has its own.
+        group: the process group; default: the world. Tensors are exchanged on the CPU (gloo) or on the current CUDA
+            device (nccl).
+
+    Returns:
+        Scores (nq, k) float32 and indices (nq, k) int64 in the whole corpus.
+
+    Raises:
+        RuntimeError: no process group was initialised.
+        ValueError: what :func:`pyhbt.search` refuses; ranks that disagree about queries, k or similarity.
     """
     if not dist.is_initialized():
         raise RuntimeError("group: torch.distributed has no process group, call init_process_group first")

@@ -143,7 +143,7 @@ def summary_table(results: Results) -> SummaryTable:
 
 
 def write_report(out: Path) -> Path:
-    """Write OUT/report.html and OUT/plots/*.png from the results in ``out``; returns the page's path.
+    """Write report.html and the images in plots/ from the results in ``out``; returns the page's path.
 
     Raises:
         FileNotFoundError: ``out`` has no results.jsonl.

@@ -62,7 +62,12 @@ class Results:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], source: str = "rows") -> Results:
-        """Check and encode ``rows``; ValueError names ``source``, the row's number from 1, and the field."""
+        """Check and encode ``rows``.
+
+        Raises:
+            ValueError: a row is malformed or a measurement there twice; names ``source``, the row from 1, and the
+                field.
+        """
         tables: dict[str, dict[Any, int]] = {key: {} for key in _CODED_KEYS}
         codes: dict[str, list[int]] = {key: [] for key in _CODED_KEYS}
         values: list[float] = []
@@ -138,7 +143,11 @@ class Results:
         return self.distinct("arm")
 
     def by_seed(self, **where: Any) -> dict[int, float]:
-        """The one value of each seed among ``select(**where)``; ValueError where a seed has several."""
+        """The one value of each seed among ``select(**where)``.
+
+        Raises:
+            ValueError: a seed has several.
+        """
         chosen = self.select(**where)
         seeds = [self.levels["seed"][code] for code in chosen.codes["seed"]]
         if len(set(seeds)) != len(seeds):
@@ -184,7 +193,12 @@ class Results:
 
 
 def load_results(out: Path) -> Results:
-    """Read OUT/results.jsonl; FileNotFoundError without it, ValueError ``file:line: field`` if malformed."""
+    """Read OUT/results.jsonl.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a row is malformed; names file, line and field.
+    """
     path = out / "results.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
@@ -253,7 +267,11 @@ class UnitScores:
 
 
 def load_unit_scores(out: Path) -> UnitScores:
-    """Read the scores of every finished cell, aligned by unit; ValueError if malformed."""
+    """Read the scores of every finished cell, aligned by unit.
+
+    Raises:
+        ValueError: a file is malformed.
+    """
     raw: dict[Cell, tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
     for cell, folder in finished_cells(out).items():
         if (folder / "scores.npz").is_file():

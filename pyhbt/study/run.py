@@ -38,6 +38,7 @@ from pyhbt.ops._native import build_info
 from pyhbt.settings import plain_values, read_config, write_config
 from pyhbt.study.cells import Cell, finished_cells
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
+from pyhbt.training.run import make_trainer
 
 
 @dataclass
@@ -138,7 +139,8 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
             disable_tqdm=True,
             log_level="error",
         )
-        trainer = training.trainer(
+        trainer = make_trainer(
+            training,
             encoder,
             arguments,
             sets.train,
@@ -207,19 +209,23 @@ def _claim(out: Path, config: StudyConfig, command: str, overwrite: bool) -> Non
     """Make OUT this study's folder, or check that it already is."""
     path = out / "config.yaml"
     wanted = plain_values(config)
-    if path.is_file() or (out / "config.json").is_file():
-        found = read_config(path if path.is_file() else out / "config.json")
+    former = out / "config.json"
+    if path.is_file() or former.is_file():
+        found = read_config(path) if path.is_file() else {}
         differing = [name for name, value in wanted.items() if found.get(name) != value]
         if not differing:
             return
         if not overwrite:
             name = differing[0]
-            raise FileExistsError(
-                f"{out} holds a study with {name} {found.get(name)}, this one has {name} {wanted[name]}: "
-                "choose another folder or overwrite it"
-            )
-        for folder in (out / "cells", out / "config.json", out / "results.jsonl"):
-            _remove(folder)
+            held = f"with {name} {found.get(name)}, this one has {name} {wanted[name]}"
+            if former.is_file():
+                held = "of PyHBT 0.1, which reports are made of, but which does not go on"
+            raise FileExistsError(f"{out} holds a study {held}: choose another folder or overwrite it")
+        for leftover in (
+            former,
+            *(out / name for name in ("cells", "results.jsonl", "report.html", "plots")),
+        ):
+            _remove(leftover)
     (out / "cells").mkdir(parents=True, exist_ok=True)
     described = {name: DESCRIPTION[name] for name in STUDY_CENTRINGS}
     ran = {"command": command, "centring": described, "environment": environment()}

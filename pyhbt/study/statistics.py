@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
+from pyhbt.arguments import check_at_least
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -41,8 +43,16 @@ def randomisation_test(
 ) -> float:
     """Two-sided p-value of the paired randomisation (sign-flip) test on the mean difference over units.
 
-    ``first`` and ``second`` are (n,): the score of each unit under either system. Under the null hypothesis
-    the two scores of a unit may be swapped. See :func:`randomisation_tests`, which this calls with one column.
+    Under the null hypothesis the two scores of a unit may be swapped. See :func:`randomisation_tests`, which this calls
+    with one column.
+
+    Args:
+        first: (n,), the score of each unit under one system.
+        second: (n,), under the other.
+        resamples: as for :func:`randomisation_tests`, like ``seed``.
+
+    Raises:
+        ValueError: shapes that differ or are not (n,), an infinite score, ``resamples`` below 1.
     """
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.ndim != 1:
@@ -57,19 +67,21 @@ def randomisation_tests(
 ) -> NDArray[np.float64]:
     """P-values (m,) of m paired two-sided randomisation tests; ``first`` and ``second`` are both (n, m).
 
-    A unit that is NaN in either side of a column is left out of it; a column without units gives NaN, one
-    without differences 1. Where all ``2**u`` sign patterns of a column's u non-zero differences are at most
-    ``resamples``, they are counted, and p is exact; else ``resamples`` patterns are drawn (the same for every
-    column) and p = (count + 1) / (resamples + 1). So p is never 0, and does not depend on the other columns.
-    Time O(resamples * n * m), extra memory O(1000 * (n + m)).
+    A unit that is NaN in either side of a column is left out of it; a column without units gives NaN, one without
+    differences 1. Where all ``2**u`` sign patterns of a column's u non-zero differences are at most ``resamples``, they
+    are counted, and p is exact; else ``resamples`` patterns are drawn (the same for every column) and p = (count + 1) /
+    (resamples + 1). So p is never 0, and does not depend on the other columns. Time O(resamples * n * m), extra memory
+    O(1000 * (n + m)).
+
+    Raises:
+        ValueError: shapes that differ or are not (n, m), an infinite score, ``resamples`` below 1.
     """
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.ndim != 2:
         raise ValueError(f"first: found {one.ndim} dimensions, expected 2")
     if one.shape != two.shape:
         raise ValueError(f"second: found shape {two.shape}, expected that of first, {one.shape}")
-    if resamples < 1:
-        raise ValueError(f"resamples: found {resamples}, expected at least 1")
+    check_at_least("resamples", resamples, 1)
     for name, scores in (("first", one), ("second", two)):
         if np.isinf(scores).any():
             raise ValueError(f"{name}: found an infinite score, expected finite ones or NaN")
@@ -119,6 +131,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """P-values (m,) adjusted for testing all m together (Holm's step-down; valid under any dependence).
 
     NaN stays NaN and is not counted among the m. O(m log m).
+
+    Raises:
+        ValueError: not (m,), or a value outside [0, 1].
     """
     raw = np.asarray(p_values, dtype=np.float64)
     if raw.ndim != 1:
@@ -136,6 +151,9 @@ def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Mean of one value a seed, ``values`` (n,), and its Student t interval at ``level``.
 
     The limits of a single value are NaN: one seed says nothing about the spread over seeds.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"level: found {level}, expected a value between 0 and 1")
@@ -154,8 +172,11 @@ def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def steps_to_reach(steps: ArrayLike, values: ArrayLike, target: float) -> float | None:
     """Training steps until a learning curve first reaches ``target``; None if it never does.
 
-    ``values[i]`` was measured after ``steps[i]`` steps, which ascend. Between two evaluations the curve is
-    taken to be straight, so the answer may fall between steps.
+    ``values[i]`` was measured after ``steps[i]`` steps, which ascend. Between two evaluations the curve is taken to be
+    straight, so the answer may fall between steps.
+
+    Raises:
+        ValueError: shapes that differ, or steps that do not ascend.
     """
     at, value = _curve(steps, values)
     reached = np.flatnonzero(value >= target)
@@ -171,8 +192,11 @@ def steps_to_reach(steps: ArrayLike, values: ArrayLike, target: float) -> float 
 def normalised_area(steps: ArrayLike, values: ArrayLike, reference: float) -> float:
     """Mean height of a learning curve over its steps (trapezoid rule), divided by ``reference``.
 
-    1 is a curve that stands at the reference from the first step on. NaN for fewer than two evaluations, or
-    for a reference that is not positive.
+    1 is a curve that stands at the reference from the first step on. NaN for fewer than two evaluations, or for a
+    reference that is not positive.
+
+    Raises:
+        ValueError: shapes that differ, or steps that do not ascend.
     """
     at, value = _curve(steps, values)
     if at.size < 2 or not reference > 0:

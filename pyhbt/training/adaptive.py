@@ -20,6 +20,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder
 from pyhbt.ops import contrastive_loss
@@ -117,8 +118,7 @@ class AdaptRatio(TrainerCallback):
         every: int,
         drawn_ahead: int,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"adapt_every: found {every}, expected at least 1")
+        check_at_least("adapt_every", every, 1)
         self._encoder = encoder
         self._sampler = sampler
         self._dev_losses = dev_losses

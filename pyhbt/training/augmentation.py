@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.training.code_switching import CodeSwitching
 
@@ -38,8 +39,7 @@ class Augmentation:
         parallel_passages: int = 0,
         code_switching: CodeSwitching | None = None,
     ) -> None:
-        if parallel_passages < 0:
-            raise ValueError(f"parallel_passages: found {parallel_passages}, expected at least 0")
+        check_at_least("parallel_passages", parallel_passages, 0)
         self.pairs = pairs
         self.parallel_passages = parallel_passages
         self.code_switching = code_switching
@@ -91,7 +91,11 @@ class _TextsOfQuestions:
         self._starts = np.searchsorted(table[:, 0], np.arange(questions.max(initial=-1) + 2))
 
     def check(self, name: str) -> None:
-        """ValueError unless some question has texts in two languages."""
+        """Refuse pairs without parallel texts; ``name`` is the argument that wants them.
+
+        Raises:
+            ValueError: no question has texts in two languages.
+        """
         neighbours = (self._questions[1:] == self._questions[:-1]) & (self._langs[1:] != self._langs[:-1])
         if not neighbours.any():
             raise ValueError(

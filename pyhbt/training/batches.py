@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders.base import Encoder, Features
 from pyhbt.training.augmentation import Augmentation
@@ -65,8 +66,8 @@ class PairCollator:
     """
 
     def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size: found {mini_batch_size}, expected at least 1")
+        if mini_batch_size is not None:
+            check_at_least("mini_batch_size", mini_batch_size, 1)
         self.encoder = encoder
         self.mini_batch_size = mini_batch_size
 
@@ -133,24 +134,23 @@ class Draws(Sampler[Draw]):
 
 
 class DrawnExamples(Dataset[Examples]):
-    """Draw -> the examples of the batch with their augmentation, each a function of seed, step and position."""
+    """Draw -> the examples of the batch, with what ``augmentation`` adds: a function of seed, step and position."""
 
-    def __init__(self, augmentation: Augmentation, seed: int) -> None:
-        self._augmentation = augmentation
+    def __init__(self, pairs: PairSet, seed: int, augmentation: Augmentation | None = None) -> None:
+        self._pairs = pairs
         self._seed = seed
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
-        return len(self._augmentation.pairs)
+        return len(self._pairs)
 
     def __getitem__(self, draw: Draw) -> Examples:
-        pairs = self._augmentation.pairs
-        drawn = [
-            self._augmentation.example(
-                row, np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row))
-            )
-            for row in draw.rows
-        ]
-        return Examples(drawn, pairs.group_ids[pairs.groups[list(draw.rows)]])
+        examples = Examples.of(self._pairs, draw.rows)
+        if self._augmentation is None:
+            return examples
+        generators = (np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row)) for row in draw.rows)
+        added = map(self._augmentation.example, draw.rows, generators)
+        return examples._replace(pairs=list(added))
 
 
 @dataclass(frozen=True)

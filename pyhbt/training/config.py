@@ -13,25 +13,20 @@ from pyhbt.training.objectives import Objective
 from pyhbt.training.sampling import SamplerSettings
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback, TrainingArguments
+    from transformers import TrainingArguments
 
-    from pyhbt.data.pair_set import PairSet
     from pyhbt.encoders import Encoder
-    from pyhbt.evaluation.run import Evaluate
-    from pyhbt.training.schedules import RatioSchedule
-    from pyhbt.training.trainer import HybridTrainer
 
 _WARMUP_STEPS = 10
 _OWNED = {
     "max_steps": "steps",
     "num_train_epochs": "steps",
     "per_device_train_batch_size": "batch_size",
-    "learning_rate": "learning_rate",
     "seed": "seed",
     "output_dir": "out",
     "remove_unused_columns": "",
 }
-"""Arguments of the Trainer that have a setting of their own ("": none, PyHBT needs its value)."""
+"""Arguments of the Trainer that a setting of another name decides ("": none, PyHBT needs its value)."""
 
 
 @documented
@@ -50,6 +45,10 @@ class TrainingConfig:
     learning_rate: float = setting(
         "Peak learning rate, after a linear warm-up and before a linear decay to 0.",
         unset="0.01 for n-grams; for transformers 1e-4 up to 384 dims, else 3e-5",
+    )
+    weight_decay: float = setting("Of the optimizer.", 0.0, unset="0 for n-grams, 0.01 for transformers")
+    warmup_steps: int | None = setting(
+        "Steps over which the learning rate rises.", None, unset="10, at most a quarter of the training"
     )
     objective: Objective = field(default_factory=Objective)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -70,9 +69,17 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "adapt_every", "mini_batch_size"):
+        least = {
+            "steps": 1,
+            "batch_size": 1,
+            "weight_decay": 0,
+            "warmup_steps": 0,
+            "adapt_every": 1,
+            "mini_batch_size": 1,
+        }
+        for name, value in least.items():
             if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
+                check_at_least(name, getattr(self, name), value)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: found {self.learning_rate}, expected a number above 0")
         if not 0 <= self.code_switching <= 1:
@@ -109,12 +116,9 @@ class TrainingConfig:
                 "batch_size": 32,
                 "learning_rate": 1e-4 if encoder.dim <= 384 else 3e-5,
                 "temperature": 0.02,
-                "arguments": {"weight_decay": 0.01},
+                "weight_decay": 0.01,
             }
-        known = {name: value for name, value in given.items() if value is not None}
-        if "arguments" in known:
-            known["arguments"] = {**defaults.get("arguments", {}), **known["arguments"]}
-        return build(cls, defaults | known)
+        return build(cls, defaults | {name: value for name, value in given.items() if value is not None})
 
     def trainer_arguments(self, folder: str | Path, seed: int, **others: Any) -> TrainingArguments:
         """The Trainer's arguments for these settings; ``others`` stand unless ``arguments`` says otherwise."""
@@ -122,7 +126,6 @@ class TrainingConfig:
         from transformers import TrainingArguments
 
         chosen: dict[str, Any] = {
-            "warmup_steps": min(_WARMUP_STEPS, self.steps // 4),
             "lr_scheduler_type": "linear",
             "report_to": "none",
             # accelerate joins ranks on CPUs only where it is told that there is nothing else
@@ -135,43 +138,12 @@ class TrainingConfig:
             max_steps=self.steps,
             per_device_train_batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=min(_WARMUP_STEPS, self.steps // 4)
+            if self.warmup_steps is None
+            else self.warmup_steps,
             seed=seed,
             **chosen,
-        )
-
-    def trainer(
-        self,
-        encoder: Encoder,
-        arguments: TrainingArguments,
-        pairs: PairSet,
-        ratio: float | str | RatioSchedule,
-        *,
-        dev_pairs: PairSet | None = None,
-        evaluate: Evaluate | None = None,
-        callbacks: list[TrainerCallback] | None = None,
-    ) -> HybridTrainer:
-        """A trainer with these settings; ``dev_pairs`` are for an adaptive ratio."""
-        from pyhbt.training.code_switching import CodeSwitching, load_lexicon
-        from pyhbt.training.trainer import HybridTrainer
-
-        switching = None
-        if self.code_switching and self.lexicon is not None:
-            switching = CodeSwitching(load_lexicon(self.lexicon), self.code_switching)
-        return HybridTrainer(
-            encoder,
-            arguments,
-            pairs,
-            ratio=ratio,
-            objective=self.objective,
-            mini_batch_size=self.mini_batch_size,
-            language_sampling=self.sampler.language_sampling,
-            cross_pairs=self.sampler.cross_pairs,
-            false_negatives=self.sampler.false_negatives,
-            code_switching=switching,
-            dev_pairs=dev_pairs,
-            adapt_every=self.adapt_every,
-            evaluate=evaluate,
-            callbacks=callbacks,
         )
 
 
@@ -184,10 +156,11 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
     from transformers import TrainingArguments
 
     known = {item.name for item in fields(TrainingArguments) if item.init}
+    owned = {item.name: item.name for item in fields(TrainingConfig)} | _OWNED
     for name in arguments:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ValueError(f"set: found {name}, expected one of transformers' TrainingArguments{hint}")
-        if name in _OWNED:
-            instead = f"the setting {_OWNED[name]} instead" if _OWNED[name] else "none: PyHBT decides it"
+        if name in owned:
+            instead = f"the setting {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
             raise ValueError(f"set: found {name}, expected {instead}")

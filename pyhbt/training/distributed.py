@@ -55,9 +55,12 @@ def leave() -> None:
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
     """The rows of all ranks, in the order of ranks, and where this rank's begin.
 
-    :param rows: (n, ...) on each rank; n may differ (and be 0), the rest may not.
-    :returns: (N, ...), N the sum of all n; and this rank's offset. The gradient of a row is the sum of the gradients
-        that it has on all ranks.
+    Args:
+        rows: (n, ...) on each rank; n may differ (and be 0), the rest may not.
+
+    Returns:
+        (N, ...), N the sum of all n; and this rank's offset. The gradient of a row is the sum of the gradients that it
+        has on all ranks.
     """
     if world_size() == 1:
         return rows, 0

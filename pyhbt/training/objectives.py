@@ -86,7 +86,11 @@ class Objective:
         return self.alignment_weight > 0 or self.js_weight > 0
 
     def check_dim(self, dim: int) -> None:
-        """ValueError where a Matryoshka dimension is above the encoder's."""
+        """Refuse a Matryoshka dimension that the encoder does not have.
+
+        Raises:
+            ValueError: one is above ``dim``.
+        """
         if max(self.matryoshka_dims, default=0) > dim:
             raise ValueError(f"matryoshka_dims: found {max(self.matryoshka_dims)}, expected at most {dim}")
 
@@ -168,15 +172,20 @@ def union_loss(
 ) -> Tensor:
     """This rank's queries (n, dim) against the passages (m, dim) of all ranks: the sum of weights times losses.
 
-    :param positives: (n,) int64 positions in this rank's ``passages``.
-    :param weights: (n,) of the queries.
-    :param margin: as for ``contrastive_loss``; not together with ``symmetric`` on several ranks.
-    :returns: a scalar; gradients flow to the passages of every rank. The other arguments are those of
-        ``contrastive_loss``, as are time and memory, with m the passages of all ranks. The symmetric direction is that
-        of this rank's positives against the queries of all.
-    :raises ValueError: as ``contrastive_loss`` does, and a margin with ``symmetric`` on several ranks.
+    Every rank must call it, with its own rows. The arguments not named here are those of ``contrastive_loss``, as are
+    time and memory, with m the passages of all ranks. The symmetric direction is that of this rank's positives against
+    the queries of all.
 
-    Every rank must call it, with its own rows.
+    Args:
+        positives: (n,) int64 positions in this rank's ``passages``.
+        weights: (n,) of the queries.
+        margin: as for ``contrastive_loss``; not together with ``symmetric`` on several ranks.
+
+    Returns:
+        A scalar; gradients flow to the passages of every rank.
+
+    Raises:
+        ValueError: as ``contrastive_loss`` does, and a margin with ``symmetric`` on several ranks.
     """
     several = world_size() > 1
     if several and symmetric and margin is not None:

@@ -9,17 +9,55 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import TrainerCallback, TrainingArguments
 
 import pyhbt
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, LanguageMeans, TextKind
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
-from pyhbt.settings import plain_values, write_config
+from pyhbt.settings import plain_values, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
+from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.schedules import RatioSchedule
+from pyhbt.training.trainer import HybridTrainer
+
+
+def make_trainer(
+    config: TrainingConfig,
+    encoder: Encoder,
+    arguments: TrainingArguments,
+    pairs: PairSet,
+    ratio: float | str | RatioSchedule,
+    *,
+    dev_pairs: PairSet | None = None,
+    evaluate: Evaluate | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+) -> HybridTrainer:
+    """A trainer with the settings of ``config``; ``dev_pairs`` are for an adaptive ratio.
+
+    Raises:
+        FileNotFoundError, ValueError: the lexicon cannot be read; and what :class:`HybridTrainer` refuses.
+    """
+    switching = None
+    if config.code_switching and config.lexicon is not None:
+        switching = CodeSwitching(load_lexicon(config.lexicon), config.code_switching)
+    return HybridTrainer(
+        encoder,
+        arguments,
+        pairs,
+        ratio=ratio,
+        objective=config.objective,
+        mini_batch_size=config.mini_batch_size,
+        **values_of(config.sampler),
+        code_switching=switching,
+        dev_pairs=dev_pairs,
+        adapt_every=config.adapt_every,
+        evaluate=evaluate,
+        callbacks=callbacks,
+    )
 
 
 def train_encoder(
@@ -75,7 +113,7 @@ def train_encoder(
         eval_strategy="no" if evaluate is None else "steps",
         eval_steps=eval_every or max(1, config.steps // 10),
     )
-    trainer = config.trainer(encoder, arguments, pairs, ratio, dev_pairs=dev_pairs, evaluate=evaluate)
+    trainer = make_trainer(config, encoder, arguments, pairs, ratio, dev_pairs=dev_pairs, evaluate=evaluate)
     if arguments.should_save and not resume:
         if settings is None:
             settings = {**plain_values(config), "ratio": str(RatioSchedule.parse(ratio).label), "seed": seed}

@@ -171,7 +171,11 @@ class HybridBatchSampler(Sampler[list[int]]):
             yield from self.at(step)
 
     def at(self, step: int) -> list[list[int]]:
-        """The batches of one step of this epoch, one for each rank."""
+        """The batches of one step of this epoch, one for each rank.
+
+        Raises:
+            ValueError: the epoch has no such step.
+        """
         if not 0 <= step < self.steps:
             raise ValueError(f"step: found {step}, expected 0 to {self.steps - 1}")
         plan = self._epoch_plan()

@@ -119,15 +119,7 @@ class HybridTrainer(Trainer):
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
-        self._examples = DrawnExamples(
-            Augmentation(
-                pairs,
-                parallel_queries=self._objective.wants_parallel_queries,
-                parallel_passages=self._objective.parallel_passages,
-                code_switching=code_switching,
-            ),
-            seed,
-        )
+        self._examples = DrawnExamples(pairs, seed, _augmentation(pairs, self._objective, code_switching))
         self._evaluate_encoder = evaluate
         self._tally = Tally()
         self._trained = _Trained(encoder, self._objective)
@@ -373,8 +365,26 @@ class HybridTrainer(Trainer):
             self.encoder.load_weights(self.state.best_model_checkpoint)
 
 
+def _augmentation(
+    pairs: PairSet, objective: Objective, code_switching: CodeSwitching | None
+) -> Augmentation | None:
+    """What is added to the pairs that are drawn; None where nothing is."""
+    if not (objective.wants_parallel_queries or objective.parallel_passages or code_switching):
+        return None
+    return Augmentation(
+        pairs,
+        parallel_queries=objective.wants_parallel_queries,
+        parallel_passages=objective.parallel_passages,
+        code_switching=code_switching,
+    )
+
+
 def _own_arguments(args: TrainingArguments) -> TrainingArguments:
-    """A copy with what hybrid batches need; ValueError where it does not join the processes that torchrun started."""
+    """A copy with what hybrid batches need.
+
+    Raises:
+        ValueError: it does not join the processes that torchrun started.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != args.world_size:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pyhbt import __version__
 from tests.interpreter import run_python
 from tests.study.synthetic_study import Study, write_study
 
@@ -107,7 +108,7 @@ def test_report_writes_the_page_anew(pyhbt: Any, tmp_path: Path) -> None:
 
 
 def test_version_of_a_process_of_its_own() -> None:
-    assert run_python("from pyhbt.cli import main; main()", "--version").stdout == "pyhbt 0.1.0\n"
+    assert run_python("from pyhbt.cli import main; main()", "--version").stdout == f"pyhbt {__version__}\n"
 
 
 def test_help_loads_no_library_that_only_a_run_needs() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from pyhbt import __version__ as version
 from pyhbt.cli.training import StudyCommand, TrainCommand
 from pyhbt.settings import read_config, read_values, settings_of
+from tests.toy import save_tiny_bert
 
 
 @pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "mine"])
@@ -23,7 +25,7 @@ def test_help_shows_defaults(pyhbt: Any, command: str) -> None:
 
 def test_version_and_completion(pyhbt: Any) -> None:
     code, shown, _ = pyhbt("--version")
-    assert (code, shown.strip()) == (0, "pyhbt 0.1.0")
+    assert (code, shown.strip()) == (0, f"pyhbt {version}")
     assert "--install-completion" in pyhbt("-h")[1]
 
 
@@ -86,3 +88,37 @@ def test_mistakes_in_a_file_give_one_line(
     assert len(err.strip().splitlines()) == 1
     assert message in err
     assert not Path("out").exists()
+
+
+def test_the_file_of_a_transformer_keeps_the_length_of_training(pyhbt: Any, tmp_path: Path) -> None:
+    """Its 512 positions are more than the 128 tokens that training keeps by default."""
+    encoder = save_tiny_bert(tmp_path / "bert", positions=512)
+    options = ["--encoder", encoder, "--languages", "de,en", "--steps", 2, "--batch-size", 4]
+    assert pyhbt("train", *options, "--out", tmp_path / "a")[0] == 0
+    assert read_config(tmp_path / "a/config.yaml")["max_length"] is None
+    shown = pyhbt("train", "--config", tmp_path / "a/config.yaml", "--out", tmp_path / "b")[1]
+    assert "at most 128 tokens" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "--encoder", "ngram", "--run-depth", "0"), "run_depth: found 0, expected at least 1"),
+        (("encode", "x.txt", "--out", "x.npy", "--batch-size", "0"), "batch_size: found 0"),
+        (("mine", "--out", "x.jsonl", "--limit", "0"), "limit: found 0"),
+        (("mine", "--out", "x.jsonl", "--num-negatives", "0"), "num_negatives: found 0"),
+        (("train", "--out", "x", "--save-every", "0"), "save_every: found 0"),
+        (("train", "--out", "x", "--seed", "-1"), "seed: found -1"),
+        (("train", "--out", "x", "--ratio", "2"), "ratio: found 2"),
+        (("study", "--threads", "0"), "threads: found 0"),
+        (("study", "--set", "bf17=true"), "set: found bf17"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_work(
+    pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = pyhbt(*arguments)
+    assert code == 2
+    assert message in err
+    assert list(tmp_path.iterdir()) == []

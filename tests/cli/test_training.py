@@ -118,7 +118,7 @@ def test_transformers_are_studied_at_the_length_of_trainings(
     assert planned(monkeypatch, {"encoder": bert, "max_length": 10})[0].max_length == 10
     config = planned(monkeypatch, {"encoder": bert})[0]
     assert config.training.objective.temperature == 0.02
-    assert config.training.arguments == {"weight_decay": 0.01}
+    assert config.training.weight_decay == 0.01
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,11 @@ def flags(sanitizer: str) -> list[str]:
 
 
 def run_compiler(arguments: Sequence[str], target: Path) -> Path:
-    """:raises RuntimeError: with what the compiler says."""
+    """Run the compiler.
+
+    Raises:
+        RuntimeError: with what the compiler says.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     program = compiler()
     if program is None:

@@ -48,7 +48,11 @@ def cuobjdump() -> str | None:
 
 
 def assemble(source: Path, architecture: str, target: Path) -> list[Kernel]:
-    """:raises RuntimeError: with what the compiler says."""
+    """Assemble a source and read what the compiler says of each kernel.
+
+    Raises:
+        RuntimeError: with what the compiler says.
+    """
     command = [nvcc() or "nvcc", "-std=c++17", "-O3", f"-arch=sm_{architecture}", "-Xptxas", "-v", "-cubin"]
     done = subprocess.run(
         [*command, str(source), "-o", str(target)], capture_output=True, text=True, check=False

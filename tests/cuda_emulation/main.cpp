@@ -18,6 +18,9 @@
 namespace {
 
 using namespace pyhbt::cuda;
+using pyhbt::DType;
+using pyhbt::Embeddings;
+using pyhbt::SearchFilter;
 
 int failures = 0;
 
@@ -101,15 +104,15 @@ struct PanelCase {
   }
 
   Panel panel() {
-    return {dots.data(),
-            rows,
-            columns,
-            row_factor.data(),
-            column_factor.data(),
-            positives.data(),
-            query_groups.data(),
-            passage_groups.data(),
-            limit.data()};
+    return {.dots = dots.data(),
+            .rows = rows,
+            .columns = columns,
+            .row_factor = row_factor.data(),
+            .column_factor = column_factor.data(),
+            .positives = positives.data(),
+            .query_groups = query_groups.data(),
+            .passage_groups = passage_groups.data(),
+            .limit = limit.data()};
   }
   double score(int64_t i, int64_t j) {
     return static_cast<double>(dots[i * columns + j] * (row_factor[i] * column_factor[j]));
@@ -140,7 +143,11 @@ void test_logsumexp() {
     std::vector<std::vector<double>> in_columns(static_cast<size_t>(columns));
     for (int round = 0; round < 2; ++round) {  // tickets are ready for the next; columns go on
       panel_logsumexp(given.panel(),
-                      {row_partials.data(), tickets.data(), by_row.data(), column_partials.data()}, nullptr);
+                      {.row_partials = row_partials.data(),
+                       .row_tickets = tickets.data(),
+                       .row_logsumexp = by_row.data(),
+                       .column_partials = column_partials.data()},
+                      nullptr);
       merge_columns(column_partials.data(), row_tiles, columns, by_column.data(), nullptr);
       for (int64_t i = 0; i < rows; ++i) {
         std::vector<double> scores;
@@ -159,28 +166,32 @@ void test_logsumexp() {
   }
 }
 
-double wide(GradientType type, void* out, int64_t at) {
-  if (type == GradientType::kFloat32) return static_cast<double>(static_cast<float*>(out)[at]);
+double wide(DType dtype, void* out, int64_t at) {
+  if (dtype == DType::kFloat32) return static_cast<double>(static_cast<float*>(out)[at]);
   const uint16_t bits = static_cast<uint16_t*>(out)[at];
-  return static_cast<double>(type == GradientType::kFloat16 ? from_half_bits(bits) : from_bfloat_bits(bits));
+  return static_cast<double>(dtype == DType::kFloat16 ? from_half_bits(bits) : from_bfloat_bits(bits));
 }
 
 void test_gradient() {
   for (const auto& [rows, columns] : kPanelShapes) {
-    for (const auto type : {GradientType::kFloat32, GradientType::kFloat16, GradientType::kBFloat16}) {
-      if (kShort && type != GradientType::kFloat16) continue;
+    for (const auto dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+      if (kShort && dtype != DType::kFloat16) continue;
       PanelCase given(rows, columns);
       Array<float> reference(rows), weight(rows), own(rows), column_reference(columns),
           column_weight(columns);
       for (Array<float>* x : {&reference, &weight, &own, &column_reference, &column_weight}) fill(*x, 0.5f);
       Array<float> gain(1, 0.25f), out(rows * columns);
       panel_gradient(given.panel(),
-                     {reference.data(), weight.data(), own.data(), column_reference.data(),
-                      column_weight.data(), gain.data(), out.data(), type},
+                     {.row_reference = reference.data(),
+                      .row_weight = weight.data(),
+                      .own = own.data(),
+                      .column_reference = column_reference.data(),
+                      .column_weight = column_weight.data(),
+                      .gain = gain.data(),
+                      .out = out.data(),
+                      .dtype = dtype},
                      nullptr);
-      const double unit = type == GradientType::kFloat32   ? 2e-6
-                          : type == GradientType::kFloat16 ? 1e-3
-                                                           : 8e-3;
+      const double unit = dtype == DType::kFloat32 ? 2e-6 : dtype == DType::kFloat16 ? 1e-3 : 8e-3;
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) {
           const auto value = [](Array<float>& x, int64_t at) { return static_cast<double>(x[at]); };
@@ -195,7 +206,7 @@ void test_gradient() {
             size = std::abs(row) + std::abs(column);
           }
           const double factor = 0.25 * value(given.row_factor, i) * value(given.column_factor, j);
-          expect_close("gradient", "entry", i * columns + j, wide(type, out.data(), i * columns + j),
+          expect_close("gradient", "entry", i * columns + j, wide(dtype, out.data(), i * columns + j),
                        slope * factor, unit * std::abs(size * factor) + 1e-7);
         }
       }
@@ -235,7 +246,7 @@ struct SearchCase {
   int64_t queries, passages, dim, capacity;
   Array<float> query_rows, passage_rows, scores, code_error, query_size, passage_size, passage_error, scale;
   Array<uint8_t> allowed, pools;
-  Array<int32_t> groups, listed, counts, scored, lost;
+  Array<int32_t> partitions, listed, counts, scored, lost;
   Array<int64_t> excluded;
   Array<double> exact;
 
@@ -254,7 +265,7 @@ struct SearchCase {
         scale(passages, 1.0f),
         allowed(passages, 1),
         pools(queries * 3, 1),
-        groups(passages),
+        partitions(passages),
         listed(queries * capacity),
         counts(queries, 0),
         scored(queries, 0),
@@ -266,7 +277,7 @@ struct SearchCase {
       for (int64_t i = 0; i < rows->size(); ++i) (*rows)[i] = static_cast<float>(integer(generator));
     for (int64_t j = 0; j < passages; ++j) {
       allowed[j] = j % 13 != 5;
-      groups[j] = static_cast<int32_t>(j % 3);
+      partitions[j] = static_cast<int32_t>(j % 3);
     }
     for (int64_t i = 0; i < queries; ++i) {
       pools[i * 3 + i % 3] = 0;
@@ -281,30 +292,45 @@ struct SearchCase {
     return exact_dot(query_rows.data() + i * dim, passage_rows.data() + j * dim, dim);
   }
   bool accepts(int64_t i, int64_t j) {
-    return allowed[j] != 0 && pools[i * 3 + groups[j]] != 0 && excluded[i * 2] != j &&
+    return allowed[j] != 0 && pools[i * 3 + partitions[j]] != 0 && excluded[i * 2] != j &&
            excluded[i * 2 + 1] != j;
   }
-  Filter filter() { return {allowed.data(), groups.data(), pools.data(), 3, excluded.data(), 2}; }
+  SearchFilter filter() {
+    return {.allowed = allowed.data(),
+            .passage_partitions = partitions.data(),
+            .pools = pools.data(),
+            .num_partitions = 3,
+            .excluded = excluded.data(),
+            .excluded_per_query = 2};
+  }
   // A tile of its own memory: columns first..last.
   ScoreTile tile(int64_t first, int64_t last, std::vector<float>& memory) {
     memory.clear();
     for (int64_t i = 0; i < queries; ++i)
       for (int64_t j = first; j < last; ++j) memory.push_back(scores[i * passages + j]);
     memory.shrink_to_fit();
-    return {memory.data(),
-            queries,
-            first,
-            last - first,
-            code_error.data(),
-            query_size.data(),
-            passage_size.data(),
-            passage_error.data(),
-            scale.data()};
+    return {.scores = memory.data(),
+            .queries = queries,
+            .first = first,
+            .columns = last - first,
+            .code_error = code_error.data(),
+            .query_size = query_size.data(),
+            .passage_size = passage_size.data(),
+            .passage_error = passage_error.data(),
+            .passage_scale = scale.data()};
   }
   Lists lists() {
-    return {listed.data(), exact.data(), counts.data(), scored.data(), lost.data(), queries, capacity};
+    return {.passages = listed.data(),
+            .scores = exact.data(),
+            .counts = counts.data(),
+            .scored = scored.data(),
+            .lost = lost.data(),
+            .queries = queries,
+            .capacity = capacity};
   }
-  Rows rows_of(Array<float>& rows) { return {rows.data(), RowType::kFloat32, rows.size() / dim, dim, dim}; }
+  Embeddings rows_of(Array<float>& rows) {
+    return {rows.data(), DType::kFloat32, rows.size() / dim, dim, dim};
+  }
   std::vector<pyhbt::Candidate> ordered(int64_t i) {
     std::vector<pyhbt::Candidate> all;
     for (int64_t j = 0; j < passages; ++j)
@@ -403,8 +429,12 @@ void test_ranks() {
       low[i * kTargets + t] = high[i * kTargets + t] = static_cast<float>(target.score);
     }
   }
-  const Targets targets{target_scores.data(), target_passages.data(), low.data(), high.data(), kTargets,
-                        beaten.data()};
+  const Targets targets{.scores = target_scores.data(),
+                        .passages = target_passages.data(),
+                        .low = low.data(),
+                        .high = high.data(),
+                        .count = kTargets,
+                        .beaten = beaten.data()};
   std::vector<float> memory;
   for (int64_t first = 0; first < given.passages; first += kTile) {
     const int64_t last = std::min(given.passages, first + kTile);

@@ -116,7 +116,7 @@ MISTAKES = (
     Mistake(
         "norms read beyond the last row",
         "search.cu",
-        "const int64_t known = row < rows.count ? row : rows.count - 1;",
+        "const int64_t known = row < rows.rows ? row : rows.rows - 1;",
         "const int64_t known = row;",
         "norms",
         "address",

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyhbt.data.pair_set import Pair
-from pyhbt.data.pairs import load_folder_study, load_pairs
+from pyhbt.data.pair_set import Pair, PairSet
+from pyhbt.data.pairs import load_folder_study, load_pairs, write_pairs
 from tests.data.written import write_beir, write_jsonl
 
 ROWS: list[dict[str, Any]] = [
@@ -165,3 +165,16 @@ def test_a_folder_of_own_data_makes_a_study(tmp_path: Path) -> None:
         load_folder_study(tmp_path, languages=["fr"])
     with pytest.raises(FileNotFoundError, match=r"train\.parquet: no such file"):
         load_folder_study(tmp_path, train="train.parquet")
+
+
+def test_written_pairs_are_read_back_whether_they_name_their_question_or_not(tmp_path: Path) -> None:
+    pairs = PairSet.from_pairs(
+        [
+            Pair("q", "p", "en", "de", "g", ("n",), question="7"),
+            Pair("r", "s", "en", "en", "h"),
+        ]
+    )
+    write_pairs(str(tmp_path / "new folder" / "pairs.jsonl"), pairs)
+    assert list(load_pairs(tmp_path / "new folder" / "pairs.jsonl")) == list(pairs)
+    with pytest.raises(ValueError, match=r"out: found 'pairs.csv', expected a name that ends in \.jsonl"):
+        write_pairs("pairs.csv", pairs)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from pyhbt.encoders import NgramEncoder
 from pyhbt.encoders.options import (
+    EncoderSettings,
+    NamedEncoderSettings,
+    TrainedEncoderSettings,
     batch_size_setting,
     encoder_setting,
     max_length_setting,
@@ -62,3 +66,28 @@ def test_each_says_what_it_is_for() -> None:
     assert "Hugging Face" in SETTINGS["encoder"].about.help
     assert "queries" in SETTINGS["query_prefix"].about.help
     assert "passages" in SETTINGS["passage_prefix"].about.help
+
+
+def test_the_settings_of_an_encoder_make_it() -> None:
+    encoder = EncoderSettings(max_length=9).load(seed=3)
+    assert isinstance(encoder, NgramEncoder)
+    assert encoder.max_length == 9
+    assert encoder.table.weight.equal(NgramEncoder(seed=3).table.weight)
+    for name in ("query_prefix", "passage_prefix"):
+        with pytest.raises(ValueError, match=f"{name}: found 'p', expected None: an n-gram encoder has none"):
+            build(EncoderSettings, {name: "p"}).load()
+    with pytest.raises(FileNotFoundError, match="encoder: ./nowhere is not a folder"):
+        EncoderSettings("./nowhere").load()
+
+
+def test_an_encoder_must_be_named_where_none_is_meant() -> None:
+    words = {
+        cls: {item.name: item.default_in_words for item in settings_of(cls)}
+        for cls in (EncoderSettings, NamedEncoderSettings, TrainedEncoderSettings)
+    }
+    assert words[EncoderSettings]["encoder"] == words[TrainedEncoderSettings]["encoder"] == "ngram"
+    assert words[NamedEncoderSettings]["encoder"] == "required"
+    assert words[TrainedEncoderSettings]["max_length"] == "128, or what the encoder takes, if that is less"
+    assert words[NamedEncoderSettings]["max_length"] == "the encoder's own"
+    with pytest.raises(ValueError, match="encoder: missing, expected a value"):
+        build(NamedEncoderSettings, {})

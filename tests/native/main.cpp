@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -276,12 +277,28 @@ struct Codes {
   }
 
   pyhbt::CodesOut out() {
-    return {codes.data(),         inverse_scale.data(), along.data(), code_norm.data(),
-            residual_norm.data(), code_sum.data(),      norm.data()};
+    pyhbt::CodesOut out{};
+    out.codes = codes.data();
+    out.inverse_scale = inverse_scale.data();
+    out.along = along.data();
+    out.code_norm = code_norm.data();
+    out.residual_norm = residual_norm.data();
+    out.code_sum = code_sum.data();
+    out.norm = norm.data();
+    return out;
   }
   pyhbt::CorpusCodes view() const {
-    return {codes.data(),    inverse_scale.data(), along.data(),  code_norm.data(), residual_norm.data(),
-            code_sum.data(), norm.data(),          centre.data(), direction.data()};
+    pyhbt::CorpusCodes view{};
+    view.codes = codes.data();
+    view.inverse_scale = inverse_scale.data();
+    view.along = along.data();
+    view.code_norm = code_norm.data();
+    view.residual_norm = residual_norm.data();
+    view.code_sum = code_sum.data();
+    view.norm = norm.data();
+    view.centre = centre.data();
+    view.direction = direction.data();
+    return view;
   }
 };
 
@@ -338,27 +355,27 @@ struct SearchCase {
   }
 };
 
-// Groups of passages side by side, some passages not allowed, and two passages excluded for each query.
+// Partitions of passages side by side, some passages not allowed, and two passages excluded for each query.
 struct Pools {
-  static constexpr int64_t kGroups = 5, kExcluded = 3;
+  static constexpr int64_t kPartitions = 5, kExcluded = 3;
   std::vector<uint8_t> allowed, pools;
-  std::vector<int32_t> groups;
+  std::vector<int32_t> partitions;
   std::vector<int64_t> excluded;
 
   Pools(int64_t nq, int64_t n) : excluded(integers(nq * kExcluded, -1, n - 1, 10)) {
     for (const int64_t x : integers(n, 0, 9, 11)) allowed.push_back(x != 0);
-    for (const int64_t x : integers(nq * kGroups, 0, 2, 12)) pools.push_back(x == 0);
-    for (int64_t i = 0; i < n; ++i) groups.push_back(static_cast<int32_t>(i * kGroups / n));
+    for (const int64_t x : integers(nq * kPartitions, 0, 2, 12)) pools.push_back(x == 0);
+    for (int64_t i = 0; i < n; ++i) partitions.push_back(static_cast<int32_t>(i * kPartitions / n));
     for (int64_t q = 0; q < nq; q += 2)
       excluded[static_cast<size_t>(q * kExcluded)] = excluded[static_cast<size_t>(q * kExcluded + 1)];
   }
   pyhbt::SearchFilter filter() const {
-    return {allowed.data(), groups.data(), pools.data(), kGroups, excluded.data(), kExcluded};
+    return {allowed.data(), partitions.data(), pools.data(), kPartitions, excluded.data(), kExcluded};
   }
   bool accepts(int64_t query, int64_t passage) const {
     const auto own = excluded.begin() + query * kExcluded;
     return allowed[static_cast<size_t>(passage)] != 0 &&
-           pools[static_cast<size_t>(query * kGroups + groups[static_cast<size_t>(passage)])] != 0 &&
+           pools[static_cast<size_t>(query * kPartitions + partitions[static_cast<size_t>(passage)])] != 0 &&
            std::find(own, own + kExcluded, passage) == own + kExcluded;
   }
 };
@@ -399,23 +416,24 @@ void check_search(const SearchCase& c) {
 
   using pyhbt::Screening;
   const struct {
-    const pyhbt::CorpusCodes* codes;
+    std::optional<pyhbt::CorpusCodes> codes;
     Screening screening;
-  } ways[] = {{nullptr, Screening::kAuto},
-              {nullptr, Screening::kFloats},
-              {&view, Screening::kAuto},
-              {&view, Screening::kCodes}};
+  } ways[] = {{std::nullopt, Screening::kAuto},
+              {std::nullopt, Screening::kFloats},
+              {view, Screening::kAuto},
+              {view, Screening::kCodes}};
   for (const int threads : {1, 3}) {
     for (const auto& way : ways) {
       const std::string name = c.name() + " screening " + std::to_string(static_cast<int>(way.screening)) +
-                               (way.codes == nullptr ? "" : " with codes");
-      const pyhbt::SearchArguments a{{queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim},
-                                     corpus.embeddings(),
-                                     way.codes,
-                                     c.cosine,
-                                     c.filtered ? pools.filter() : pyhbt::SearchFilter{},
-                                     way.screening,
-                                     threads};
+                               (way.codes ? " with codes" : "");
+      pyhbt::SearchArguments a{};
+      a.queries = {queries.data(), pyhbt::DType::kFloat32, c.nq, c.dim, c.dim};
+      a.corpus = corpus.embeddings();
+      a.codes = way.codes;
+      a.cosine = c.cosine;
+      if (c.filtered) a.filter = pools.filter();
+      a.screening = way.screening;
+      a.threads = threads;
       const size_t places = static_cast<size_t>(c.nq * c.k);
       std::vector<float> scores(places);
       std::vector<double> exact(places);
@@ -452,13 +470,12 @@ void check_many_dims() {
   pyhbt::CorpusCodes view = codes.view();
   view.centre = view.direction = zeros.data();
   for (const int64_t nq : {1, 2}) {
-    const pyhbt::SearchArguments a{{values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0},
-                                   corpus.embeddings(),
-                                   &view,
-                                   false,
-                                   {},
-                                   pyhbt::Screening::kCodes,
-                                   1};
+    pyhbt::SearchArguments a{};
+    a.queries = {values.data() + dim, pyhbt::DType::kFloat32, nq, dim, 0};
+    a.corpus = corpus.embeddings();
+    a.codes = view;
+    a.screening = pyhbt::Screening::kCodes;
+    a.threads = 1;
     float scores[4];
     int64_t indices[4];
     pyhbt::search(a, 2, scores, indices);
@@ -476,7 +493,10 @@ void check_refusals() {
       three{values.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       spoiled{bad.data(), pyhbt::DType::kFloat32, 3, 4, 4},
       narrow{values.data(), pyhbt::DType::kFloat32, 3, 3, 4};
-  const pyhbt::SearchArguments good{two, three, nullptr, false, {}, pyhbt::Screening::kAuto, 1};
+  pyhbt::SearchArguments good{};
+  good.queries = two;
+  good.corpus = three;
+  good.threads = 1;
   const auto searching = [&](auto change, int64_t k = 1) {
     return [&, change, k] {
       pyhbt::SearchArguments a = good;
@@ -511,7 +531,9 @@ void check_interrupt() {
   std::vector<int64_t> indices(100'000), targets(100'000);
   pyhbt::interrupt_check = [] { return true; };
   for (const int threads : {1, 3}) {
-    const pyhbt::SearchArguments a{many, many, nullptr, false, {}, pyhbt::Screening::kAuto, threads};
+    pyhbt::SearchArguments a{};
+    a.queries = a.corpus = many;
+    a.threads = threads;
     bool stopped = false;
     try {
       pyhbt::search(a, 1, scores.data(), indices.data());

@@ -191,3 +191,14 @@ def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progres
     ran = json.loads((out / "environment.json").read_text())
     assert ran["command"] == "pyhbt study"
     assert ran["environment"]["torch"]
+
+
+def test_a_study_of_the_former_version_is_not_continued(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"config": {"ratios": [0.5]}}')
+    (tmp_path / "plots").mkdir()
+    small = replace(CONFIG, arms=(0.5,), seeds=(0,))
+    with pytest.raises(FileExistsError, match=r"holds a study of PyHBT 0\.1, which reports are made of"):
+        run_study(small, study_data(), tmp_path)
+    run_study(small, study_data(), tmp_path, overwrite=True)
+    assert not (tmp_path / "config.json").exists()
+    assert not (tmp_path / "plots").exists()

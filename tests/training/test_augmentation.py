@@ -74,7 +74,7 @@ def test_nothing_wanted_nothing_changed() -> None:
 
 def test_draws_are_a_function_of_seed_step_and_position() -> None:
     augmentation = Augmentation(PAIRS, parallel_queries=True, parallel_passages=1)
-    examples = DrawnExamples(augmentation, 3)
+    examples = DrawnExamples(PAIRS, 3, augmentation)
     draw = Draw(5, (0, 1, 2, 9))
     assert examples[draw].pairs == examples[draw].pairs
     shared = examples[Draw(5, (2, 9))]  # however the step is dealt out to ranks
@@ -83,7 +83,14 @@ def test_draws_are_a_function_of_seed_step_and_position() -> None:
     np.testing.assert_array_equal(shared.group_ids, PAIRS.group_ids[PAIRS.groups[[2, 9]]])
     steps = [examples[Draw(step, (0,))].pairs for step in range(40)]
     assert len({(one[0].parallel_query, one[0].parallel_passages) for one in steps}) == 4
-    assert steps != [DrawnExamples(augmentation, 4)[Draw(step, (0,))].pairs for step in range(40)]
+    assert steps != [DrawnExamples(PAIRS, 4, augmentation)[Draw(step, (0,))].pairs for step in range(40)]
+
+
+def test_without_augmentation_pairs_are_as_they_are() -> None:
+    drawn = DrawnExamples(PAIRS, 3)[Draw(5, (2, 9))]
+    assert drawn.pairs == [PAIRS[2], PAIRS[9]]
+    assert drawn.group_ids.tolist() == PAIRS.group_ids[PAIRS.groups[[2, 9]]].tolist()
+    assert len(DrawnExamples(PAIRS, 3)) == len(PAIRS)
 
 
 def test_all_texts_of_a_pair_are_switched_in_their_languages() -> None:

@@ -43,6 +43,9 @@ def test_arguments_reach_the_trainer(tmp_path: Path) -> None:
         ({"adapt_every": 0}, "adapt_every: found 0"),
         ({"mini_batch_size": 0}, "mini_batch_size: found 0"),
         ({"learning_rate": 0}, "learning_rate: found 0, expected a number above 0"),
+        ({"weight_decay": -0.1}, "weight_decay: found -0.1, expected at least 0"),
+        ({"warmup_steps": -1}, "warmup_steps: found -1, expected at least 0"),
+        ({"arguments": {"weight_decay": 1}}, "set: found weight_decay, expected the setting weight_decay"),
         ({"code_switching": 0.5}, "lexicon: found None"),
         ({"code_switching": 2, "lexicon": "x"}, r"code_switching: found 2, expected a number in \[0, 1\]"),
         ({"arguments": {"bf17": True}}, r"set: found bf17, .*; did you mean bf16\?"),
@@ -67,3 +70,11 @@ def test_plain_values_build_the_same() -> None:
     assert plain["set"] == {"bf16": False}
     assert plain["matryoshka_dims"] == [4, 2]
     assert build(TrainingConfig, read_values(TrainingConfig, plain, "here")) == config
+
+
+def test_weight_decay_and_warm_up(tmp_path: Path) -> None:
+    given = TrainingConfig.of(**BASE, weight_decay=0.1, warmup_steps=30).trainer_arguments(tmp_path, 0)
+    assert (given.weight_decay, given.warmup_steps) == (0.1, 30)
+    default = TrainingConfig.of(**BASE).trainer_arguments(tmp_path, 0)
+    assert (default.weight_decay, default.warmup_steps) == (0.0, 10)
+    assert TrainingConfig.of(**BASE | {"steps": 12}).trainer_arguments(tmp_path, 0).warmup_steps == 3

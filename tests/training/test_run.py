@@ -14,7 +14,7 @@ from transformers import AutoModel
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import NgramEncoder, load_encoder
 from pyhbt.training.config import TrainingConfig
-from pyhbt.training.run import train_encoder
+from pyhbt.training.run import make_trainer, train_encoder
 from tests.ranks import command, environment, write_script
 from tests.toy import parallel_items, save_tiny_bert
 
@@ -141,7 +141,7 @@ def test_processes_that_are_not_joined_are_refused(tmp_path: Path, monkeypatch: 
     assert arguments.world_size == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="args: found world_size 1 in one of 2 processes"):
-        CONFIG.trainer(small(), arguments, PAIRS, 0.5)
+        make_trainer(CONFIG, small(), arguments, PAIRS, 0.5)
 
 
 @pytest.mark.parametrize(

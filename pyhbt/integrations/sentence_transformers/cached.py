@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from torch import Tensor
 
+from pyhbt.arguments import check_at_least
 from pyhbt.integrations.sentence_transformers.losses import FusedInBatchLoss
 
 
@@ -48,8 +49,8 @@ class CachedFusedInBatchLoss(CachedLossMixin, FusedInBatchLoss):
             ("mini_batch_size", mini_batch_size),
             ("mini_batch_num_tokens", mini_batch_num_tokens),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
+            if value is not None:
+                check_at_least(name, value, 1)
         if has_static_embedding_input(model):
             raise ValueError(
                 "model: found a StaticEmbedding, expected inputs that can be split; use FusedInBatchLoss"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from pyhbt.ops import checks, panels
-from pyhbt.ops.cuda.kernels import ROW_TYPES, Gradient, Kernels, Panel, wide_product
+from pyhbt.ops.cuda.kernels import Gradient, Kernels, Panel, wide_product
+from pyhbt.ops.dtypes import DTYPES
 
 PANEL_BYTES = 256 << 20
 MOST_PANEL_ROWS = 1 << 18  # a grid has 65535 blocks in that direction, of 8 rows at least
@@ -23,7 +24,7 @@ _HALF_RANGE = 64.0
 
 def supports(queries: torch.Tensor, passages: torch.Tensor) -> bool:
     """Whether the kernels take these: not float64."""
-    return queries.dtype in ROW_TYPES and passages.dtype in ROW_TYPES
+    return queries.dtype in DTYPES and passages.dtype in DTYPES
 
 
 def contrastive_loss(

@@ -1,7 +1,7 @@
 """The float16 form of embeddings, by which exact search on a GPU screens, and what bounds its error.
 
 Row x is stored as the float16 numbers nearest to y = 2^unit x (similarity "cosine": of x divided by its norm), with the
-power of two that brings its largest number to 512 .. 1024. docs/numerics.md has the proof.
+power of two that brings its largest number to 512 .. 1024. docs/how-it-works/numerics.md has the proof.
 """
 
 from __future__ import annotations

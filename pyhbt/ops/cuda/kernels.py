@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 import torch
 
 from pyhbt.ops.codes import matrix
+from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.filters import CheckedFilter
 
-ROW_TYPES = (torch.float32, torch.float16, torch.bfloat16)  # as csrc/embeddings.h numbers them
 _OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype")
 Status = dict[str, Any]
+Struct = dict[str, Any]
+"""Of csrc/cuda/*.h, by the names of its members."""
 
 
 class Panel(NamedTuple):
@@ -31,9 +34,10 @@ class Panel(NamedTuple):
     passage_groups: torch.Tensor | None
     limit: torch.Tensor | None
 
-    def parts(self) -> tuple[int, ...]:
+    def native(self) -> Struct:
         """As the module takes it."""
-        return self.dots.data_ptr(), *self.dots.shape, *(address(part) for part in self[1:])
+        rows, columns = self.dots.shape
+        return {"rows": rows, "columns": columns, **_addresses(self)}
 
 
 class Gradient(NamedTuple):
@@ -45,6 +49,10 @@ class Gradient(NamedTuple):
     column_reference: torch.Tensor | None
     column_weight: torch.Tensor | None
     gain: torch.Tensor | None
+
+    def native(self, out: torch.Tensor) -> Struct:
+        """As the module takes it, to be written to ``out``."""
+        return {"out": out.data_ptr(), "dtype": DTYPES[out.dtype], **_addresses(self)}
 
 
 class ScoreTile(NamedTuple):
@@ -59,10 +67,10 @@ class ScoreTile(NamedTuple):
     passage_error: torch.Tensor
     passage_scale: torch.Tensor
 
-    def parts(self) -> tuple[int, ...]:
+    def native(self) -> Struct:
         """As the module takes it."""
         queries, columns = self.scores.shape
-        return self.scores.data_ptr(), queries, self.first, columns, *(address(part) for part in self[2:])
+        return {"queries": queries, "first": self.first, "columns": columns, **_addresses(self)}
 
 
 class Lists(NamedTuple):
@@ -86,9 +94,10 @@ class Lists(NamedTuple):
             *counts.unbind(),
         )
 
-    def parts(self) -> tuple[int, ...]:
+    def native(self) -> Struct:
         """As the module takes it."""
-        return *(part.data_ptr() for part in self), *self.passages.shape
+        queries, capacity = self.passages.shape
+        return {"queries": queries, "capacity": capacity, **_addresses(self)}
 
 
 class Targets(NamedTuple):
@@ -100,10 +109,9 @@ class Targets(NamedTuple):
     high: torch.Tensor
     beaten: torch.Tensor
 
-    def parts(self) -> tuple[int, ...]:
+    def native(self) -> Struct:
         """As the module takes it."""
-        scores, passages, low, high, beaten = (part.data_ptr() for part in self)
-        return scores, passages, low, high, self.scores.shape[1], beaten
+        return {"count": self.scores.shape[1], **_addresses(self)}
 
 
 class Kernels:
@@ -113,11 +121,12 @@ class Kernels:
         self.module = module
         self.most_selected: int = module.MOST_SELECTED
 
-    def where(self, tensor: torch.Tensor) -> tuple[int, int]:
-        """Device and stream."""
+    def where(self, tensor: torch.Tensor) -> Struct:
+        """The tensor's device, and torch's current stream on it."""
         if not tensor.is_cuda:  # emulated
-            return 0, 0
-        return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream
+            return {"device": 0, "stream": 0}
+        stream = torch.cuda.current_stream(tensor.device).cuda_stream
+        return {"device": tensor.device.index, "stream": stream}
 
     def scores(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """left right^T in float32: never in TF32, whose rounding exp() would multiply."""
@@ -130,8 +139,13 @@ class Kernels:
         left, right = left.contiguous(), right.contiguous()
         out = left.new_empty(len(left), len(right))
         self.module.multiply_rows(
-            self.where(left),
-            *(left.data_ptr(), len(left), right.data_ptr(), len(right), left.shape[1], out.data_ptr()),
+            where=self.where(left),
+            left=left.data_ptr(),
+            rows=len(left),
+            right=right.data_ptr(),
+            columns=len(right),
+            dim=left.shape[1],
+            out=out.data_ptr(),
         )
         return out
 
@@ -146,63 +160,105 @@ class Kernels:
         tickets = torch.zeros(row_tiles, dtype=torch.int32, device=device)
         result = torch.empty(rows, dtype=torch.float64, device=device)
         where = self.where(panel.dots)
-        self.module.panel_logsumexp(
-            where,
-            panel.parts(),
-            *(row_partials.data_ptr(), tickets.data_ptr(), result.data_ptr(), address(column_partials)),
-        )
+        sums = {
+            "row_partials": row_partials.data_ptr(),
+            "row_tickets": tickets.data_ptr(),
+            "row_logsumexp": result.data_ptr(),
+            "column_partials": address(column_partials),
+        }
+        self.module.panel_logsumexp(where=where, panel=panel.native(), out=sums)
         if columns is not None:
-            self.module.merge_columns(where, address(column_partials), row_tiles, width, columns.data_ptr())
+            self.module.merge_columns(
+                where=where,
+                partials=address(column_partials),
+                row_tiles=row_tiles,
+                columns=width,
+                logsumexp=columns.data_ptr(),
+            )
         return result
 
     def panel_gradient(self, panel: Panel, gradient: Gradient, dtype: torch.dtype) -> torch.Tensor:
         """The gradient of the dots, in place for float32."""
         out = panel.dots if dtype == torch.float32 else torch.empty_like(panel.dots, dtype=dtype)
-        parts = (*(address(part) for part in gradient), out.data_ptr(), ROW_TYPES.index(dtype))
-        self.module.panel_gradient(self.where(panel.dots), panel.parts(), parts)
+        self.module.panel_gradient(
+            where=self.where(panel.dots),
+            panel=panel.native(),
+            gradient=gradient.native(out),
+        )
         return out
 
     def exact_norms(self, rows: torch.Tensor) -> torch.Tensor:
         """(n,) float64, in the order of summation of scores."""
         norms = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         if len(rows):
-            self.module.exact_norms(self.where(rows), matrix(rows), norms.data_ptr())
+            self.module.exact_norms(where=self.where(rows), rows=matrix(rows), norms=norms.data_ptr())
         return norms
 
     def append_open(
-        self, tile: ScoreTile, threshold: torch.Tensor, filter: tuple[int, ...], lists: Lists
+        self, tile: ScoreTile, threshold: torch.Tensor, filter: CheckedFilter, lists: Lists
     ) -> None:
         """Appends to the lists the passages of the tile that may reach the thresholds."""
-        where = self.where(threshold)
-        self.module.append_open(where, tile.parts(), threshold.data_ptr(), filter, lists.parts())
+        self.module.append_open(
+            where=self.where(threshold),
+            tile=tile.native(),
+            threshold=threshold.data_ptr(),
+            filter=filter.native(),
+            lists=lists.native(),
+        )
 
     def score_lists(
         self, queries: torch.Tensor, corpus: torch.Tensor, norms: torch.Tensor | None, lists: Lists
     ) -> None:
         """Scores the entries of the lists that have no score yet."""
-        parts = matrix(queries), matrix(corpus), address(norms), lists.parts()
-        self.module.score_lists(self.where(queries), *parts)
+        self.module.score_lists(
+            where=self.where(queries),
+            queries=matrix(queries),
+            corpus=matrix(corpus),
+            norms=address(norms),
+            lists=lists.native(),
+        )
 
     def select_best(
         self, lists: Lists, k: int, scale: torch.Tensor, threshold: torch.Tensor, *, sorted: bool
     ) -> None:
         """Leaves the best k in each list and sets the thresholds."""
-        where = self.where(scale)
-        self.module.select_best(where, lists.parts(), k, scale.data_ptr(), sorted, threshold.data_ptr())
+        self.module.select_best(
+            where=self.where(scale),
+            lists=lists.native(),
+            k=k,
+            scale=scale.data_ptr(),
+            sorted=sorted,
+            threshold=threshold.data_ptr(),
+        )
 
-    def count_beaten(self, tile: ScoreTile, targets: Targets, filter: tuple[int, ...], lists: Lists) -> None:
+    def count_beaten(self, tile: ScoreTile, targets: Targets, filter: CheckedFilter, lists: Lists) -> None:
         """Counts what certainly beats targets; what is undecided goes to the lists."""
-        where = self.where(tile.scores)
-        self.module.count_beaten(where, tile.parts(), targets.parts(), filter, lists.parts())
+        self.module.count_beaten(
+            where=self.where(tile.scores),
+            tile=tile.native(),
+            targets=targets.native(),
+            filter=filter.native(),
+            lists=lists.native(),
+        )
 
     def settle_beaten(self, targets: Targets, lists: Lists) -> None:
         """Counts the scored entries of the lists, and empties these."""
-        self.module.settle_beaten(self.where(targets.scores), targets.parts(), lists.parts())
+        self.module.settle_beaten(
+            where=self.where(targets.scores),
+            targets=targets.native(),
+            lists=lists.native(),
+        )
 
 
 def address(tensor: torch.Tensor | None) -> int:
     """Of the first number; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _addresses(parts: NamedTuple) -> dict[str, int]:
+    """Of the tensors, by their names, which are those of the struct in csrc/cuda."""
+    named = parts._asdict().items()
+    return {name: address(part) for name, part in named if part is None or isinstance(part, torch.Tensor)}
 
 
 def wide_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

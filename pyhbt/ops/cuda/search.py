@@ -37,7 +37,11 @@ class Corpus:
 
     @classmethod
     def of(cls, kernels: Kernels, rows: torch.Tensor, *, cosine: bool, first_row: int = 0) -> Corpus:
-        """:raises ValueError: a row that is not finite, named as ``first_row`` + its position; too many rows."""
+        """Passages on their device, halved.
+
+        Raises:
+            ValueError: a row that is not finite, named as ``first_row`` + its position; too many rows.
+        """
         if len(rows) > MOST_PASSAGES:
             raise ValueError(f"corpus: found {len(rows)} rows, expected at most {MOST_PASSAGES} on one GPU")
         norms = finite_norms(kernels, rows, "corpus", first_row)
@@ -47,7 +51,8 @@ class Corpus:
 def finite_norms(kernels: Kernels, rows: torch.Tensor, name: str, first_row: int = 0) -> torch.Tensor:
     """(n,) float64 norms in the order of scores.
 
-    :raises ValueError: names the first row that holds a NaN or an infinity.
+    Raises:
+        ValueError: names the first row that holds a NaN or an infinity.
     """
     norms = kernels.exact_norms(rows)
     bad = (~norms.isfinite()).nonzero()
@@ -105,7 +110,7 @@ def search(
         threshold = torch.full((len(chosen),), -torch.inf, device=device)
         select = _selection(kernels, lists, kept, block.halves.scale.double(), threshold)
         for first, last in _tiles(n, len(chosen), kept, capacity, safely):
-            kernels.append_open(block.tile(corpus, first, last), threshold, block.filter.native(), lists)
+            kernels.append_open(block.tile(corpus, first, last), threshold, block.filter, lists)
             kernels.score_lists(block.rows, corpus.rows, corpus.norms, lists)
             select(last == n)
         found = torch.arange(kept, device=device) < lists.counts[:, None]
@@ -146,7 +151,7 @@ def ranks(
         wanted, order = _targets(kernels, block, corpus, targets[chosen])
         lists = Lists.empty(len(chosen), SPARE, device)
         for first, last in _even_tiles(n, SPARE if safely else _columns(len(chosen))):
-            kernels.count_beaten(block.tile(corpus, first, last), wanted, block.filter.native(), lists)
+            kernels.count_beaten(block.tile(corpus, first, last), wanted, block.filter, lists)
             kernels.score_lists(block.rows, corpus.rows, corpus.norms, lists)
             kernels.settle_beaten(wanted, lists)
         at_least = wanted.beaten.long().flip(1).cumsum(1).flip(1)  # [c]: passages that beat c targets or more

@@ -44,14 +44,17 @@ class ExactIndex:
     Beside the vectors it keeps codes of 1 byte a number and 28 bytes a passage. An array or tensor is referred to, not
     copied (a memory map stays one), so it must not change; other sources are read block by block.
 
-    :param corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
-        blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
-    :param ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
-    :param similarity: "dot", or "cosine" (0 for a row of zeros).
-    :param path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
-    :param progress: show a bar.
-    :raises ValueError: shapes that do not fit, a passage with a NaN or an infinity (named with its row).
-    :raises TypeError: another dtype or kind of source.
+    Args:
+        corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
+            blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
+        ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
+        similarity: "dot", or "cosine" (0 for a row of zeros).
+        path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
+        progress: show a bar.
+
+    Raises:
+        ValueError: shapes that do not fit, a passage with a NaN or an infinity (named with its row).
+        TypeError: another dtype or kind of source.
     """
 
     def __init__(
@@ -88,9 +91,12 @@ class ExactIndex:
     def open(cls, path: str | Path, *, verify: bool = False) -> ExactIndex:
         """A saved index, memory-mapped: only what a search touches is read.
 
-        :param verify: read everything once and compare checksums; sizes and small files are always checked.
-        :raises FileNotFoundError: no such folder.
-        :raises ValueError: not an index, another version, truncated or damaged.
+        Args:
+            verify: read everything once and compare checksums; sizes and small files are always checked.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: not an index, another version, truncated or damaged.
         """
         saved = files.read(Path(path), verify=verify)
         index = cls.__new__(cls)
@@ -107,8 +113,11 @@ class ExactIndex:
         8 more), made at the first search and after :meth:`add`; what the CPU has stays there for :meth:`save` and
         :meth:`add`.
 
-        :returns: the index itself.
-        :raises ValueError: neither cpu nor cuda.
+        Returns:
+            The index itself.
+
+        Raises:
+            ValueError: neither cpu nor cuda.
         """
         wanted = torch.device(device)
         if wanted.type not in ("cpu", "cuda"):
@@ -122,7 +131,8 @@ class ExactIndex:
     def save(self, path: str | Path) -> None:
         """Writes the index to a folder, which gets its name when it is whole; an index there is replaced.
 
-        :raises FileExistsError: something else has the name.
+        Raises:
+            FileExistsError: something else has the name.
         """
         with files.new_folder(Path(path)) as folder, ArrayFiles(folder) as arrays:
             for start in range(0, len(self), BLOCK_ROWS):
@@ -136,9 +146,10 @@ class ExactIndex:
 
         O(passages added), amortised. Blocks before a refused one stay added.
 
-        :raises ValueError: another dim, ids where the index has none or the reverse or that it has already, a passage
-            that is not finite.
-        :raises TypeError: another dtype.
+        Raises:
+            ValueError: another dim, ids where the index has none or the reverse or that it has already, a passage that
+                is not finite.
+            TypeError: another dtype.
         """
         names, taken = listed(ids), 0
         if len(self) == 0:
@@ -203,7 +214,8 @@ class ExactIndex:
     def ids_of(self, indices: Array) -> list[list[Name]]:
         """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
 
-        :raises ValueError: the index has no ids, or indices of another shape.
+        Raises:
+            ValueError: the index has no ids, or indices of another shape.
         """
         names = self._named().listed
         found = checks.as_tensor(indices, "indices")
@@ -213,8 +225,9 @@ class ExactIndex:
     def positions(self, ids: Iterable[Name]) -> torch.Tensor:
         """The positions (len(ids),) int64 of passages by name, as filters and targets take them.
 
-        :raises KeyError: a name that no passage has.
-        :raises ValueError: the index has no ids.
+        Raises:
+            KeyError: a name that no passage has.
+            ValueError: the index has no ids.
         """
         places = self._named().places
         return torch.tensor([places[name] for name in ids], dtype=torch.int64)

@@ -23,12 +23,13 @@ from pyhbt.files import write_atomically
 from pyhbt.ops._native import core
 from pyhbt.ops.checks import as_tensor
 from pyhbt.ops.codes import Codes
+from pyhbt.ops.dtypes import DTYPES
 from pyhbt.retrieval.index.names import Name
 from pyhbt.retrieval.index.storage import ArrayFiles, Parts
 
 FORMAT, VERSION = "pyhbt-exact-index", 1
 MANIFEST = "index.json"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 _CODE_DTYPES = {
     "codes": torch.int8,
     "inverse_scale": torch.float32,
@@ -56,7 +57,8 @@ class Saved:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder that takes the name ``path`` when the block ends well; an index of that name is replaced.
 
-    :raises FileExistsError: something else has the name.
+    Raises:
+        FileExistsError: something else has the name.
     """
     path = path.resolve()
     replaced = None
@@ -109,7 +111,7 @@ def write_rest(
         "version": VERSION,
         "passages": passages,
         "dim": len(codes.centre),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": DTYPES[dtype],
         "similarity": similarity,
         "files": files.finish(),
     }
@@ -123,9 +125,10 @@ def write_rest(
 def read(path: Path, *, verify: bool) -> Saved:
     """Opens a folder memory-mapped.
 
-    :raises FileNotFoundError: no such folder.
-    :raises ValueError: it is no index, of another version, truncated, or (with ``verify``; small files always) does
-        not match its checksums.
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: it is no index, of another version, truncated, or (with ``verify``; small files always) does not
+            match its checksums.
     """
     manifest = _manifest(path)
     n, dim = manifest["passages"], manifest["dim"]

@@ -17,7 +17,8 @@ Ids: TypeAlias = "Sequence[str] | Sequence[int] | npt.NDArray[Any] | torch.Tenso
 def listed(ids: Ids | None) -> list[Name] | None:
     """As a list of Python's strings or integers.
 
-    :raises TypeError: other kinds, or both.
+    Raises:
+        TypeError: other kinds, or both.
     """
     if ids is None:
         return None
@@ -31,7 +32,11 @@ def listed(ids: Ids | None) -> list[Name] | None:
 
 
 def check_count(names: Sequence[Name] | None, count: int) -> None:
-    """:raises ValueError: not as many names as passages."""
+    """Refuse another number of names than of passages.
+
+    Raises:
+        ValueError: not as many names as passages.
+    """
     if names is not None and len(names) != count:
         raise ValueError(f"ids: found {len(names)}, expected {count} (one for each passage)")
 
@@ -62,7 +67,12 @@ class Names:
         return self._places
 
     def check(self, more: list[Name]) -> None:
-        """:raises ValueError, TypeError: names that may not be added."""
+        """Refuse names that may not be added.
+
+        Raises:
+            ValueError: a name twice, or one that the index has.
+            TypeError: names of another kind.
+        """
         _check_different(more)
         _kind(self._names[:1] + more[:1])
         if len(self) > 0 and not self.places.keys().isdisjoint(more):

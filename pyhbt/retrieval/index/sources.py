@@ -20,7 +20,9 @@ BLOCK_ROWS = 16384
 def as_matrix(value: Any, name: str) -> torch.Tensor:
     """``value`` as a checked matrix; an array or tensor on the CPU is viewed, a list of rows becomes float32.
 
-    :raises TypeError, ValueError: as for the corpus of :func:`pyhbt.search`.
+    Raises:
+        TypeError: as for the corpus of :func:`pyhbt.search`.
+        ValueError: likewise.
     """
     if not isinstance(value, (torch.Tensor, np.ndarray)):
         try:
@@ -40,7 +42,8 @@ def is_matrix(source: Source) -> bool:
 def blocks(source: Source) -> Iterator[torch.Tensor]:
     """The rows of any source in blocks.
 
-    :raises TypeError: a source of another kind; and as :func:`as_matrix` does, by the number of the block.
+    Raises:
+        TypeError: a source of another kind; and as :func:`as_matrix` does, by the number of the block.
     """
     if isinstance(source, (torch.Tensor, np.ndarray)):
         matrix = as_matrix(source, "corpus")

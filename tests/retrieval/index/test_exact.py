@@ -40,12 +40,14 @@ def check(index: ExactIndex, matrix: Any, similarity: Similarity = "dot") -> Non
     """All ways to search the index against a search over ``matrix``."""
     assert len(index) == len(matrix)
     rng = np.random.default_rng(5)
-    groups = rng.integers(0, 3, len(matrix))
+    partitions = rng.integers(0, 3, len(matrix))
     targets = rng.integers(-1, len(matrix), (len(QUERIES), 2))
     queries = torch.from_numpy(QUERIES)
     for filter in (
         None,
-        SearchFilter(passage_groups=groups, query_groups=rng.integers(0, 3, len(QUERIES)), exclude=targets),
+        SearchFilter(
+            passage_partitions=partitions, query_partitions=rng.integers(0, 3, len(QUERIES)), exclude=targets
+        ),
     ):
         options: dict[str, Any] = {"similarity": similarity, "filter": filter}
         for k in (1, 30):
@@ -79,8 +81,8 @@ def test_progress_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     queries = rng.standard_normal((5000, DIM)).astype(np.float32)
     filter = SearchFilter(
         allowed=rng.random(N) < 0.9,
-        passage_groups=rng.integers(0, 4, N),
-        query_groups=rng.integers(-1, 4, (5000, 2)),
+        passage_partitions=rng.integers(0, 4, N),
+        query_partitions=rng.integers(-1, 4, (5000, 2)),
         exclude=rng.integers(-1, N, 5000),
     )
     index = ExactIndex(ragged(CORPUS), progress=True)

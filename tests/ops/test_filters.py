@@ -32,10 +32,10 @@ def meaning(filter: SearchFilter, nq: int, n: int) -> Mask:
     if filter.allowed is not None:
         allowed = np.asarray(filter.allowed)
         accepts &= allowed if allowed.dtype == np.bool_ else np.isin(np.arange(n), allowed)
-    if filter.passage_groups is not None and filter.query_groups is not None:
-        groups, wanted = np.asarray(filter.passage_groups), two_dimensional(filter.query_groups)
+    if filter.passage_partitions is not None and filter.query_partitions is not None:
+        partitions, wanted = np.asarray(filter.passage_partitions), two_dimensional(filter.query_partitions)
         for query in range(nq):
-            accepts[query] &= np.isin(groups, wanted[query][wanted[query] >= 0])
+            accepts[query] &= np.isin(partitions, wanted[query][wanted[query] >= 0])
     if filter.exclude is not None:
         exclude = two_dimensional(filter.exclude)
         for query in range(nq):
@@ -67,29 +67,31 @@ def allowed_none(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
     return SearchFilter(allowed=np.zeros(0, np.int64))
 
 
-def one_group(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
+def one_partition(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
     """Languages side by side, as an index has them."""
-    return SearchFilter(passage_groups=np.sort(rng.integers(0, 5, n)), query_groups=rng.integers(0, 5, nq))
+    return SearchFilter(
+        passage_partitions=np.sort(rng.integers(0, 5, n)), query_partitions=rng.integers(0, 5, nq)
+    )
 
 
-def scattered_groups(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
-    """Some passages and queries of no group, and groups that no passage has."""
+def scattered_partitions(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
+    """Some passages and queries of no partition, and partitions that no passage has."""
     names = np.array([-7, -1, 0, 3, 2**40])
     return SearchFilter(
-        passage_groups=torch.from_numpy(rng.choice(names, n)),
-        query_groups=torch.from_numpy(rng.choice([-7, -1, 0, 1, 3, 99, 2**40], nq)),
+        passage_partitions=torch.from_numpy(rng.choice(names, n)),
+        query_partitions=torch.from_numpy(rng.choice([-7, -1, 0, 1, 3, 99, 2**40], nq)),
     )
 
 
-def several_groups(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
+def several_partitions(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
     return SearchFilter(
-        passage_groups=rng.integers(0, 9, n) // 2 * 2, query_groups=rng.integers(-1, 9, (nq, 3))
+        passage_partitions=rng.integers(0, 9, n) // 2 * 2, query_partitions=rng.integers(-1, 9, (nq, 3))
     )
 
 
-def many_groups(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
+def many_partitions(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
     return SearchFilter(
-        passage_groups=rng.permutation(n) // 2, query_groups=rng.integers(-1, n // 2, (nq, 40))
+        passage_partitions=rng.permutation(n) // 2, query_partitions=rng.integers(-1, n // 2, (nq, 40))
     )
 
 
@@ -109,11 +111,11 @@ def exclude_no_places(rng: np.random.Generator, nq: int, n: int) -> SearchFilter
 
 
 def everything(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
-    groups = several_groups(rng, nq, n)
+    partitions = several_partitions(rng, nq, n)
     return SearchFilter(
         allowed=allowed_mask(rng, nq, n).allowed,
-        passage_groups=groups.passage_groups,
-        query_groups=groups.query_groups,
+        passage_partitions=partitions.passage_partitions,
+        query_partitions=partitions.query_partitions,
         exclude=exclude_several(rng, nq, n).exclude,
     )
 
@@ -126,10 +128,10 @@ FILTERS: tuple[BuildFilter, ...] = (
     allowed_positions,
     allowed_few,
     allowed_none,
-    one_group,
-    scattered_groups,
-    several_groups,
-    many_groups,
+    one_partition,
+    scattered_partitions,
+    several_partitions,
+    many_partitions,
     exclude_one,
     exclude_several,
     exclude_no_places,
@@ -167,7 +169,7 @@ def test_filters(build: BuildFilter, nq: int, similarity: Similarity) -> None:
         adversarial.sample_is_better_than_the_rest,
     ],
 )
-@pytest.mark.parametrize("restrict", [one_group, everything])
+@pytest.mark.parametrize("restrict", [one_partition, everything])
 def test_filters_of_adversarial_inputs(
     restrict: BuildFilter, build: adversarial.Builder, similarity: Similarity
 ) -> None:
@@ -196,13 +198,13 @@ def test_excluding_what_was_found_leaves_the_next(screening: Screening) -> None:
 
 
 def parts(
-    rng: np.random.Generator, nq: int, n: int, allowed: str, groups: int, excluded: int
+    rng: np.random.Generator, nq: int, n: int, allowed: str, partitions: int, excluded: int
 ) -> SearchFilter:
     kinds = {"all": None, "mask": rng.random(n) < 0.7, "positions": rng.permutation(n)[: n // 2]}
     return SearchFilter(
         allowed=kinds[allowed],
-        passage_groups=rng.integers(-2, 4, n) if groups else None,
-        query_groups=rng.integers(-2, 6, (nq, groups)) if groups else None,
+        passage_partitions=rng.integers(-2, 4, n) if partitions else None,
+        query_partitions=rng.integers(-2, 6, (nq, partitions)) if partitions else None,
         exclude=rng.integers(-1, n, (nq, excluded)) if excluded else None,
     )
 
@@ -214,16 +216,16 @@ def parts(
     dim=st.integers(1, 9),
     k=st.integers(1, 310),
     allowed=st.sampled_from(["all", "mask", "positions"]),
-    groups=st.integers(0, 3),
+    partitions=st.integers(0, 3),
     excluded=st.integers(0, 4),
     seed=st.integers(0, 1000),
 )
 def test_any_filter(
-    nq: int, n: int, dim: int, k: int, allowed: str, groups: int, excluded: int, seed: int
+    nq: int, n: int, dim: int, k: int, allowed: str, partitions: int, excluded: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     queries, corpus = normal(rng, nq, dim).round(), normal(rng, n, dim).round(1)
-    filter = parts(rng, nq, n, allowed, groups, excluded)
+    filter = parts(rng, nq, n, allowed, partitions, excluded)
     accepts = meaning(filter, nq, n)
     targets = rng.integers(-1, n, (nq, 2))
     for similarity in SIMILARITIES:
@@ -233,10 +235,12 @@ def test_any_filter(
 
 def test_filters_of_an_empty_corpus() -> None:
     queries, corpus = np.ones((2, 4), np.float32), np.ones((0, 4), np.float32)
-    none, groups = np.zeros(0, np.int64), np.zeros(2, np.int64)
-    filter = SearchFilter(allowed=none, passage_groups=none, query_groups=groups, exclude=groups - 1)
+    none, partitions = np.zeros(0, np.int64), np.zeros(2, np.int64)
+    filter = SearchFilter(
+        allowed=none, passage_partitions=none, query_partitions=partitions, exclude=partitions - 1
+    )
     check_search(queries, corpus, (3,), filter=filter)
-    check_ranks(queries, corpus, groups - 1, filter=filter)
+    check_ranks(queries, corpus, partitions - 1, filter=filter)
 
 
 @pytest.mark.parametrize("screening", SCREENINGS)
@@ -268,27 +272,27 @@ I64 = np.int64
         (ValueError, r"filter.allowed: found 2 dimensions, expected 1", {"allowed": np.ones((5, 1), I64)}),
         (TypeError, r"filter.allowed: found dtype torch.uint8", {"allowed": np.ones(5, np.uint8)}),
         (TypeError, r"filter.allowed: found list", {"allowed": [1, 2]}),
-        (ValueError, r"filter.query_groups: found None", {"passage_groups": np.zeros(5, I64)}),
-        (ValueError, r"filter.passage_groups: found None", {"query_groups": np.zeros(3, I64)}),
+        (ValueError, r"filter.query_partitions: found None", {"passage_partitions": np.zeros(5, I64)}),
+        (ValueError, r"filter.passage_partitions: found None", {"query_partitions": np.zeros(3, I64)}),
         (
             ValueError,
-            r"filter.passage_groups: found shape \(4,\), expected \(5,\)",
-            {"passage_groups": np.zeros(4, I64), "query_groups": np.zeros(3, I64)},
+            r"filter.passage_partitions: found shape \(4,\), expected \(5,\)",
+            {"passage_partitions": np.zeros(4, I64), "query_partitions": np.zeros(3, I64)},
         ),
         (
             TypeError,
-            r"filter.passage_groups: found dtype torch.float64, expected torch.int64",
-            {"passage_groups": np.zeros(5), "query_groups": np.zeros(3, I64)},
+            r"filter.passage_partitions: found dtype torch.float64, expected torch.int64",
+            {"passage_partitions": np.zeros(5), "query_partitions": np.zeros(3, I64)},
         ),
         (
             ValueError,
-            r"filter.query_groups: found shape \(2,\), expected \(3,\) or \(3, x\)",
-            {"passage_groups": np.zeros(5, I64), "query_groups": np.zeros(2, I64)},
+            r"filter.query_partitions: found shape \(2,\), expected \(3,\) or \(3, x\)",
+            {"passage_partitions": np.zeros(5, I64), "query_partitions": np.zeros(2, I64)},
         ),
         (
             TypeError,
-            r"filter.query_groups: found dtype torch.int32, expected torch.int64",
-            {"passage_groups": np.zeros(5, I64), "query_groups": np.zeros(3, np.int32)},
+            r"filter.query_partitions: found dtype torch.int32, expected torch.int64",
+            {"passage_partitions": np.zeros(5, I64), "query_partitions": np.zeros(3, np.int32)},
         ),
         (ValueError, r"filter.exclude: found 5 in row 1", {"exclude": np.array([0, 5, 1])}),
         (ValueError, r"filter.exclude: found -2 in row 2", {"exclude": np.array([[0, 1], [1, 0], [4, -2]])}),
@@ -332,3 +336,17 @@ def test_a_filter_may_be_cut_by_queries() -> None:
     part = search(queries[3:5], corpus, 7, filter=filter.rows(3, 5))
     np.testing.assert_array_equal(part[1], whole[1][3:5])
     np.testing.assert_array_equal(part[0], whole[0][3:5])
+
+
+def test_names_that_partitions_had_before() -> None:
+    partitions, wanted = np.zeros(5, I64), np.zeros(3, I64)
+    with pytest.warns(
+        DeprecationWarning, match="(passage|query)_groups is called (passage|query)_partitions now"
+    ):
+        filter = SearchFilter(passage_groups=partitions, query_groups=wanted)  # type: ignore[call-arg]
+    assert filter.passage_partitions is partitions
+    assert filter.query_partitions is wanted
+    with pytest.warns(DeprecationWarning, match="passage_groups is called passage_partitions now"):
+        assert filter.passage_groups is partitions  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match="query_groups is called query_partitions now"):
+        assert filter.query_groups is wanted  # type: ignore[attr-defined]

@@ -167,14 +167,15 @@ queries = rng.standard_normal((70, 37)).astype(np.float32)
 corpus = rng.standard_normal((3000, 37)).astype(np.float32)
 corpus[:, 3] += 5
 corpus[1000:1300] = (corpus[:1] * (1 + 1e-7 * rng.standard_normal((300, 37)))).astype(np.float32)
-groups, exclude = rng.integers(0, 4, 3000), rng.integers(-1, 3000, (70, 3))
+partitions, exclude = rng.integers(0, 4, 3000), rng.integers(-1, 3000, (70, 3))
 results = {}
 for pool in (False, True):
     for similarity in ("dot", "cosine"):
         for screening in ("auto", "int8", "float32"):
             for nq, dtype in ((2, torch.bfloat16), (5, torch.float32), (70, torch.bfloat16), (70, torch.float32)):
                 q, c = torch.from_numpy(queries[:nq]), torch.from_numpy(corpus).to(dtype)
-                only = SearchFilter(passage_groups=groups, query_groups=np.arange(nq) % 3, exclude=exclude[:nq])
+                own = {"query_partitions": np.arange(nq) % 3, "exclude": exclude[:nq]}
+                only = SearchFilter(passage_partitions=partitions, **own)
                 options = {"similarity": similarity, "screening": screening, "filter": only if pool else None}
                 scores, indices = search(q, c, 200, **options)
                 name = f"{pool} {similarity} {screening} {dtype} {nq}"

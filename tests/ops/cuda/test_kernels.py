@@ -15,7 +15,7 @@ from pyhbt.ops.cuda import kernels as door
 from tests.cuda_emulation import build, check_sass
 from tests.interpreter import run_python
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 STATUS = "import json; from pyhbt.ops.cuda import kernels; print(json.dumps(kernels.status()))"
 
 
@@ -62,7 +62,7 @@ def test_the_driver_is_too_old_or_has_no_device(
     compiler = build.compiler()
     if compiler is None:
         pytest.skip("no C++ compiler on PATH")
-    source = HERE / "cuda_emulation" / "fake_driver.c"
+    source = TESTS / "cuda_emulation" / "fake_driver.c"
     library = tmp_path / "libcuda.so.1"
     command = [compiler, "-x", "c", "-shared", "-fPIC", str(source), "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True)

@@ -1,4 +1,7 @@
-"""What is stored with the int8 codes holds, in float64: the proof of exact search rests on it (docs/numerics.md)."""
+"""What is stored with the int8 codes holds, in float64: the proof of exact search rests on it.
+
+The proof is in docs/how-it-works/numerics.md.
+"""
 
 from __future__ import annotations
 
