@@ -103,6 +103,24 @@ def test_rooms_say_what_they_are_for_and_name_what_they_offer() -> None:
             assert ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))), name
 
 
+EXEMPT = {"ops"}
+
+
+def test_every_module_has_a_test_file_by_its_name() -> None:
+    missing = [
+        str(file)
+        for module, path in MODULES.items()
+        if path.stem not in ("__init__", "__main__") and room(module) not in EXEMPT
+        if not (ROOT / (file := _test_file(path))).is_file()
+    ]
+    assert missing == []
+
+
+def _test_file(module: Path) -> Path:
+    """``pyhbt/room/_name.py`` -> ``tests/room/test_name.py``."""
+    return Path("tests", *module.relative_to(PACKAGE).parts[:-1], f"test_{module.stem.removeprefix('_')}.py")
+
+
 def test_only_ops_reaches_the_native_module() -> None:
     users = {room(module) for module in MODULES if "_core" in MODULES[module].read_text(encoding="utf-8")}
     assert users <= {"ops"}

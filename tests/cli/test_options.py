@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyhbt import __version__ as version
-from pyhbt import cli
 from pyhbt.cli.training import StudyCommand, TrainCommand
 from pyhbt.settings import read_config, read_values, settings_of
 from tests.toy import save_tiny_bert
-
-
-@pytest.fixture
-def pyhbt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pyhbt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "mine"])

@@ -1,31 +1,22 @@
-"""``pyhbt mine`` as a newcomer meets it."""
+"""``pyhbt evaluate``, ``encode``, ``search`` and ``mine`` as a newcomer meets them."""
 
 from __future__ import annotations
 
+import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pyhbt import NgramEncoder, cli
+from pyhbt import ExactIndex, NgramEncoder
 from pyhbt.data import load_corpus, load_pairs, load_train
+from pyhbt.data.trec import read_qrels, read_run, write_run
 from pyhbt.mining.negatives import MiningRules, mine_negatives
+from pyhbt.retrieval import run as searching
 
 DATA = ("--data", "cldr", "--languages", "de,en")
-
-
-@pytest.fixture
-def pyhbt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pyhbt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stop.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def test_mined_pairs_train(pyhbt: Any, tmp_path: Path) -> None:
@@ -100,7 +91,7 @@ def test_corpus(pyhbt: Any, tmp_path: Path) -> None:
         (("--out", "a.jsonl", "--encoder", "./nowhere"), "encoder: ./nowhere is not a folder"),
     ],
 )
-def test_mistakes_give_one_line_and_code_2(
+def test_mistakes_of_mine_give_one_line(
     pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -111,8 +102,130 @@ def test_mistakes_give_one_line_and_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help(pyhbt: Any) -> None:
-    code, out, _ = pyhbt("mine", "--help")
+def test_train_evaluate_encode(pyhbt: Any, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    languages = ["--languages", "de,en"]
+    options = ["--steps", "4", "--batch-size", "8", "--eval-every", "2", *languages]
+    assert pyhbt("train", *options, "--out", trained)[0] == 0
+    log = [json.loads(line) for line in (trained / "train.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log if "eval_cross-lingual recall@10" in row] == [2, 4]
+    assert pyhbt("train", *options, "--out", trained)[0] == 2
+    scores, ranking, judged = tmp_path / "scores.jsonl", tmp_path / "run.trec", tmp_path / "qrels.trec"
+    options = ["--out", scores, "--run", ranking, "--qrels", judged, "--run-depth", "5", *languages]
+    code, shown, _ = pyhbt("evaluate", "--encoder", trained / "encoder", *options)
     assert code == 0
-    assert "Usage:" in out
-    assert "mine" in pyhbt("--help")[1]
+    for phrase in (
+        "nDCG@10",
+        "centring both",
+        "rank distance",
+        "the other half",
+    ):
+        assert phrase in " ".join(shown.split())
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert {row["centring"] for row in rows} == {"none", "both"}
+    run_of, qrels = read_run(ranking), read_qrels(judged)
+    assert run_of.keys() == qrels.keys()
+    assert {len(ranked) for ranked in run_of.values()} == {5}
+    texts = tmp_path / "texts.txt"
+    texts.write_text("eins\nzwei\n", encoding="utf-8")
+    assert pyhbt("encode", texts, "--encoder", trained / "encoder", "--out", tmp_path / "v.npy")[0] == 0
+    vectors = np.load(tmp_path / "v.npy")
+    assert vectors.shape[0] == 2
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text('{"text": "eins"}\n{"body": "zwei"}\n', encoding="utf-8")
+    code, _, err = pyhbt("encode", lines, "--encoder", trained / "encoder", "--out", tmp_path / "w.npy")
+    assert code == 2
+    assert "texts.jsonl:2: text" in err
+    assert not (tmp_path / "w.npy").exists()
+
+
+def test_language_means(pyhbt: Any, tmp_path: Path) -> None:
+    languages = ("--languages", "en,de,fr")
+    assert pyhbt("train", *languages, "--steps", 2, "--language-means", "--out", tmp_path)[0] == 0
+    encoder = tmp_path / "encoder"
+    (tmp_path / "texts.txt").write_text("Berlin\n")
+    found = {}
+    for option in ((), ("--language", "de")):
+        out = tmp_path / "vectors.npy"
+        assert pyhbt("encode", tmp_path / "texts.txt", "--encoder", encoder, "--out", out, *option)[0] == 0
+        found[option] = np.load(out)
+    assert not np.allclose(*found.values())
+    scores = [
+        pyhbt("evaluate", "--encoder", encoder, *languages, "--centring", "none", *option)[1]
+        for option in ((), ("--language-means",))
+    ]
+    assert scores[0] != scores[1]
+    code, _, err = pyhbt(
+        "encode", tmp_path / "texts.txt", "--encoder", encoder, "--out", out, "--language", "xx"
+    )
+    assert (
+        code,
+        err.count("language: found 'xx', expected one with a mean of passage vectors: de, en, fr"),
+    ) == (2, 1)
+
+
+def test_search(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["d0", "d1", "d2", "d3"]
+    texts = ["eins", "zwei", "drei", "vier"]
+    records = [json.dumps({"_id": name, "text": text}) for name, text in zip(names, texts, strict=True)]
+    for file, lines in (("texts.txt", texts), ("texts.jsonl", records), ("ids", names)):
+        Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    assert pyhbt("encode", "texts.txt", "--out", "v.npy")[0] == 0
+    options = ["--out", "run", "--k", "4", "--similarity", "cosine"]
+    code, shown, _ = pyhbt("search", "texts.txt", "v.npy", "--encoder", "ngram", *options)
+    assert code == 0
+    assert "run: 4 queries, 4 passages" in shown
+    assert [next(iter(hits)) for hits in read_run("run").values()] == ["0", "1", "2", "3"]
+    options.append("--exclude-self")
+    assert pyhbt("search", "texts.jsonl", "texts.jsonl", "--encoder", "ngram", *options)[0] == 0
+    assert all({query, *hits} == {*names} and query not in hits for query, hits in read_run("run").items())
+    from_texts = Path("run").read_text()
+    assert pyhbt("search", "v.npy", "v.npy", "--query-ids", "ids", "--corpus-ids", "ids", *options)[0] == 0
+    assert Path("run").read_text() == from_texts
+    ExactIndex(np.load("v.npy"), ids=names, similarity="cosine").save("index")
+    Path("run").unlink()
+    arguments = ["search", "v.npy", "index", "--query-ids", "ids", "--block", "1", *options]
+    calls = itertools.count(1)
+
+    def interrupted(*written: Any, **named: Any) -> None:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        write_run(*written, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "write_run", interrupted)
+        assert pyhbt(*arguments)[0] == 130
+    assert not Path("run").exists()
+    assert "run: 4 queries, 4 passages, 2 blocks from an earlier run" in pyhbt(*arguments)[1]
+    assert Path("run").read_text() == from_texts
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("texts.txt", "texts.jsonl", "ids", "v.npy", "index", "run")
+    }
+
+
+def test_search_mistakes(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", np.eye(4, dtype=np.float32))
+    np.save("objects.npy", np.array([None, "a"], dtype=object))
+    Path("same").write_text("a\nb\na\nc\n", encoding="utf-8")
+    Path("few").write_text("a\nb\n", encoding="utf-8")
+    Path("texts.txt").write_text("eins\n", encoding="utf-8")
+    Path("folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for arguments, message in (
+        (("v.npy", "v.npy", "--corpus-ids", "same"), "corpus_ids: found 'a' twice"),
+        (("v.npy", "v.npy", "--query-ids", "few"), "query_ids: found 2, expected 4"),
+        (("texts.txt", "v.npy"), "encoder: found none, expected one for the texts of texts.txt"),
+        (("v.npy", "objects.npy"), "objects.npy: Array can't be memory-mapped"),
+        (("v.npy", "nowhere.npy"), "nowhere.npy"),
+        (("v.npy", "folder"), "folder: is no index of PyHBT"),
+        (("v.npy", "texts.txt", "--encoder", "./nowhere"), "encoder: ./nowhere is not a folder"),
+    ):
+        code, _, err = pyhbt("search", *arguments, "--out", "run")
+        assert code == 2
+        assert err.startswith("pyhbt: ")
+        assert len(err.splitlines()) == 1
+        assert message in err
+    assert sorted(tmp_path.iterdir()) == before

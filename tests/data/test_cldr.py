@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pyhbt.data.cldr import LANGUAGES, LOW_RESOURCE, SEEN, ZERO_SHOT, load_cldr, split_of
-from pyhbt.data.cldr_facts import Entity, Relations, entity_names, is_region, unambiguous
+from pyhbt.data.cldr_facts import entity_names, is_region, unambiguous
 from pyhbt.data.retrieval_set import StudyData
 from tests.interpreter import run_python
 
@@ -133,26 +133,6 @@ def test_given_tiers_and_counts_are_obeyed() -> None:
 def test_impossible_requests_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_cldr(**arguments)  # type: ignore[arg-type]
-
-
-def test_relations_say_what_everyone_knows() -> None:
-    relations = Relations(entity_names(["en"]))
-    assert relations.facts(Entity("territory", "DK"))[:2] == (
-        Entity("currency", "DKK"),
-        Entity("language", "da"),
-    )
-    assert Entity("territory", "154") in relations.facts(Entity("currency", "DKK"))
-    assert relations.facts(Entity("language", "da"))[:2] == (
-        Entity("script", "Latn"),
-        Entity("territory", "DK"),
-    )
-    assert Entity("language", "ka") in relations.facts(Entity("script", "Geor"))
-    assert relations.facts(Entity("currency", "ZZZ")) == ()
-
-
-def test_of_two_entities_with_one_name_the_later_kind_gives_way() -> None:
-    thai = {Entity("language", "th"): {"en": "Thai"}, Entity("script", "Thai"): {"en": "thai"}}
-    assert list(unambiguous(thai)) == [Entity("script", "Thai")]
 
 
 _DIGEST = """

@@ -1,9 +1,8 @@
-"""Own pairs from JSON lines, Parquet and CSV, BEIR folders, and studies made of them."""
+"""Own pairs from JSON lines, Parquet and CSV, and studies made of them."""
 
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyhbt.data.beir import load_beir
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.pairs import load_folder_study, load_pairs, write_pairs
+from tests.data.written import write_beir, write_jsonl
 
 ROWS: list[dict[str, Any]] = [
     {"query": "q1", "passage": "p1", "query_lang": "en", "passage_lang": "en"},
@@ -25,12 +24,6 @@ PAIRS = [
     Pair("NA", "p1", "no", "en", "p1"),
     Pair("2020-01-01", "007", "en", "fr", "007"),
 ]
-
-
-def _jsonl(path: Path, rows: list[Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def _parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -53,7 +46,7 @@ def _csv(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def test_every_format_gives_the_same_pairs(tmp_path: Path) -> None:
     files = [
-        _jsonl(tmp_path / "odd [name].jsonl", ROWS),
+        write_jsonl(tmp_path / "odd [name].jsonl", ROWS),
         _parquet(tmp_path / "a.parquet", ROWS),
         _csv(tmp_path / "a.csv", ROWS),
     ]
@@ -69,12 +62,12 @@ def test_groups_and_negatives_are_kept(tmp_path: Path) -> None:
         {**ROWS[1], "group": None, "negatives": None},
     ]
     expected = [Pair("q1", "p1", "en", "en", "g", ("n1", "n2")), PAIRS[1]]
-    assert list(load_pairs(_jsonl(tmp_path / "a.jsonl", rows))) == expected
+    assert list(load_pairs(write_jsonl(tmp_path / "a.jsonl", rows))) == expected
     assert list(load_pairs(_parquet(tmp_path / "a.parquet", rows))) == expected
 
 
 def test_languages_and_limit_select_pairs(tmp_path: Path) -> None:
-    path = _jsonl(tmp_path / "a.jsonl", [*ROWS, {"query": "broken"}])
+    path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, {"query": "broken"}])
     assert list(load_pairs(path, limit=3)) == PAIRS
     assert list(load_pairs(path, limit=3, languages=["en"])) == PAIRS[:1]
     with pytest.raises(ValueError, match=r"found no pairs in de, expected at least one"):
@@ -95,7 +88,7 @@ def test_languages_and_limit_select_pairs(tmp_path: Path) -> None:
 def test_malformed_rows_are_named_by_file_line_and_field(
     tmp_path: Path, row: dict[str, Any], message: str
 ) -> None:
-    path = _jsonl(tmp_path / "a.jsonl", [ROWS[0], {**ROWS[0], **row}])
+    path = write_jsonl(tmp_path / "a.jsonl", [ROWS[0], {**ROWS[0], **row}])
     with pytest.raises(ValueError, match=rf"a\.jsonl:2: {message}"):
         load_pairs(path)
     one_type = {key: value for key, value in {**ROWS[0], **row}.items() if value is not None}
@@ -108,7 +101,7 @@ def test_malformed_rows_are_named_by_file_line_and_field(
 def test_missing_columns_bad_lines_and_odd_files_raise(tmp_path: Path) -> None:
     without = [{key: value for key, value in ROWS[0].items() if key != "passage_lang"}]
     for path, line in (
-        (_jsonl(tmp_path / "a.jsonl", without), 1),
+        (write_jsonl(tmp_path / "a.jsonl", without), 1),
         (_parquet(tmp_path / "a.parquet", without), 1),
         (_csv(tmp_path / "a.csv", without), 2),
     ):
@@ -141,7 +134,7 @@ def test_missing_columns_bad_lines_and_odd_files_raise(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_pairs(tmp_path / "missing.jsonl")
     with pytest.raises(ValueError, match="found no pairs"):
-        load_pairs(_jsonl(tmp_path / "empty.jsonl", []))
+        load_pairs(write_jsonl(tmp_path / "empty.jsonl", []))
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str.strip)
@@ -151,93 +144,14 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
 def test_any_text_survives_json_lines_and_parquet(tmp_path: Path, texts: list[tuple[str, str]]) -> None:
     rows = [{**ROWS[0], "query": query, "passage": passage} for query, passage in texts]
-    for path in (_jsonl(tmp_path / "a.jsonl", rows), _parquet(tmp_path / "a.parquet", rows)):
+    for path in (write_jsonl(tmp_path / "a.jsonl", rows), _parquet(tmp_path / "a.parquet", rows)):
         assert [(pair.query, pair.passage) for pair in load_pairs(path)] == texts
 
 
-def _beir(folder: Path, split: str, qrels: str | None = None) -> Path:
-    corpus = [
-        {"_id": "p1", "text": "text", "title": "Title", "lang": "en"},
-        {"_id": "p2", "text": "texte", "title": "", "lang": "fr"},
-    ]
-    queries = [
-        {"_id": "q1", "text": "what", "lang": "en", "group": "g"},
-        {"_id": "q2", "text": "quoi", "lang": "fr", "group": "g"},
-        {"_id": "q3", "text": "other split", "lang": "de"},
-        {"_id": "q4", "text": "alone", "lang": "en"},
-    ]
-    _jsonl(folder / "corpus.jsonl", corpus)
-    _jsonl(folder / "queries.jsonl", queries)
-    (folder / "qrels").mkdir(exist_ok=True)
-    rows = "q1\tp1\t1\nq1\tp2\t2\nq2\tp2\t1\nq4\tp1\t0\n" if qrels is None else qrels
-    (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}", encoding="utf-8")
-    return folder
-
-
-def test_a_beir_folder_gives_the_judged_queries_of_the_split(tmp_path: Path) -> None:
-    one = load_beir(_beir(tmp_path, "test"))
-    assert one.query_ids == ("q1", "q2", "q4")
-    assert one.questions == ("g", "g", "q4")
-    assert one.passage_texts == ("Title text", "texte")
-    assert one.qrels == {"q1": {"p1": 1, "p2": 2}, "q2": {"p2": 1}, "q4": {"p1": 0}}
-    assert one.tiers == {"en": "seen", "fr": "seen"}
-    french = load_beir(tmp_path, languages=["fr"])
-    assert french.qrels == {"q2": {"p2": 1}}
-    assert french.passage_ids == ("p2",)
-    with pytest.raises(ValueError, match="found 'de', expected languages of"):
-        load_beir(tmp_path, languages=["de"])
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "message"),
-    [
-        ("corpus.jsonl", '{"_id": "p", "text": "t"}', r"corpus\.jsonl:1: lang: missing"),
-        ("corpus.jsonl", '{"_id": 1, "text": "t", "lang": "en"}', r"corpus\.jsonl:1: _id: found int"),
-        (
-            "queries.jsonl",
-            '{"_id": "q", "text": "", "lang": "en"}',
-            r"queries\.jsonl:1: text: found an empty",
-        ),
-        (
-            "queries.jsonl",
-            '{"_id": "q", "text": "t", "lang": "en"}\n' * 2,
-            r"queries\.jsonl:2: _id: 'q' a second",
-        ),
-        ("qrels/test.tsv", "q1\tp1\t1", r"test\.tsv:1: found header"),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq9\tp1\t1", r"test\.tsv:2: query-id: 'q9' is not in"),
-        (
-            "qrels/test.tsv",
-            "query-id\tcorpus-id\tscore\nq1\tp9\t1",
-            r"test\.tsv:2: corpus-id: 'p9' is not in",
-        ),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\tp1\thigh", r"test\.tsv:2: score: found 'high'"),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1 p1 1", r"test\.tsv:2: found 1 columns"),
-        (
-            "qrels/test.tsv",
-            "query-id\tcorpus-id\tscore\nq1\tp1\t1\nq1\tp1\t1",
-            r"test\.tsv:3: corpus-id: 'p1' a",
-        ),
-    ],
-)
-def test_malformed_beir_files_are_named(tmp_path: Path, name: str, line: str, message: str) -> None:
-    _beir(tmp_path, "test")
-    (tmp_path / name).write_text(line, encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        load_beir(tmp_path)
-
-
-def test_missing_beir_files_raise(tmp_path: Path) -> None:
-    _beir(tmp_path, "test")
-    with pytest.raises(FileNotFoundError, match=r"dev\.tsv: no such file"):
-        load_beir(tmp_path, "dev")
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        load_beir(tmp_path / "missing")
-
-
 def test_a_folder_of_own_data_makes_a_study(tmp_path: Path) -> None:
-    _jsonl(tmp_path / "train.jsonl", ROWS)
-    _beir(tmp_path / "dev", "dev")
-    _beir(tmp_path / "test", "test", "q1\tp1\t1\n")
+    write_jsonl(tmp_path / "train.jsonl", ROWS)
+    write_beir(tmp_path / "dev", "dev")
+    write_beir(tmp_path / "test", "test", "q1\tp1\t1\n")
     study = load_folder_study(tmp_path, zero_shot=["fr"], low_resource=["no"])
     assert list(study.train) == PAIRS[:2]
     assert study.dev.tiers == {"en": "seen", "fr": "zero-shot", "no": "low-resource"}

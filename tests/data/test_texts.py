@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyhbt.data.texts import check_ids, read_ids, read_texts
+from pyhbt.data.texts import Passage, check_ids, load_corpus, read_ids, read_texts
 
 
 def test_each_line_of_a_text_file_is_a_text(tmp_path: Path) -> None:
@@ -56,3 +56,12 @@ def test_ids_of_a_file_or_row_numbers(tmp_path: Path) -> None:
 def test_ids_must_differ_and_be_words(ids: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=f"corpus_ids: found .*{message}"):
         check_ids(ids, "corpus_ids")
+
+
+def test_corpus_files(tmp_path: Path) -> None:
+    file = tmp_path / "corpus.jsonl"
+    file.write_text('{"text": "one\\u2028line", "lang": "aa"}\n\n{"lang": "bb", "text": "two", "id": 7}\n')
+    assert load_corpus(file) == [Passage("one\u2028line", "aa"), Passage("two", "bb")]
+    file.write_text('{"text": "one", "lang": "aa"}\n{"text": "two"}\n')
+    with pytest.raises(ValueError, match=r"corpus.jsonl:2: lang: missing"):
+        load_corpus(file)

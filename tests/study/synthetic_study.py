@@ -61,6 +61,9 @@ class Study:
         return self.tiers[place]
 
 
+SMALL = Study(languages=("en", "de", "ar", "sw", "th", "zu"), steps=(0, 100, 400, 1000, 2000), units=60)
+
+
 def level(study: Study, ratio: float | str, setting: str, tier: str, metric: str, centring: str) -> float:
     """Final value before noise."""
     share = 0.5 if isinstance(ratio, str) else float(ratio)

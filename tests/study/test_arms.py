@@ -68,13 +68,6 @@ def test_mistakes(spec: str, message: str) -> None:
         Arm.parse(spec)
 
 
-def test_changes_are_checked_with_the_settings() -> None:
-    with pytest.raises(ValueError, match="lexicon: found None"):
-        StudyConfig(TRAINING, arms=("0.5+code-switching=0.3",))
-    with pytest.raises(ValueError, match="arms: found .* all different"):
-        StudyConfig(TRAINING, arms=("0.5+js=1", "0.50+js=1.0"))
-
-
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 

@@ -184,23 +184,6 @@ def test_killed_and_started_again_gives_the_same_rows(
     assert finished_cells(out)[Cell(Arm.parse(0), 0)].stat().st_mtime < started
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"arms": (0.5, "0.50")}, r"arms: found 0.5, 0.5, expected at least one, all different"),
-        ({"arms": ()}, r"arms: found none"),
-        ({"arms": (2,)}, "ratio: found 2"),
-        ({"seeds": ()}, "seeds: found"),
-        ({"eval_every": 0}, "eval_every: found 0"),
-        ({"metrics": ("mAP",)}, r"metrics: found \['mAP'\], expected recall@10 too"),
-        ({"metrics": ("mAP", "recall@10", "P@3")}, "metric: found 'P@3'"),
-    ],
-)
-def test_configuration_errors(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        StudyConfig(TRAINING, **options)
-
-
 def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progress]]) -> None:
     out, _ = finished
     values = read_values(StudyConfig, read_config(out / "config.yaml"), "config.yaml")
@@ -208,11 +191,6 @@ def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progres
     ran = json.loads((out / "environment.json").read_text())
     assert ran["command"] == "pyhbt study"
     assert ran["environment"]["torch"]
-
-
-def test_arms_under_their_former_name() -> None:
-    with pytest.warns(DeprecationWarning, match="ratios is called arms now"):
-        assert StudyConfig(TRAINING, ratios=(0.5,)) == StudyConfig(TRAINING, arms=(0.5,))  # type: ignore[call-arg]
 
 
 def test_a_study_of_the_former_version_is_not_continued(tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyhbt.data.groups import judged_pairs
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import load_encoder
 from pyhbt.training.adaptive import DevLosses, RatioController
 from pyhbt.training.sampling import HybridBatchSampler
 from pyhbt.training.trainer import HybridTrainer
-from tests.toy import parallel_items, retrieval_set, save_tiny_bert
+from tests.toy import parallel_items, save_tiny_bert
 from tests.training.test_trainer import PAIRS, arguments, small_ngram
 
 DEV = PairSet.from_parallel(parallel_items(12, ("aa", "bb"), seed=9))
@@ -74,20 +73,6 @@ def test_dev_losses_leave_the_training_alone(tmp_path: Path) -> None:
     mono = PairSet.from_parallel(parallel_items(5, ("aa",)))
     with pytest.raises(ValueError, match="no pair joins two of the languages"):
         DevLosses(mono, 4, encoder, 0.05)
-
-
-def test_judged_pairs_leave_zero_shot_out() -> None:
-    data = retrieval_set(5)  # cc is zero-shot
-    pairs = judged_pairs(data)
-    assert len(pairs) == 5 * 2 * 2
-    assert set(pairs.languages) == {"aa", "bb"}
-    assert len(pairs.group_names) == 5
-    relevant = {
-        (data.query_texts[data.query_ids.index(query)], data.passage_texts[data.passage_ids.index(passage)])
-        for query, judged in data.qrels.items()
-        for passage in judged
-    }
-    assert {(pair.query, pair.passage) for pair in pairs} <= relevant
 
 
 def test_a_change_keeps_earlier_batches() -> None:

@@ -21,7 +21,8 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.integrations.sentence_transformers import FusedInBatchLoss, HybridBatches, hybrid_dataset
 from pyhbt.training.sampling import HybridBatchSampler
-from tests.integrations.sentence_transformers.test_losses import PowerCut, arguments, tiny_model, train
+from tests.integrations.sentence_transformers.test_losses import arguments, tiny_model, train
+from tests.integrations.sentence_transformers.test_temperature import PowerCut
 from tests.ranks import run, write_script
 from tests.toy import parallel_items
 

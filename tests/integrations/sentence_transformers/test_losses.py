@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,11 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 from sentence_transformers.util import dot_score
-from transformers import TrainerCallback
 
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.integrations.sentence_transformers import (
     CachedFusedInBatchLoss,
     FusedInBatchLoss,
-    TemperatureCallback,
     hybrid_dataset,
 )
 from pyhbt.ops import reference
@@ -155,17 +152,6 @@ def test_trains_as_multiple_negatives_ranking_loss(
     )
 
 
-def test_trains_as_the_cached_one(folder: Path) -> None:
-    same_training(
-        folder,
-        lambda model: CachedFusedInBatchLoss(model, mini_batch_size=3),
-        lambda model: losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=3),
-        HARD,
-        gradient_accumulation_steps=2,
-        max_grad_norm=0.5,
-    )
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_trains_as_theirs_inside_matryoshka(folder: Path, cached: bool) -> None:
     options = {"matryoshka_dims": [32, 8, 5], "matryoshka_weights": [1, 0.5, 2]}
@@ -203,65 +189,6 @@ def gradients(
     (value * times).backward()
     found = {name: p.grad.clone() for name, p in loss.named_parameters() if p.grad is not None}
     return value.detach(), found
-
-
-def same_gradients(
-    found: tuple[torch.Tensor, dict[str, torch.Tensor]],
-    expected: tuple[torch.Tensor, dict[str, torch.Tensor]],
-) -> None:
-    """Up to 1e-5 of all gradients' norm: a bias sums over all tokens terms that all but cancel."""
-    torch.testing.assert_close(found[0], expected[0], **CLOSE)
-    assert found[1].keys() == expected[1].keys()
-    norm = torch.stack([gradient.norm() for gradient in expected[1].values()]).norm()
-    for name, gradient in expected[1].items():
-        assert float((found[1][name] - gradient).norm()) <= 1e-5 * float(norm), name
-
-
-OPTIONS: list[dict[str, Any]] = [
-    {},
-    {"learnable_temperature": True, "temperature": 0.2},
-    {"symmetric": True, "learnable_temperature": True},
-    {"margin": -0.05},
-    {"group_labels": True, "similarity": "dot"},
-]
-
-
-@pytest.mark.parametrize("size", [1, 2, 9])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_cached_equals_uncached(folder: Path, options: dict[str, Any], size: int) -> None:
-    model = tiny_model(folder, dropout=False)
-    batch, labels = features(model, HARD, range(size)), torch.arange(size) // 2
-    plain = gradients(FusedInBatchLoss(model, **options), batch, labels, times=3)
-    for mini_batch_size in (4, 32):
-        cached = CachedFusedInBatchLoss(model, mini_batch_size=mini_batch_size, **options)
-        same_gradients(gradients(cached, batch, labels, times=3), plain)
-    tokens = CachedFusedInBatchLoss(model, mini_batch_num_tokens=60, **options)
-    same_gradients(gradients(tokens, batch, labels, times=3), plain)
-    with torch.no_grad():
-        torch.testing.assert_close(cached([dict(column) for column in batch], labels), plain[0], **CLOSE)
-
-
-def test_cached_equals_uncached_with_dropout(folder: Path) -> None:
-    model = tiny_model(folder)
-    model.train()
-    batch = features(model, PLAIN, range(8))
-    plain = gradients(FusedInBatchLoss(model), batch)
-    same_gradients(gradients(CachedFusedInBatchLoss(model, mini_batch_size=8), batch), plain)
-    model.eval()
-    assert abs(float(gradients(FusedInBatchLoss(model), batch)[0] - plain[0])) > 1e-4  # dropout was on
-
-
-@pytest.mark.parametrize("weights", [None, [0.5, 2.0]])
-def test_a_learnable_temperature_inside_matryoshka(folder: Path, weights: list[float] | None) -> None:
-    model = tiny_model(folder, dropout=False)
-    batch = features(model, HARD, range(8))
-    found = []
-    for make, options in ((FusedInBatchLoss, {}), (CachedFusedInBatchLoss, {"mini_batch_size": 3})):
-        inner = make(model, learnable_temperature=True, **options)
-        wrapped = losses.MatryoshkaLoss(model, inner, [32, 4], weights)
-        found.append(gradients(wrapped, batch, times=2))
-    assert any(name.endswith("log_bias") for name in found[0][1])
-    same_gradients(found[1], found[0])
 
 
 def test_groups_mask_false_negatives_and_hard_negatives_have_none(folder: Path) -> None:
@@ -304,96 +231,6 @@ def test_groups_reach_the_loss_through_the_trainer(folder: Path) -> None:
         train(folder / "out", model, loss, hybrid_dataset(one_group), max_steps=1)
 
 
-def test_temperature_is_trained_without_decay(folder: Path) -> None:
-    model = tiny_model(folder)
-    loss = FusedInBatchLoss(model, 0.3, learnable_temperature=True)
-    options = {"weight_decay": 0.1, "learning_rate_mapping": {"log_bias": 0.02}}
-    _, _, trainer = train(folder / "out", model, loss, hybrid_dataset(PLAIN), **options)
-    assert loss.temperature != pytest.approx(0.3, rel=1e-3)
-    assert loss.get_config_dict()["temperature"] == loss.temperature
-    (own,) = [
-        group
-        for group in trainer.optimizer.param_groups
-        if any(p is loss._temperature.log_bias for p in group["params"])
-    ]
-    assert own["weight_decay"] == 0.0
-    assert own["initial_lr"] == 0.02
-    other = FusedInBatchLoss(model, 0.3, learnable_temperature=True)
-    other.load_state_dict(loss.state_dict())
-    assert other.temperature == loss.temperature
-
-
-def test_temperature_has_a_floor(folder: Path) -> None:
-    model = tiny_model(folder)
-    loss = FusedInBatchLoss(model, learnable_temperature=True)
-    with torch.no_grad():
-        loss._temperature.log_bias.fill_(-50.0)
-    assert loss.temperature == pytest.approx(0.01)
-    assert torch.isfinite(loss(features(model, PLAIN, range(4)), None))
-    assert FusedInBatchLoss(model, 0.004, learnable_temperature=True).temperature == pytest.approx(0.004)
-
-
-class PowerCut(TrainerCallback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        if state.global_step == self.step:
-            raise RuntimeError("power failed")
-
-
-@pytest.mark.parametrize("strategy", ["steps", pytest.param("epoch", marks=pytest.mark.slow)])
-def test_temperature_resumes(folder: Path, tmp_path: Path, strategy: str) -> None:
-    options = {"save_strategy": strategy, "save_steps": 3, "max_steps": 8, "seed": 4}
-    checkpoint = tmp_path / "parts" / ("checkpoint-3" if strategy == "steps" else "checkpoint-5")
-
-    def run(
-        output: Path, cut: int, resume: Path | None
-    ) -> tuple[list[float], float, dict[str, torch.Tensor]]:
-        model = tiny_model(folder)
-        loss = FusedInBatchLoss(model, learnable_temperature=True)
-        callbacks = [TemperatureCallback(losses.MatryoshkaLoss(model, loss, [32])), PowerCut(cut)]
-        resume_from = None if resume is None else str(resume)
-        logged, weights, _ = train(
-            output,
-            model,
-            loss,
-            hybrid_dataset(PLAIN),
-            callbacks=callbacks,
-            resume_from_checkpoint=resume_from,
-            **options,
-        )
-        return logged, loss.temperature, weights
-
-    whole = run(tmp_path / "whole", -1, None)
-    with pytest.raises(RuntimeError, match="power failed"):
-        run(tmp_path / "parts", 6, None)
-    resumed = run(tmp_path / "parts", -1, checkpoint)
-    assert resumed[:2] == whole[:2]
-    assert whole[1] != 0.05
-    assert all(torch.equal(resumed[2][name], value) for name, value in whole[2].items())
-
-
-def test_model_card_names_the_loss(folder: Path, tmp_path: Path) -> None:
-    model = tiny_model(folder)
-    loss = CachedFusedInBatchLoss(model, symmetric=True)
-    _, _, trainer = train(tmp_path, model, loss, hybrid_dataset(PLAIN), max_steps=1)
-    trainer.save_model(str(tmp_path / "saved"))
-    card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
-    assert '"temperature": 0.05' in card
-    assert '"symmetric": true' in card
-    assert "gao2021gradcache" in card
-    assert "oord2018cpc" in FusedInBatchLoss(model).citation
-
-
-def test_a_copy_keeps_its_own_temperature(folder: Path) -> None:
-    loss = FusedInBatchLoss(tiny_model(folder), learnable_temperature=True)
-    copied = copy.deepcopy(loss)
-    with torch.no_grad():
-        loss._temperature.log_bias += 1
-    assert copied.temperature == pytest.approx(0.05)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -404,18 +241,15 @@ def test_a_copy_keeps_its_own_temperature(folder: Path) -> None:
             {"margin": 0.1, "symmetric": True, "gather_across_devices": True},
             "margin: found 0.1, expected None where symmetric scores are gathered",
         ),
-        ({"mini_batch_size": 0}, "mini_batch_size: found 0, expected at least 1"),
-        ({"mini_batch_num_tokens": -1}, "mini_batch_num_tokens: found -1, expected at least 1"),
     ],
 )
 def test_mistakes(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CachedFusedInBatchLoss(tiny_model(folder), **options)
+        FusedInBatchLoss(tiny_model(folder), **options)
 
 
-def test_mistakes_in_batches_and_models(folder: Path) -> None:
-    model = tiny_model(folder)
-    loss = FusedInBatchLoss(model, group_labels=True)
+def test_mistakes_in_batches(folder: Path) -> None:
+    loss = FusedInBatchLoss(tiny_model(folder), group_labels=True)
     columns = [torch.randn(3, 4), torch.randn(3, 4)]
     with pytest.raises(ValueError, match="columns: found 1, expected at least 2"):
         loss.compute_loss_from_embeddings(columns[:1], None)
@@ -424,9 +258,23 @@ def test_mistakes_in_batches_and_models(folder: Path) -> None:
     for labels in (torch.zeros(3), torch.zeros(4, dtype=torch.int64), torch.zeros(3, dtype=torch.bool)):
         with pytest.raises(ValueError, match=r"labels: found .*, expected \(3,\) integer group ids"):
             loss.compute_loss_from_embeddings(columns, labels)
-    with pytest.raises(ValueError, match="loss: found 0 learnable temperatures, expected 1"):
-        TemperatureCallback(loss)
-    static = SentenceTransformer(modules=[StaticEmbedding(model.tokenizer, embedding_dim=8)], device="cpu")
-    with pytest.raises(ValueError, match="model: found a StaticEmbedding"):
-        CachedFusedInBatchLoss(static)
+
+
+def test_static_embeddings_are_trained_too(folder: Path) -> None:
+    tokenizer = tiny_model(folder).tokenizer
+    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
     assert FusedInBatchLoss(static)(features(static, PLAIN, range(3)), None).item() > 0
+
+
+def test_what_the_model_card_says(folder: Path) -> None:
+    loss = FusedInBatchLoss(tiny_model(folder), 0.2, symmetric=True, margin=0.1)
+    assert loss.get_config_dict() == {
+        "temperature": 0.2,
+        "learnable_temperature": False,
+        "similarity": "cosine",
+        "symmetric": True,
+        "margin": 0.1,
+        "group_labels": False,
+        "gather_across_devices": False,
+    }
+    assert "oord2018cpc" in loss.citation

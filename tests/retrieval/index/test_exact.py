@@ -1,8 +1,8 @@
-"""ExactIndex against ``pyhbt.search``, bit for bit, whatever it was built from."""
+"""ExactIndex against ``pyhbt.search``, bit for bit, as it is built and as it grows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,51 +63,7 @@ def ragged(matrix: Any) -> Iterator[Any]:
         start += size
 
 
-def one_buffer(matrix: Array) -> Iterator[Array]:
-    buffer = np.empty((100, DIM), matrix.dtype)
-    for start in range(0, len(matrix), 100):
-        buffer[:] = matrix[start : start + 100]
-        yield buffer
-
-
-def column(kind: str | None) -> Any:
-    datasets = pytest.importorskip("datasets")
-    return datasets.Dataset.from_dict({"v": CORPUS}).with_format(kind)["v"]
-
-
 HALF, BRAIN = CORPUS.astype(np.float16), torch.from_numpy(CORPUS).bfloat16()
-SOURCES: dict[str, tuple[Callable[[], Any], Any]] = {
-    "array": (lambda: CORPUS, CORPUS),
-    "every other row": (lambda: np.repeat(CORPUS, 2, axis=0)[::2], CORPUS),
-    "columns first": (lambda: np.asfortranarray(CORPUS), CORPUS),
-    "tensor with gradient": (lambda: torch.tensor(CORPUS, requires_grad=True), CORPUS),
-    "float16": (lambda: HALF, HALF),
-    "bfloat16": (lambda: BRAIN, BRAIN),
-    "list of lists": (lambda: CORPUS.tolist(), CORPUS),
-    "list of arrays": (lambda: list(CORPUS), CORPUS),
-    "list of tensors": (lambda: list(torch.from_numpy(CORPUS)), CORPUS),
-    "list of blocks": (lambda: list(ragged(CORPUS)), CORPUS),
-    "ragged blocks": (lambda: ragged(CORPUS), CORPUS),
-    "ragged blocks of float16": (lambda: ragged(HALF), HALF),
-    "ragged blocks of bfloat16": (lambda: ragged(BRAIN), BRAIN),
-    "blocks of lists": (lambda: (block.tolist() for block in np.split(CORPUS, 13)), CORPUS),
-    "blocks in one buffer": (lambda: one_buffer(CORPUS), CORPUS),
-    "column": (lambda: column(None), CORPUS),
-    "column of arrays": (lambda: column("numpy"), CORPUS),
-    "column of tensors": (lambda: column("torch"), CORPUS),
-}
-
-
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_every_source_gives_the_results_of_search(
-    source: str, similarity: Similarity, tmp_path: Path
-) -> None:
-    make, matrix = SOURCES[source]
-    check(ExactIndex(make(), similarity=similarity), matrix, similarity)
-    built = ExactIndex(make(), similarity=similarity, path=tmp_path / "index")
-    check(built, matrix, similarity)
-    check(ExactIndex.open(tmp_path / "index", verify=True), matrix, similarity)
 
 
 def test_what_it_says_of_itself() -> None:
@@ -191,26 +147,6 @@ def test_a_row_that_is_not_finite_is_named_as_the_index_counts(row: int, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("error", "match", "source"),
-    [
-        (TypeError, "corpus: found str, expected an array, a tensor, a column", "text"),
-        (TypeError, "corpus: found int, expected an array", 5),
-        (ValueError, "corpus: found no block, expected at least one", []),
-        (ValueError, "corpus: found no block, expected at least one", iter(())),
-        (TypeError, "corpus: rows from 0: found list, expected rows of numbers", [[1.0, 2.0], [3.0]]),
-        (ValueError, "corpus: block 0: found 1 dimensions, expected 2", iter(CORPUS)),
-        (ValueError, "corpus: found 1 dimensions, expected 2", CORPUS[0]),
-        (TypeError, "corpus: block 1: found dtype torch.int64", iter([CORPUS, np.ones((1, DIM), np.int64)])),
-        (TypeError, "corpus: found dtype torch.float16, expected torch.float32", iter([CORPUS, HALF])),
-        (ValueError, "corpus: found dim 3, expected 20", iter([CORPUS, np.ones((1, 3), np.float32)])),
-    ],
-)
-def test_sources_are_refused(error: type[Exception], match: str, source: Any) -> None:
-    with pytest.raises(error, match=match):
-        ExactIndex(source)
-
-
 def test_questions_are_refused() -> None:
     index, asked = ExactIndex(CORPUS), QUERIES
     with pytest.raises(ValueError, match="similarity: found 'l2', expected one of dot, cosine"):
@@ -223,3 +159,76 @@ def test_questions_are_refused() -> None:
         index.search(asked[:, 1:], 1)
     with pytest.raises(ValueError, match="targets: found 1300"):
         index.ranks(asked, np.full(70, N))
+
+
+@pytest.mark.parametrize("ids", [None, []])
+def test_an_empty_index_grows(ids: list[str] | None, tmp_path: Path) -> None:
+    for index in (
+        ExactIndex(CORPUS[:0], ids=ids),
+        ExactIndex([CORPUS[:0]], ids=ids),
+        ExactIndex(CORPUS[:0], ids=ids, path=tmp_path / "index"),
+    ):
+        scores, found = index.search(QUERIES, 2)
+        assert np.isneginf(scores).all()
+        assert (found == -1).all()
+        index.add(ragged(CORPUS))
+        check(index, CORPUS)
+        assert index.codes.centre.abs().sum() > 0  # the mean of the first passages, though they came later
+        assert index.ids is None
+        index = ExactIndex(CORPUS[:0], ids=ids)
+        index.add(CORPUS[:2], ids=["a", "b"])
+        assert index.ids == ["a", "b"]
+
+
+def test_nothing_is_kept_of_a_refused_block() -> None:
+    index = ExactIndex(CORPUS, ids=range(N))
+    blocks = [CORPUS[:10], broken(7)[:20], CORPUS[:5]]
+    with pytest.raises(ValueError, match=f"corpus: row {N + 10 + 7} holds a NaN"):
+        index.add(blocks, ids=range(N, N + 35))
+    check(index, np.concatenate([CORPUS, CORPUS[:10]]))
+    assert index.ids == list(range(N + 10))
+    index.add(CORPUS[:5], ids=range(N + 10, N + 15))
+    check(index, np.concatenate([CORPUS, CORPUS[:10], CORPUS[:5]]))
+
+
+def test_without_ids() -> None:
+    index = ExactIndex(CORPUS)
+    for ask in (lambda: index.positions([1]), lambda: index.ids_of(np.zeros((1, 1), np.int64))):
+        with pytest.raises(ValueError, match="ids: the index was built without ids"):
+            ask()
+    with pytest.raises(ValueError, match="indices: found 1 dimensions"):
+        ExactIndex(CORPUS[:1], ids=["a"]).ids_of(np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "more", "ids"),
+    [
+        (
+            ValueError,
+            r"corpus: found dim 3, expected 20 \(the dim of the index\)",
+            np.ones((1, 3), np.float32),
+            "c",
+        ),
+        (TypeError, r"corpus: found dtype torch.float16, expected torch.float32 \(the", HALF[:1], "c"),
+        (
+            TypeError,
+            "corpus: found dtype torch.float64, expected one of torch.float32",
+            np.ones((1, DIM)),
+            "c",
+        ),
+        (ValueError, "ids: found none, expected as for the index", CORPUS[:1], None),
+        (ValueError, "ids: found 1, expected one for each passage", CORPUS[:2], "c"),
+        (ValueError, "ids: found 'a' again, expected different ones", CORPUS[:2], "ca"),
+        (ValueError, "ids: found 'c' twice, expected different ones", CORPUS[:2], "cc"),
+        (TypeError, "ids: found int, str, expected strings or integers", CORPUS[:2], [1, 2]),
+        (ValueError, "corpus: found 1 dimensions, expected 2", CORPUS[0], "c"),
+    ],
+)
+def test_additions_are_refused(error: type[Exception], match: str, more: Any, ids: Any) -> None:
+    index = ExactIndex(CORPUS[:2], ids=["a", "b"])
+    with pytest.raises(error, match=match):
+        index.add(more, ids=ids)
+    assert len(index) == 2
+    assert index.ids == ["a", "b"]
+    with pytest.raises(ValueError, match="ids: found some, expected as for the index"):
+        ExactIndex(CORPUS[:2]).add(CORPUS[:1], ids=["a"])

@@ -1,0 +1,181 @@
+"""``pyhbt study`` and ``pyhbt train`` as a newcomer meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyhbt.cli import training
+from pyhbt.cli.training import StudyCommand, TrainCommand
+from pyhbt.encoders import load_encoder
+from pyhbt.settings import build, plain_values, read_config, settings_of
+from pyhbt.study.config import StudyConfig
+from pyhbt.training.config import TrainingConfig
+from tests.toy import save_tiny_bert
+
+
+def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--languages", "de,en,fr", "--low-resource", "sw", "--zero-shot", "nl"]
+    options += ["--ratios", "0,1", "--seeds", "1", "--steps", "4", "--batch-size", "8", "--out", out]
+    code, shown, err = pyhbt("study", *options)
+    assert (code, err) == (0, "")
+    assert "report.html" in shown.replace("\n", "")
+    assert (out / "report.html").stat().st_size > 10_000
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert {row["tier"] for row in rows} == {"all", "seen", "low-resource", "zero-shot"}
+    assert {row["query_lang"] for row in rows} == {"*", "de", "en", "fr", "sw", "nl"}
+    ran = json.loads((out / "environment.json").read_text())
+    assert ran["command"].startswith("pyhbt study --languages de,en,fr")
+    (out / "report.html").unlink()
+    assert pyhbt("study", *options)[0] == 0  # every cell is there
+    (out / "report.html").unlink()
+    assert pyhbt("report", out)[0] == 0
+    assert (out / "report.html").is_file()
+    code, _, err = pyhbt("study", *options, "--temperature", "0.1")
+    assert code == 2
+    assert "holds a study with temperature 0.05, this one has temperature 0.1" in err
+
+
+def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path) -> None:
+    """Its 64 positions are fewer than the 128 tokens that training keeps by default."""
+    encoder = save_tiny_bert(tmp_path / "bert")
+    languages = ["--languages", "de,en"]
+    options = ["--encoder", encoder, "--steps", "2", "--batch-size", "4", *languages]
+    assert pyhbt("train", *options, "--out", tmp_path / "trained")[0] == 0
+    code, shown, _ = pyhbt("evaluate", "--encoder", tmp_path / "trained/encoder", *languages)
+    assert code == 0
+    assert "at most 64 tokens, query prefix 'query: '" in shown
+    study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--out", tmp_path / "study"]
+    assert pyhbt("study", *options, *study)[0] == 0
+    config = read_config(tmp_path / "study/config.yaml")
+    assert config["max_length"] == 64
+    assert config["arms"] == ["0", "linear:0:1"]
+    assert config["temperature"] == 0.02
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(pyhbt: Any, tmp_path: Path) -> None:
+    options = ("--languages", "en,de,fr", "--steps", 2, "--out", tmp_path)
+    assert pyhbt("train", *options)[0] == 0
+    code, _, err = pyhbt("train", *options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "checkpoint-2 is there: resume from it" in err
+    (tmp_path / "checkpoints/checkpoint-2/model.safetensors").unlink()
+    code, _, err = pyhbt("train", *options, "--resume")
+    assert code == 2
+    assert "no whole checkpoint to resume from" in err.splitlines()[-1]
+
+
+class BegunError(Exception):
+    """Ends a command where its work would begin."""
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> tuple[StudyConfig, Path, Any]:
+    """What ``pyhbt study`` would run: configuration, folder, and the other arguments."""
+    seen: list[Any] = []
+
+    def run_study(config: StudyConfig, data: Any, out: Path, **others: Any) -> None:
+        seen.extend((config, out, others))
+        raise BegunError
+
+    monkeypatch.setattr("pyhbt.study.run.run_study", run_study)
+    with pytest.raises(BegunError):
+        training.study({"languages": ("de", "en"), **given})
+    config, out, others = seen
+    return config, out, others
+
+
+def test_a_quick_study_is_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, out, others = planned(monkeypatch, {"quick": True})
+    assert [arm.label for arm in config.arms] == ["0", "0.5", "1"]
+    assert (config.seeds, config.training.steps, out) == ((0,), 150, Path("pyhbt-study-quick"))
+    assert not others["overwrite"]
+    given = {"quick": True, "steps": 7, "seeds": (4, 5), "out": Path("here"), "overwrite": True}
+    config, out, others = planned(monkeypatch, given)
+    assert (config.seeds, config.training.steps, out) == ((4, 5), 7, Path("here"))
+    assert others["overwrite"]
+
+
+def test_a_study_is_what_was_given_and_suits_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, out, _ = planned(monkeypatch, {})
+    encoder = load_encoder("ngram")
+    assert config == StudyConfig(TrainingConfig.for_encoder(encoder), languages=("de", "en"))
+    assert (out, config.training.steps) == (Path("pyhbt-study"), 300)
+    given = {"temperature": 0.2, "zero_shot": ("en",), "eval_every": 3, "max_length": 9}
+    config, _, _ = planned(monkeypatch, given)
+    assert config.training == TrainingConfig.for_encoder(encoder, temperature=0.2)
+    assert (config.zero_shot, config.eval_every, config.max_length) == (("en",), 3, 9)
+
+
+def test_transformers_are_studied_at_the_length_of_trainings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bert = str(save_tiny_bert(tmp_path / "bert"))
+    assert planned(monkeypatch, {"encoder": bert})[0].max_length == 64  # of 128, what it takes
+    assert planned(monkeypatch, {"encoder": bert, "max_length": 10})[0].max_length == 10
+    config = planned(monkeypatch, {"encoder": bert})[0]
+    assert config.training.objective.temperature == 0.02
+    assert config.training.weight_decay == 0.01
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ratio": "2"}, "ratio: found 2.0, expected a number in"),
+        ({"ratio": "often"}, "ratio: found 'often'"),
+        ({"limit": 0}, "limit: found 0, expected at least 1"),
+        ({"eval_every": 0}, "eval_every: found 0, expected at least 1"),
+        ({"save_every": 0}, "save_every: found 0, expected at least 1"),
+        ({"seed": -1}, "seed: found -1, expected at least 0"),
+        ({"steps": 0}, "steps: found 0, expected at least 1"),
+    ],
+)
+def test_options_of_train_are_checked(wrong: dict[str, Any], message: str) -> None:
+    settings: dict[str, Any] = {"steps": 1, "batch_size": 2, "learning_rate": 0.1, "out": Path("out")}
+    assert build(TrainCommand, settings).limit is None
+    with pytest.raises(ValueError, match=message):
+        build(TrainCommand, settings | wrong)
+
+
+def test_what_names_a_run_is_not_saved() -> None:
+    settings: dict[str, Any] = {"steps": 1, "batch_size": 2, "learning_rate": 0.1}
+    saved = plain_values(build(TrainCommand, {**settings, "out": Path("out"), "threads": 1, "resume": True}))
+    assert {"out", "resume", "push_to_hub", "threads"}.isdisjoint(saved)
+    assert {"data", "encoder", "ratio", "seed", "temperature", "set"} <= saved.keys()
+    saved = plain_values(build(StudyCommand, {**settings, "quick": True}))
+    assert {"out", "quick", "threads", "overwrite"}.isdisjoint(saved)
+    assert {"arms", "seeds", "data"} <= saved.keys()
+    words = {item.name: item.default_in_words for item in settings_of(TrainCommand)}
+    assert words["out"] == "required"
+    assert words["eval_every"] == "never"
+    assert words["learning_rate"].startswith("0.01 for n-grams")
+
+
+def test_train_saves_a_configuration_and_pushes_once(
+    pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[Any] = []
+
+    def push(*given: Any) -> str:
+        pushed.append(given)
+        return "https://hub/me/name"
+
+    monkeypatch.setattr("pyhbt.training.model_card.push_to_hub", push)
+    options = ["--languages", "de,en", "--steps", 2, "--batch-size", 4, "--ratio", "adaptive:0.1:0.9"]
+    code, shown, err = pyhbt("train", *options, "--push-to-hub", "name", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert pushed == [(tmp_path / "out/encoder", "name")]
+    assert shown.splitlines()[-2:] == [f"encoder: {tmp_path}/out/encoder", "pushed: https://hub/me/name"]
+    saved = read_config(tmp_path / "out/config.yaml")
+    assert (saved["ratio"], saved["languages"], saved["max_length"]) == (
+        "adaptive:0.1:0.9",
+        ["de", "en"],
+        None,
+    )
+    card = (tmp_path / "out/encoder/README.md").read_text(encoding="utf-8")
+    assert "adaptive:0.1:0.9" in card
+    assert pyhbt("train", *options, "--out", tmp_path / "other")[0] == 0
+    assert len(pushed) == 1

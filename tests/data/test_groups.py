@@ -1,0 +1,139 @@
+"""Disjoint sets against a plain closure, and the pairs that judgements make of a set."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyhbt.data.groups import DisjointSets, judged_pairs
+from pyhbt.data.pair_set import Pair
+from pyhbt.data.retrieval_set import RetrievalSet
+from pyhbt.data.tiers import Tier
+from tests.toy import retrieval_set
+
+
+def test_judged_pairs_leave_zero_shot_out() -> None:
+    data = retrieval_set(5)  # cc is zero-shot
+    pairs = judged_pairs(data)
+    assert len(pairs) == 5 * 2 * 2
+    assert set(pairs.languages) == {"aa", "bb"}
+    assert len(pairs.group_names) == 5
+    relevant = {
+        (data.query_texts[data.query_ids.index(query)], data.passage_texts[data.passage_ids.index(passage)])
+        for query, judged in data.qrels.items()
+        for passage in judged
+    }
+    assert {(pair.query, pair.passage) for pair in pairs} <= relevant
+
+
+NODES = st.integers(0, 9)
+
+
+def closure(joins: list[tuple[int, int]]) -> set[frozenset[int]]:
+    """Sets of 0 to 9, merged until nothing moves."""
+    sets = [{node} for node in range(10)]
+    for first, second in joins:
+        one = next(part for part in sets if first in part)
+        other = next(part for part in sets if second in part)
+        if one is not other:
+            sets.remove(other)
+            one |= other
+    return set(map(frozenset, sets))
+
+
+@given(st.lists(st.tuples(NODES, NODES), max_size=20))
+def test_sets_are_the_closure_of_the_joins(joins: list[tuple[int, int]]) -> None:
+    sets = DisjointSets()
+    for first, second in joins:
+        sets.join(first, second)
+    found: dict[object, set[int]] = {}
+    for node in range(10):
+        found.setdefault(sets.root(node), set()).add(node)
+    assert set(map(frozenset, found.values())) == closure(joins)
+    assert all(sets.root(sets.root(node)) == sets.root(node) for node in range(10))
+    assert all(sets.root(node) in part for part in found.values() for node in part)
+
+
+def test_a_long_chain_has_one_root() -> None:
+    sets = DisjointSets()
+    for node in range(100_000):  # the worst order: every root below a new one
+        sets.join(node + 1, node)
+    assert sets.root(0) == sets.root(50_000) == sets.root(100_000) == 100_000
+
+
+def test_equal_numbers_of_other_kinds_are_other_nodes() -> None:
+    sets = DisjointSets()
+    sets.join(("query", "1"), ("passage", "1"))
+    assert sets.root(("query", "1")) == ("query", "1")
+    assert sets.root(("query", "2")) == ("query", "2")
+    assert sets.root("1") == "1"
+
+
+def judged(
+    qrels: Mapping[str, Mapping[str, int]], questions: tuple[str, ...], tiers: Mapping[str, Tier]
+) -> RetrievalSet:
+    """Queries q0, q1, ... and passages p0 to p3, in the languages of ``tiers`` by turns."""
+    langs = tuple(tiers)
+    count = len(questions)
+    return RetrievalSet(
+        name="judged",
+        query_ids=tuple(f"q{number}" for number in range(count)),
+        query_texts=tuple(f"query {number}" for number in range(count)),
+        query_langs=tuple(langs[number % len(langs)] for number in range(count)),
+        questions=questions,
+        passage_ids=tuple(f"p{number}" for number in range(4)),
+        passage_texts=tuple(f"passage {number}" for number in range(4)),
+        passage_langs=tuple(langs[number % len(langs)] for number in range(4)),
+        qrels=qrels,
+        tiers=dict(tiers),
+    )
+
+
+def test_questions_that_share_an_answer_share_a_group() -> None:
+    qrels = {"q0": {"p0": 1}, "q1": {"p0": 2, "p1": 1}, "q2": {"p1": 0, "p2": 1}, "q3": {"p1": 1}}
+    pairs = judged_pairs(judged(qrels, ("a", "b", "c", "d"), {"en": "seen"}))
+    first = pairs[0].group
+    assert list(pairs) == [
+        Pair("query 0", "passage 0", "en", "en", first, question="a"),
+        Pair("query 1", "passage 0", "en", "en", first, question="b"),
+        Pair("query 1", "passage 1", "en", "en", first, question="b"),
+        Pair("query 2", "passage 2", "en", "en", pairs[3].group, question="c"),  # p1 does not answer it
+        Pair("query 3", "passage 1", "en", "en", first, question="d"),
+    ]
+    assert pairs[3].group != first
+
+
+def test_answers_left_out_join_all_the_same() -> None:
+    """Both questions are answered by p1, which is of a zero-shot language."""
+    qrels = {"q0": {"p0": 1, "p1": 1}, "q2": {"p1": 1, "p2": 1}}
+    pairs = judged_pairs(judged(qrels, ("a", "x", "b"), {"en": "seen", "fr": "zero-shot"}))
+    assert [(pair.query, pair.passage) for pair in pairs] == [
+        ("query 0", "passage 0"),
+        ("query 2", "passage 2"),
+    ]
+    assert len(pairs.group_names) == 1
+    assert len(judged_pairs(judged({"q0": {"p0": 0}}, ("a",), {"en": "seen"}))) == 0
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=5),
+    st.sets(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=9),
+)
+def test_groups_are_joined_questions(questions: list[str], relevant: set[tuple[int, int]]) -> None:
+    relevant = {(query, passage) for query, passage in relevant if query < len(questions)}
+    qrels: dict[str, dict[str, int]] = {}
+    for query, passage in sorted(relevant):
+        qrels.setdefault(f"q{query}", {})[f"p{passage}"] = 1
+    tiers: dict[str, Tier] = {"en": "seen", "fr": "zero-shot", "sw": "low-resource"}
+    data = judged(qrels, tuple(questions), tiers)
+    pairs = judged_pairs(data)
+    kept = {(query, passage) for query, passage in relevant if 1 not in (query % 3, passage % 3)}
+    assert {(int(pair.query[-1]), int(pair.passage[-1])) for pair in pairs} == kept
+    # 0 to 2: questions; 3 to 6: passages
+    joined = closure([("abc".index(questions[query]), 3 + passage) for query, passage in relevant])
+    for one, other in itertools.combinations(pairs, 2):
+        together = {"abc".index(one.question), "abc".index(other.question)}
+        assert (one.group == other.group) == any(together <= part for part in joined)

@@ -1,0 +1,203 @@
+"""The configuration of a study: arms and seeds as they are read, what does not go together, an arm's settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyhbt.encoders import NgramEncoder
+from pyhbt.evaluation.names import DEFAULT_METRICS
+from pyhbt.settings import build, changed, plain_values, read_values, settings_of
+from pyhbt.study.arms import Arm
+from pyhbt.study.config import StudyConfig, read_arms, read_seeds
+from pyhbt.training.config import TrainingConfig
+
+TRAINING = TrainingConfig.of(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": (0.5, "0.50")}, r"arms: found 0.5, 0.5, expected at least one, all different"),
+        ({"arms": ()}, r"arms: found none"),
+        ({"arms": (2,)}, "ratio: found 2"),
+        ({"seeds": ()}, "seeds: found"),
+        ({"eval_every": 0}, "eval_every: found 0"),
+        ({"metrics": ("mAP",)}, r"metrics: found \['mAP'\], expected recall@10 too"),
+        ({"metrics": ("mAP", "recall@10", "P@3")}, "metric: found 'P@3'"),
+    ],
+)
+def test_configuration_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(TRAINING, **options)
+
+
+def test_arms_under_their_former_name() -> None:
+    with pytest.warns(DeprecationWarning, match="ratios is called arms now"):
+        assert StudyConfig(TRAINING, ratios=(0.5,)) == StudyConfig(TRAINING, arms=(0.5,))  # type: ignore[call-arg]
+
+
+def test_changes_are_checked_with_the_settings() -> None:
+    with pytest.raises(ValueError, match="lexicon: found None"):
+        StudyConfig(TRAINING, arms=("0.5+code-switching=0.3",))
+    with pytest.raises(ValueError, match="arms: found .* all different"):
+        StudyConfig(TRAINING, arms=("0.5+js=1", "0.50+js=1.0"))
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [
+        ("0,0.5,1", ["0", "0.5", "1"]),
+        ("0, 0.5 ,1,", None),
+        ("0 0.5  1", ["0", "0.5", "1"]),
+        ("0 linear:0:1", ["0", "linear:0:1"]),
+        ("linear:0:1", ["linear:0:1"]),
+        ("steps:0@0,1@0.5", ["steps:0@0,1@0.5"]),  # its comma parts no arms
+        ("0.5,0.5+js=1", ["0.5", "0.5+js=1.0"]),
+        ("0.25,", ["0.25"]),
+        ("", []),
+        (0.5, ["0.5"]),
+        (1, ["1"]),
+        (Arm.parse("0.5+js=1"), ["0.5+js=1.0"]),
+        ([0, "0.50", Arm.parse("linear:0:1")], ["0", "0.5", "linear:0:1"]),
+        ((), []),
+    ],
+)
+def test_arms_are_read(value: Any, labels: list[str] | None) -> None:
+    if labels is None:
+        with pytest.raises(ValueError, match="ratio: found '0,'"):
+            read_arms(value)
+    else:
+        found = read_arms(value)
+        assert [arm.label for arm in found] == [Arm.parse(label).label for label in labels]
+        assert read_arms([arm.label for arm in found]) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [
+        (1, (0,)),
+        (3, (0, 1, 2)),
+        ("3", (0, 1, 2)),
+        (" 2 ", (0, 1)),
+        ("7,", (7,)),
+        ("5,3", (5, 3)),
+        (" 5 , 3 ", (5, 3)),
+        ([4], (4,)),
+        ((1, 0), (1, 0)),
+        (["2", 5], (2, 5)),
+        ([], ()),
+    ],
+)
+def test_seeds_are_read(value: Any, seeds: tuple[int, ...]) -> None:
+    assert read_seeds(value) == seeds
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "seeds: found 0, expected at least 1"),
+        ("-2", "seeds: found -2, expected at least 1"),
+        ("many", "seeds: found 'many', expected a number of seeds or a list of them"),
+        ("1,x", "seeds: found '1,x', expected a number of seeds"),
+        ("", "seeds: found '', expected a number of seeds"),
+        (1.5, "seeds: found 1.5, expected a number of seeds"),
+        (None, "seeds: found None, expected a number of seeds"),
+        ([None], r"seeds: found \[None\], expected a number of seeds"),
+    ],
+)
+def test_what_is_no_seed(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_seeds(value)
+
+
+ARMS = st.lists(
+    st.sampled_from(
+        (0.0, 1 / 3, 1.0, "linear:0:1", "adaptive:0.1:0.9", "steps:0@0,1@0.5", "0.5+js=0.5+symmetric", "0.5")
+    ),
+    min_size=1,
+    unique=True,
+)
+SEEDS = st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True).map(tuple)
+
+
+@given(ARMS, SEEDS, st.one_of(st.none(), st.integers(1, 9)), st.sampled_from((None, ("en", "sw"))))
+def test_a_saved_configuration_is_read_back(
+    arms: list[Any], seeds: tuple[int, ...], eval_every: int | None, languages: tuple[str, ...] | None
+) -> None:
+    config = StudyConfig(
+        TRAINING, data="toy", arms=tuple(arms), seeds=seeds, eval_every=eval_every, languages=languages
+    )
+    values = read_values(StudyConfig, plain_values(config), "saved")
+    assert build(StudyConfig, values) == config
+    assert plain_values(config)["arms"] == [Arm.parse(arm).label for arm in arms]
+
+
+def test_cells_compare_all_arms_early() -> None:
+    config = StudyConfig(TRAINING, arms=(0.0, 1.0), seeds=(3, 1))
+    zero, one = config.arms
+    assert config.cells == ((zero, 3), (one, 3), (zero, 1), (one, 1))
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, 1), (9, 1), (19, 1), (20, 2), (400, 40)])
+def test_a_curve_has_ten_points(steps: int, expected: int) -> None:
+    training = changed(TRAINING, steps=steps)
+    assert StudyConfig(training).eval_every == expected
+    assert StudyConfig(training, eval_every=7).eval_every == 7
+
+
+def test_defaults() -> None:
+    config = StudyConfig(TRAINING)
+    assert [arm.label for arm in config.arms] == ["0", "0.25", "0.5", "0.75", "1"]
+    assert (config.seeds, config.encoder, config.metrics) == ((0, 1, 2), "ngram", DEFAULT_METRICS)
+    words = {item.name: item.default_in_words for item in settings_of(StudyConfig)}
+    assert words["arms"] == "0,0.25,0.5,0.75,1"
+    assert words["seeds"] == "0,1,2"
+    assert words["eval_every"] == "a tenth of the training"
+    assert words["zero_shot"] == "the data's own choice"
+    assert {
+        "steps",
+        "temperature",
+        "language_sampling",
+    } <= words.keys()  # those of the training beside its own
+
+
+def test_an_arm_changes_the_settings_of_its_training() -> None:
+    config = StudyConfig(TRAINING, arms=("0.5+js=0.5+learning-rate=0.1", "linear:0:1"))
+    first, second = (config.training_of(arm) for arm in config.arms)
+    assert first == changed(TRAINING, js_weight=0.5, learning_rate=0.1)
+    assert first.objective.js_weight == 0.5
+    assert first.learning_rate == 0.1
+    assert second == config.training == TRAINING
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("0.5+temperature=0", "temperature: found 0"),
+        ("0.5+batch-size=0", "batch_size: found 0, expected at least 1"),
+        ("0.5+code-switching=0.3", "lexicon: found None, expected a file"),
+        ("0.5+steps=3", "found 'steps', expected one of batch-size"),
+        ("linear:0:2", "ratio: found 2.0"),
+    ],
+)
+def test_arms_are_checked_with_the_settings(arm: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(TRAINING, arms=("0", arm))
+    with_lexicon = changed(TRAINING, lexicon="en-de.txt")
+    assert StudyConfig(with_lexicon, arms=("0.5+code-switching=0.3",)).arms[0].changes
+
+
+def test_the_encoder_of_a_cell_is_made_by_its_seed() -> None:
+    config = StudyConfig(TRAINING, max_length=7)
+    first, again, other = (config.make_encoder(seed) for seed in (1, 1, 2))
+    assert isinstance(first, NgramEncoder)
+    assert first.max_length == 7
+    assert first.table.weight.equal(again.table.weight)  # type: ignore[union-attr,operator]
+    assert not first.table.weight.equal(other.table.weight)  # type: ignore[union-attr,operator]
+    with pytest.raises(ValueError, match="query_prefix: found 'q', expected None"):
+        replace(config, query_prefix="q").make_encoder(0)
