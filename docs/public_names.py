@@ -1,7 +1,7 @@
 """A Sphinx extension: the reference is made from the public names of the rooms when the docs are built.
 
 Every room of pyhbt/ gets a page below reference/rooms, with all that its ``__all__`` names (a module: what is public in
-it). The page reference/command-line gets the options of each command from its settings. So neither can forget a name.
+it). The page reference/command-line gets the options of each command from its options. So neither can forget a name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 import pyhbt
-from pyhbt.settings import Setting, settings_of
+from pyhbt.options import Option, options_of
 
 MEASURES = {
     "pyhbt.evaluation": ("bias", "metrics"),
@@ -211,21 +211,21 @@ def _commands() -> Iterator[str]:
         run = registered.callback
         assert run is not None
         yield f"\n## pyhbt {run.__name__}\n\n{inspect.getdoc(run) or ''}\n\n"
-        settings = getattr(cli, f"{run.__name__.title()}Command", None)
-        if settings is None:
+        options = getattr(cli, f"{run.__name__.title()}Command", None)
+        if options is None:
             yield from _arguments(run)
             continue
-        known = settings_of(settings)
+        known = options_of(options)
         for owner in dict.fromkeys(item.owner for item in known):
-            if owner is not settings:
+            if owner is not options:
                 yield f"From `{owner.__module__}.{owner.__qualname__}`:\n\n"
             yield _list(item for item in known if item.owner is owner)
-        yield "`--config FILE`: a YAML or JSON file of these settings; what the command line says comes first.\n"
+        yield "`--config FILE`: a YAML or JSON file of these options; what the command line says comes first.\n"
 
 
-def _list(settings: Iterator[Setting]) -> str:
+def _list(options: Iterator[Option]) -> str:
     lines: list[str] = []
-    for item in settings:
+    for item in options:
         words = item.default_in_words
         default = words if words == "required" else f"default: {words}"
         lines += [
@@ -237,7 +237,7 @@ def _list(settings: Iterator[Setting]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _options(item: Setting) -> str:
+def _options(item: Option) -> str:
     if item.about.positional:
         return f"`{item.name.upper()}`"
     flags = [f"--{name.replace('_', '-')}" for name in item.names]
@@ -246,7 +246,7 @@ def _options(item: Setting) -> str:
     return ", ".join(f"`{flag}`" for flag in flags)
 
 
-def _type_in_words(item: Setting) -> str:
+def _type_in_words(item: Option) -> str:
     if item.choices:
         return " or ".join(f"`{choice}`" for choice in item.choices)
     if item.repeated:
@@ -266,7 +266,7 @@ def _in_words(kind: Any) -> str:
 
 
 def _arguments(run: Any) -> Iterator[str]:
-    """The arguments of a command without settings, as typer is told of them."""
+    """The arguments of a command without options, as typer is told of them."""
     for parameter in inspect.signature(run, eval_str=True).parameters.values():
         about = get_args(parameter.annotation)[1]
         yield f"`{parameter.name.upper()}`: {about.help} Default: {parameter.default}.\n\n"
@@ -302,12 +302,12 @@ def resolve_handed_on(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
 def shorten_defaults(
     app: Sphinx, what: str, name: str, value: Any, options: Any, signature: Any, result: Any
 ) -> Any:
-    """Defaults of settings that are long as objects are shown in words."""
+    """Defaults of options that are long as objects are shown in words."""
     if what != "class" or not dataclasses.is_dataclass(value) or not signature:
         return None
-    if not any("setting" in field.metadata for field in dataclasses.fields(value)):
+    if not any("option" in field.metadata for field in dataclasses.fields(value)):
         return None
-    for item in settings_of(typing.cast(type, value)):
+    for item in options_of(typing.cast(type, value)):
         shown = repr(item.default)
         if len(shown) > 80:
             signature = signature.replace(shown, f"({item.default_in_words})")

@@ -26,7 +26,7 @@ ORDER = (
     "retrieval",
     "encoders",
     "data",
-    "settings",
+    "options",
     "ops",
     "files",
     "arguments",

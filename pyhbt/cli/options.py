@@ -1,4 +1,4 @@
-"""Commands made from settings: every setting of a class is an option, and a name in a ``--config`` file.
+"""Commands made from options: every option of a class is an option, and a name in a ``--config`` file.
 
 What is given on the command line comes before what the file says, and that before the defaults.
 """
@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin
 import typer
 
 from pyhbt.arguments import check_at_least
-from pyhbt.settings import Setting, read_config, read_values, setting, settings_of
+from pyhbt.options import Option, option, options_of, read_config, read_values
 
 Given: TypeAlias = Mapping[str, Any]
-"""Values by field name, of the settings that were given."""
+"""Values by field name, of the options that were given."""
 
 # click's UsageError; typer has carried a click of its own since 0.26, so it is reached through a subclass
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -25,19 +25,19 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 _CONFIG_HELP = "YAML or JSON file of these options by name; what the command line says comes first."
 _PANELS = {
     "TrainingConfig": "Training",
-    "SamplerSettings": "Batches",
+    "SamplerOptions": "Batches",
     "Objective": "Objective",
     "StudyConfig": "Study",
 }
 _METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
-def command(settings: type, run: Callable[[Given], None]) -> Callable[..., None]:
-    """``run`` as a command whose options are the settings of a class; its docstring is the help."""
-    known = settings_of(settings)
+def command(cls: type, run: Callable[[Given], None]) -> Callable[..., None]:
+    """``run`` as a command that takes the options of a class; its docstring is the help."""
+    known = options_of(cls)
 
     def called(config: Path | None = None, **options: Any) -> None:
-        given = read_values(settings, read_config(config), str(config)) if config is not None else {}
+        given = read_values(cls, read_config(config), str(config)) if config is not None else {}
         for item in known:
             if item.default is None and given.get(item.field, "") is None:
                 del given[item.field]  # a saved "not given"
@@ -58,9 +58,9 @@ def command(settings: type, run: Callable[[Given], None]) -> Callable[..., None]
     return called
 
 
-def threads_setting() -> Any:
+def threads_option() -> Any:
     """CPU threads of a command."""
-    return setting("CPU threads.", None, unset="torch's", saved=False)
+    return option("CPU threads.", None, unset="torch's", saved=False)
 
 
 def check_given(options: Any, *names: str) -> None:
@@ -77,7 +77,7 @@ def check_given(options: Any, *names: str) -> None:
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def _parameter(item: Setting) -> inspect.Parameter:
+def _parameter(item: Option) -> inspect.Parameter:
     """What typer makes an option or an argument of; without a value it is None."""
     about: dict[str, Any] = {
         "help": f"{item.about.help} Default: {item.default_in_words}.",
@@ -103,12 +103,12 @@ def _parameter(item: Setting) -> inspect.Parameter:
     )
 
 
-def _flags(item: Setting) -> list[str]:
+def _flags(item: Option) -> list[str]:
     flags = [f"--{name.replace('_', '-')}" for name in item.names]
     return [f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags] if item.flag else flags
 
 
-def _metavar(item: Setting) -> str:
+def _metavar(item: Option) -> str:
     if item.repeated:
         return "NAME=VALUE"
     kinds = [kind for kind in get_args(item.type) or (item.type,) if kind is not type(None)]
@@ -119,14 +119,14 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
-def _read(item: Setting, value: Any) -> Any:
+def _read(item: Option, value: Any) -> Any:
     try:
         return item.read(value)
     except (TypeError, ValueError) as error:
         raise USAGE_ERROR(f"Invalid value for {_hint(item).split(' ', 1)[1]}: {error}") from None
 
 
-def _hint(item: Setting) -> str:
+def _hint(item: Option) -> str:
     if item.about.positional:
         return f"argument '{item.name.upper()}'"
     return f"option '{_flags(item)[0].split('/')[0]}'"

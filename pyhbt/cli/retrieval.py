@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyhbt.cli.options import check_given, threads_setting
+from pyhbt.cli.options import check_given, threads_option
 from pyhbt.cli.terminal import say, set_up
-from pyhbt.data.registry import data_setting, languages_setting, limit_setting
-from pyhbt.encoders.options import EncoderSettings, NamedEncoderSettings, batch_size_setting
+from pyhbt.data.registry import data_option, languages_option, limit_option
+from pyhbt.encoders.options import EncoderOptions, NamedEncoderOptions, batch_size_option
 from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
 from pyhbt.mining.rules import MiningRules
+from pyhbt.options import build, option
 from pyhbt.retrieval.run import SearchJob
-from pyhbt.settings import build, setting
 
 if TYPE_CHECKING:
     from pyhbt.cli.options import Given
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 class EvaluateCommand:
     """Options of ``pyhbt evaluate``."""
 
-    model: NamedEncoderSettings
-    data: str = data_setting()
-    languages: tuple[str, ...] | None = languages_setting()
-    split: str = setting("Split to evaluate, where the data has several.", "test")
-    centring: tuple[str, ...] = setting(
+    model: NamedEncoderOptions
+    data: str = data_option()
+    languages: tuple[str, ...] | None = languages_option()
+    split: str = option("Split to evaluate, where the data has several.", "test")
+    centring: tuple[str, ...] = option(
         "Comma-separated list of none, passages, both: language means subtracted.", ("none", "both")
     )
-    language_means: bool = setting("Subtract the means that the encoder carries.", False)
-    metrics: tuple[str, ...] = setting(METRICS_HELP, DEFAULT_METRICS)
-    out: Path | None = setting("Write all means, by language pair, to this JSONL.", None)
-    run: Path | None = setting("Write the multilingual ranking to this TREC run file.", None)
-    qrels: Path | None = setting("Write the judgements to this TREC qrels file.", None)
-    run_depth: int = setting("Passages of each query in the run.", 100)
-    batch_size: int | None = batch_size_setting()
-    threads: int | None = threads_setting()
+    language_means: bool = option("Subtract the means that the encoder carries.", False)
+    metrics: tuple[str, ...] = option(METRICS_HELP, DEFAULT_METRICS)
+    out: Path | None = option("Write all means, by language pair, to this JSONL.", None)
+    run: Path | None = option("Write the multilingual ranking to this TREC run file.", None)
+    qrels: Path | None = option("Write the judgements to this TREC qrels file.", None)
+    run_depth: int = option("Passages of each query in the run.", 100)
+    batch_size: int | None = batch_size_option()
+    threads: int | None = threads_option()
 
     def __post_init__(self) -> None:
         check_given(self, "run_depth", "batch_size")
@@ -77,14 +77,14 @@ def evaluate(given: Given) -> None:
 class EncodeCommand:
     """Options of ``pyhbt encode``."""
 
-    texts: Path = setting("UTF-8 file: one text a line, or .jsonl with a text field.", positional=True)
-    out: Path = setting("Write float32 vectors (texts, dim) to this .npy file.")
-    model: EncoderSettings = field(default_factory=EncoderSettings)
-    kind: Literal["query", "passage"] = setting("Decides the prefix.", "passage")
-    text_field: str = setting("Field of a .jsonl line that holds the text.", "text", option="field")
-    language: str | None = setting("Of the texts: the encoder's mean of it is subtracted.", None)
-    batch_size: int | None = batch_size_setting()
-    threads: int | None = threads_setting()
+    texts: Path = option("UTF-8 file: one text a line, or .jsonl with a text field.", positional=True)
+    out: Path = option("Write float32 vectors (texts, dim) to this .npy file.")
+    model: EncoderOptions = field(default_factory=EncoderOptions)
+    kind: Literal["query", "passage"] = option("Decides the prefix.", "passage")
+    text_field: str = option("Field of a .jsonl line that holds the text.", "text", name="field")
+    language: str | None = option("Of the texts: the encoder's mean of it is subtracted.", None)
+    batch_size: int | None = batch_size_option()
+    threads: int | None = threads_option()
 
     def __post_init__(self) -> None:
         check_given(self, "batch_size")
@@ -114,8 +114,8 @@ class SearchCommand:
     """Options of ``pyhbt search``."""
 
     job: SearchJob
-    out: Path = setting("TREC run file; an interrupted search goes on.")
-    threads: int | None = threads_setting()
+    out: Path = option("TREC run file; an interrupted search goes on.")
+    threads: int | None = threads_option()
 
 
 def search(given: Given) -> None:
@@ -135,15 +135,15 @@ class MineCommand:
     """Options of ``pyhbt mine``."""
 
     rules: MiningRules
-    out: Path = setting("Write pairs with negatives to this .jsonl file.")
-    data: str = data_setting()
-    model: EncoderSettings = field(default_factory=EncoderSettings)
-    any_score: bool = setting("No --share: whatever they score.", False)
-    corpus: Path | None = setting("More passages: JSON lines with text and lang.", None)
-    languages: tuple[str, ...] | None = languages_setting()
-    limit: int | None = limit_setting()
-    batch_size: int | None = batch_size_setting()
-    threads: int | None = threads_setting()
+    out: Path = option("Write pairs with negatives to this .jsonl file.")
+    data: str = data_option()
+    model: EncoderOptions = field(default_factory=EncoderOptions)
+    any_score: bool = option("No --share: whatever they score.", False)
+    corpus: Path | None = option("More passages: JSON lines with text and lang.", None)
+    languages: tuple[str, ...] | None = languages_option()
+    limit: int | None = limit_option()
+    batch_size: int | None = batch_size_option()
+    threads: int | None = threads_option()
 
     def __post_init__(self) -> None:
         check_given(self, "limit", "batch_size")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
-from pyhbt.cli.options import check_given, threads_setting
+from pyhbt.cli.options import check_given, threads_option
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
-from pyhbt.data.registry import data_setting, languages_setting, limit_setting
-from pyhbt.encoders.options import TrainedEncoderSettings
-from pyhbt.settings import build, plain_values, setting, settings_of, values_of
+from pyhbt.data.registry import data_option, languages_option, limit_option
+from pyhbt.encoders.options import TrainedEncoderOptions
+from pyhbt.options import build, option, options_of, plain_values, values_of
 from pyhbt.study.config import StudyConfig
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.schedules import RatioSchedule
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pyhbt.encoders import Encoder
 
 _QUICK: dict[str, Any] = {"arms": (0.0, 0.5, 1.0), "seeds": (0,), "steps": 150}
-_OF_TRAINING = {item.field for item in settings_of(TrainingConfig)}
-_OF_ENCODER = {item.field for item in settings_of(TrainedEncoderSettings)}
-_OF_STUDY = {item.field for item in settings_of(StudyConfig)} - _OF_TRAINING
+_OF_TRAINING = {item.field for item in options_of(TrainingConfig)}
+_OF_ENCODER = {item.field for item in options_of(TrainedEncoderOptions)}
+_OF_STUDY = {item.field for item in options_of(StudyConfig)} - _OF_TRAINING
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class StudyCommand:
     """Options of ``pyhbt study``."""
 
     config: StudyConfig
-    out: Path | None = setting(
+    out: Path | None = option(
         "Folder of results; an interrupted study goes on.", None, unset="pyhbt-study", saved=False
     )
-    quick: bool = setting("Three ratios, one seed, fewer steps.", False, saved=False)
-    threads: int | None = threads_setting()
-    overwrite: bool = setting("Replace another study in the folder.", False, saved=False)
+    quick: bool = option("Three ratios, one seed, fewer steps.", False, saved=False)
+    threads: int | None = threads_option()
+    overwrite: bool = option("Replace another study in the folder.", False, saved=False)
 
 
 def study(given: Given) -> None:
@@ -82,23 +82,23 @@ class TrainCommand:
     """Options of ``pyhbt train``."""
 
     training: TrainingConfig
-    out: Path = setting("Folder of the trained encoder, its log and checkpoints.", saved=False)
-    data: str = data_setting()
-    start: TrainedEncoderSettings = field(default_factory=TrainedEncoderSettings)
-    ratio: str = setting("Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.", "0.5")
-    seed: int = setting("Fixes the order of batches and dropout.", 0)
-    languages: tuple[str, ...] | None = languages_setting()
-    limit: int | None = limit_setting()
-    eval_every: int | None = setting(
+    out: Path = option("Folder of the trained encoder, its log and checkpoints.", saved=False)
+    data: str = data_option()
+    start: TrainedEncoderOptions = field(default_factory=TrainedEncoderOptions)
+    ratio: str = option("Cross-lingual ratio, or a schedule such as linear:0:1 or adaptive:0.1:0.9.", "0.5")
+    seed: int = option("Fixes the order of batches and dropout.", 0)
+    languages: tuple[str, ...] | None = languages_option()
+    limit: int | None = limit_option()
+    eval_every: int | None = option(
         "Score the data's dev set every so many steps, into the log.", None, unset="never"
     )
-    save_every: int = setting("Steps between checkpoints.", 500)
-    resume: bool = setting("Go on from the last whole checkpoint in OUT.", False, saved=False)
-    language_means: bool = setting("Save the mean vector of each training language too.", False)
-    push_to_hub: str | None = setting(
+    save_every: int = option("Steps between checkpoints.", 500)
+    resume: bool = option("Go on from the last whole checkpoint in OUT.", False, saved=False)
+    language_means: bool = option("Save the mean vector of each training language too.", False)
+    push_to_hub: str | None = option(
         "Upload the encoder to this hub repository (NAME or OWNER/NAME), private.", None, saved=False
     )
-    threads: int | None = threads_setting()
+    threads: int | None = threads_option()
 
     def __post_init__(self) -> None:
         RatioSchedule.parse(self.ratio)  # refuses what is none
@@ -115,7 +115,7 @@ def train(given: Given) -> None:
     from pyhbt.training.model_card import push_to_hub
     from pyhbt.training.run import train_encoder
 
-    model = build(TrainedEncoderSettings, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
+    model = build(TrainedEncoderOptions, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
     if "max_length" not in given:
         model.max_length = model.length_in_training or model.max_length
     wanted = build(TrainCommand, {**values_of(_training_of(model, given)), **given})
@@ -141,7 +141,7 @@ def train(given: Given) -> None:
         base=wanted.start.encoder,
         data_name=wanted.data,
         scored_on=dev.name if dev else "",
-        settings=plain_values(wanted),
+        options=plain_values(wanted),
     )
     say(f"encoder: {saved}")
     leave()
@@ -150,7 +150,7 @@ def train(given: Given) -> None:
 
 
 def _training_of(model: Encoder, given: Given) -> TrainingConfig:
-    """The settings of a training, those that were not given as they suit the encoder."""
+    """The options of a training, those that were not given as they suit the encoder."""
     return TrainingConfig.for_encoder(model, **_only(_OF_TRAINING, given))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from pyhbt.settings import setting
+from pyhbt.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -307,17 +307,17 @@ KINDS: dict[str, DataKind] = {
 }
 
 
-def data_setting(default: str = "cldr") -> Any:
+def data_option(default: str = "cldr") -> Any:
     """Which data: a spec of one of :data:`KINDS`."""
     named = [f"{kind.usage} (embedded)" if kind.location == "none" else kind.usage for kind in KINDS.values()]
-    return setting(f"{', '.join(named[:-1])} or {named[-1]}.", default)
+    return option(f"{', '.join(named[:-1])} or {named[-1]}.", default)
 
 
-def languages_setting() -> Any:
+def languages_option() -> Any:
     """Languages of the data that are used."""
-    return setting("Languages, comma-separated.", None, unset="all of the data")
+    return option("Languages, comma-separated.", None, unset="all of the data")
 
 
-def limit_setting() -> Any:
+def limit_option() -> Any:
     """A slice of the training pairs."""
-    return setting("Keep at most this many training items.", None, unset="all")
+    return option("Keep at most this many training items.", None, unset="all")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyhbt.arguments import check_at_least, check_choice
-from pyhbt.settings import documented, setting
+from pyhbt.options import documented, option
 
 Pool: TypeAlias = Literal["passage", "query", "other", "any"]
 Draw: TypeAlias = Literal["top", "random"]
@@ -30,24 +30,22 @@ class MiningRules:
         ValueError: a value out of range, or a window of fewer ranks than negatives asked for.
     """
 
-    num_negatives: int = setting("Negatives wanted for each pair.", 7)
-    skip_top: int = setting(
-        "Leave out this many of the best passages, the likeliest to answer unlabelled.", 0
-    )
-    depth: int = setting(
+    num_negatives: int = option("Negatives wanted for each pair.", 7)
+    skip_top: int = option("Leave out this many of the best passages, the likeliest to answer unlabelled.", 0)
+    depth: int = option(
         "Look at passages up to this rank, counted over those of the pool that do not answer.", 100
     )
-    pool: Pool = setting(
+    pool: Pool = option(
         "Language of negatives: the passage's, the query's, any other than the query's, or any.", "passage"
     )
-    share: float | None = setting("Most of the positive's score that they may have (TopK-PercPos).", 0.95)
-    margin: float | None = setting("Least distance below the positive's score (TopK-MarginPos).", None)
-    draw: Draw = setting(
+    share: float | None = option("Most of the positive's score that they may have (TopK-PercPos).", 0.95)
+    margin: float | None = option("Least distance below the positive's score (TopK-MarginPos).", None)
+    draw: Draw = option(
         "What is taken of these passages: the best, or a random choice by the seed and the pair's position.",
         "top",
     )
-    seed: int = setting("Fixes the random choice.", 0)
-    existing: Existing = setting("Negatives that pairs have come first and count, or go.", "keep")
+    seed: int = option("Fixes the random choice.", 0)
+    existing: Existing = option("Negatives that pairs have come first and count, or go.", "keep")
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 1), ("skip_top", 0), ("depth", 1), ("seed", 0)):

@@ -21,18 +21,18 @@ from pyhbt.arguments import check_at_least
 from pyhbt.data.texts import check_ids, read_ids
 from pyhbt.data.trec import write_run
 from pyhbt.encoders.options import (
-    encoder_setting,
-    max_length_setting,
-    passage_prefix_setting,
-    query_prefix_setting,
+    encoder_option,
+    max_length_option,
+    passage_prefix_option,
+    query_prefix_option,
 )
 from pyhbt.files import write_atomically
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.options import documented, option
 from pyhbt.retrieval.index import ExactIndex
 from pyhbt.retrieval.vectors import encode_file
-from pyhbt.settings import documented, setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,20 +49,20 @@ class SearchJob:
         ValueError: a number below 1.
     """
 
-    queries: Path = setting(".npy vectors (memory-mapped), or texts with an encoder.", positional=True)
-    corpus: Path = setting("The same, or the folder of a saved ExactIndex.", positional=True)
-    k: int = setting("Passages a query.", 100)
-    similarity: Similarity = setting("Of vectors.", "dot")
-    encoder: str | None = encoder_setting(None)
-    query_ids: Path | None = setting("One id a line.", None, unset="_id, id or row")
-    corpus_ids: Path | None = setting("The same for passages.", None, unset="_id, id or row")
-    exclude_self: bool = setting("A query does not find the passage of its own id.", False)
-    field: str = setting("Field of a .jsonl line that holds the text.", "text")
-    block: int = setting("Queries between two savings.", 1024)
-    tag: str = setting("Last column of the run.", "pyhbt")
-    max_length: int | None = max_length_setting()
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
+    queries: Path = option(".npy vectors (memory-mapped), or texts with an encoder.", positional=True)
+    corpus: Path = option("The same, or the folder of a saved ExactIndex.", positional=True)
+    k: int = option("Passages a query.", 100)
+    similarity: Similarity = option("Of vectors.", "dot")
+    encoder: str | None = encoder_option(None)
+    query_ids: Path | None = option("One id a line.", None, unset="_id, id or row")
+    corpus_ids: Path | None = option("The same for passages.", None, unset="_id, id or row")
+    exclude_self: bool = option("A query does not find the passage of its own id.", False)
+    field: str = option("Field of a .jsonl line that holds the text.", "text")
+    block: int = option("Queries between two savings.", 1024)
+    tag: str = option("Last column of the run.", "pyhbt")
+    max_length: int | None = max_length_option()
+    query_prefix: str | None = query_prefix_option()
+    passage_prefix: str | None = passage_prefix_option()
 
     def __post_init__(self) -> None:
         for name in ("k", "block"):

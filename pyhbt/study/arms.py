@@ -1,7 +1,7 @@
-"""Arms of a study: a ratio, and what else an arm does otherwise than the study's settings.
+"""Arms of a study: a ratio, and what else an arm does otherwise than the study's options.
 
 Written ``RATIO+NAME=VALUE+...``, for example ``0.5``, ``adaptive:0.1:0.9``, ``0.5+js=0.5+alignment=0.1`` or
-``0.5+learning-rate=1e-4``: NAME is any setting of a training but ``steps``. An arm is read once and carried as an
+``0.5+learning-rate=1e-4``: NAME is any option of a training but ``steps``. An arm is read once and carried as an
 object; its label, which reads back as the same arm, names it in files.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, total_ordering
 from typing import Any
 
-from pyhbt.settings import Setting, did_you_mean, settings_of
+from pyhbt.options import Option, did_you_mean, options_of
 from pyhbt.training.schedules import RatioSchedule, number_text
 
 _SHORT = {"alignment": "alignment_weight", "js": "js_weight"}
@@ -21,7 +21,7 @@ _SAME_FOR_ALL = ("steps", "arguments")
 @total_ordering
 @dataclass(frozen=True)
 class Arm:
-    """``ratio``, and ``changes`` to settings of :class:`pyhbt.training.config.TrainingConfig` by name.
+    """``ratio``, and ``changes`` to options of :class:`pyhbt.training.config.TrainingConfig` by name.
 
     Arms are ordered: constant ratios ascending, then the others by label.
     """
@@ -98,10 +98,10 @@ class Arm:
         return (False, self.ratio.bounds[0], "") if self.plain else (True, 0.0, self.label)
 
 
-def _changeable() -> dict[str, Setting]:
+def _changeable() -> dict[str, Option]:
     from pyhbt.training.config import TrainingConfig  # needs torch, which arms without changes do not
 
-    return {item.field: item for item in settings_of(TrainingConfig) if item.field not in _SAME_FOR_ALL}
+    return {item.field: item for item in options_of(TrainingConfig) if item.field not in _SAME_FOR_ALL}
 
 
 def _names() -> list[str]:
@@ -109,15 +109,15 @@ def _names() -> list[str]:
     return [short.get(field, field.replace("_", "-")) for field in _changeable()]
 
 
-def _value(spec: str, setting: Setting, name: str, text: str, given: bool) -> Any:
-    if setting.flag:
+def _value(spec: str, option: Option, name: str, text: str, given: bool) -> Any:
+    if option.flag:
         if text:
             raise ValueError(f"arm {spec!r}: found {name}={text!r}, expected no value")
         return True
     try:
         if not given:
             raise ValueError(f"{name}: found no value")
-        value = setting.read(text)
+        value = option.read(text)
     except ValueError as error:
         raise ValueError(f"arm {spec!r}: {error}") from None
     return value

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least, renamed_fields
-from pyhbt.data.registry import data_setting, languages_setting
+from pyhbt.data.registry import data_option, languages_option
 from pyhbt.encoders.options import (
-    encoder_setting,
-    max_length_setting,
-    passage_prefix_setting,
-    query_prefix_setting,
+    encoder_option,
+    max_length_option,
+    passage_prefix_option,
+    query_prefix_option,
 )
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
-from pyhbt.settings import changed, documented, setting
+from pyhbt.options import changed, documented, option
 from pyhbt.study.arms import Arm
 from pyhbt.training.config import TrainingConfig
 
@@ -65,27 +65,27 @@ def _labels(arms: Iterable[Arm]) -> list[str]:
 @documented
 @dataclass(frozen=True)
 class StudyConfig:
-    """Everything that decides a study's figures; ``training`` holds the settings that the arms share.
+    """Everything that decides a study's figures; ``training`` holds the options that the arms share.
 
     ``arms`` may be given as numbers, texts or :class:`~pyhbt.study.arms.Arm`; they are kept as arms.
 
     Raises:
-        ValueError: a value out of range, an arm that does not go with the settings, arms or seeds twice.
+        ValueError: a value out of range, an arm that does not go with the options, arms or seeds twice.
     """
 
     training: TrainingConfig
-    data: str = data_setting()
-    encoder: str = encoder_setting("ngram")
-    languages: tuple[str, ...] | None = languages_setting()
-    low_resource: tuple[str, ...] | None = setting(
+    data: str = data_option()
+    encoder: str = encoder_option("ngram")
+    languages: tuple[str, ...] | None = languages_option()
+    low_resource: tuple[str, ...] | None = option(
         "Languages of which only a few training pairs are kept, comma-separated.",
         None,
         unset="the data's own choice",
     )
-    zero_shot: tuple[str, ...] | None = setting(
+    zero_shot: tuple[str, ...] | None = option(
         "Languages evaluated but never trained on, comma-separated.", None, unset="the data's own choice"
     )
-    arms: tuple[Arm, ...] = setting(
+    arms: tuple[Arm, ...] = option(
         "Arms to compare: ratios separated by commas; with schedules such as linear:0:1 or adaptive:0.1:0.9, by "
         "spaces. An arm may change more: 0.5+js=0.5, 0.5+learning-rate=1e-4.",
         tuple(map(Arm.parse, (0.0, 0.25, 0.5, 0.75, 1.0))),
@@ -93,20 +93,18 @@ class StudyConfig:
         read=read_arms,
         write=_labels,
     )
-    seeds: tuple[int, ...] = setting(
+    seeds: tuple[int, ...] = option(
         "Number of seeds for each arm, or the seeds themselves, comma-separated.",
         (0, 1, 2),
         read=read_seeds,
     )
-    eval_every: int | None = setting(
+    eval_every: int | None = option(
         "Steps between points of the curve.", None, unset="a tenth of the training"
     )
-    max_length: int | None = max_length_setting(
-        "the encoder's own; of a transformer on the command line, 128"
-    )
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
-    metrics: tuple[str, ...] = setting(METRICS_HELP, DEFAULT_METRICS)
+    max_length: int | None = max_length_option("the encoder's own; of a transformer on the command line, 128")
+    query_prefix: str | None = query_prefix_option()
+    passage_prefix: str | None = passage_prefix_option()
+    metrics: tuple[str, ...] = option(METRICS_HELP, DEFAULT_METRICS)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arms", read_arms(self.arms))
@@ -130,7 +128,7 @@ class StudyConfig:
             )
 
     def training_of(self, arm: Arm) -> TrainingConfig:
-        """The settings of an arm's training."""
+        """The options of an arm's training."""
         return changed(self.training, **dict(arm.changes))
 
     @property

@@ -28,7 +28,7 @@ from pyhbt.evaluation.names import (
     TOP_1_SAME_LANGUAGE,
 )
 from pyhbt.files import write_atomically
-from pyhbt.settings import read_config
+from pyhbt.options import read_config
 from pyhbt.study.arms import Arm
 from pyhbt.study.findings import (
     LEVEL,

@@ -35,7 +35,7 @@ from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_
 from pyhbt.evaluation.names import BIAS_METRICS, STUDY_CENTRINGS
 from pyhbt.files import clear_leftovers, write_atomically
 from pyhbt.ops._native import build_info
-from pyhbt.settings import plain_values, read_config, write_config
+from pyhbt.options import plain_values, read_config, write_config
 from pyhbt.study.cells import Cell, finished_cells
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
 from pyhbt.training.run import make_trainer

@@ -12,6 +12,6 @@ from .objectives import Loss as Loss
 from .objectives import Objective as Objective
 from .run import train_encoder as train_encoder
 from .sampling import HybridBatchSampler as HybridBatchSampler
-from .sampling import SamplerSettings as SamplerSettings
+from .sampling import SamplerOptions as SamplerOptions
 from .schedules import RatioSchedule as RatioSchedule
 from .trainer import HybridTrainer as HybridTrainer

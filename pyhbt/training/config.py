@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
-from pyhbt.settings import build, did_you_mean, documented, setting
+from pyhbt.options import build, did_you_mean, documented, option
 from pyhbt.training.objectives import Objective
-from pyhbt.training.sampling import SamplerSettings
+from pyhbt.training.sampling import SamplerOptions
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -26,46 +26,46 @@ _OWNED = {
     "output_dir": "out",
     "remove_unused_columns": "",
 }
-"""Arguments of the Trainer that a setting of another name decides ("": none, PyHBT needs its value)."""
+"""Arguments of the Trainer that an option of another name decides ("": none, PyHBT needs its value)."""
 
 
 @documented
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a training, ratio and seed apart; ``objective`` and ``sampler`` hold theirs.
+    """Options of a training, ratio and seed apart; ``objective`` and ``sampler`` hold theirs.
 
-    Make one with :meth:`for_encoder`, or from all settings side by side with :meth:`of`.
+    Make one with :meth:`for_encoder`, or from all options side by side with :meth:`of`.
 
     Raises:
-        ValueError: a value out of range, or settings that do not go together.
+        ValueError: a value out of range, or options that do not go together.
     """
 
-    steps: int = setting("Training steps.", unset="300 for n-grams, 400 for transformers")
-    batch_size: int = setting("Pairs a batch and rank.", unset="64 for n-grams, 32 for transformers")
-    learning_rate: float = setting(
+    steps: int = option("Training steps.", unset="300 for n-grams, 400 for transformers")
+    batch_size: int = option("Pairs a batch and rank.", unset="64 for n-grams, 32 for transformers")
+    learning_rate: float = option(
         "Peak learning rate, after a linear warm-up and before a linear decay to 0.",
         unset="0.01 for n-grams; for transformers 1e-4 up to 384 dims, else 3e-5",
     )
-    weight_decay: float = setting("Of the optimizer.", 0.0, unset="0 for n-grams, 0.01 for transformers")
-    warmup_steps: int | None = setting(
+    weight_decay: float = option("Of the optimizer.", 0.0, unset="0 for n-grams, 0.01 for transformers")
+    warmup_steps: int | None = option(
         "Steps over which the learning rate rises.", None, unset="10, at most a quarter of the training"
     )
     objective: Objective = field(default_factory=Objective)
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
-    adapt_every: int | None = setting(
-        "Steps between two settings of an adaptive ratio.", None, unset="a twentieth of the training"
+    sampler: SamplerOptions = field(default_factory=SamplerOptions)
+    adapt_every: int | None = option(
+        "Steps between two changes of an adaptive ratio.", None, unset="a twentieth of the training"
     )
-    lexicon: str | None = setting(
+    lexicon: str | None = option(
         "Bilingual lexicon: en-de.txt (word, translation), four columns by tabs, or a folder.", None
     )
-    code_switching: float = setting("Probability that a word is replaced by a translation.", 0.0)
-    mini_batch_size: int | None = setting(
+    code_switching: float = option("Probability that a word is replaced by a translation.", 0.0)
+    mini_batch_size: int | None = option(
         "Texts embedded at a time, with gradient caching: less memory, one forward pass more.", None
     )
-    arguments: Mapping[str, Any] = setting(
+    arguments: Mapping[str, Any] = option(
         "Any of transformers' TrainingArguments, NAME=VALUE: bf16=true, gradient_accumulation_steps=4.",
         {},
-        option="set",
+        name="set",
     )
 
     def __post_init__(self) -> None:
@@ -89,14 +89,14 @@ class TrainingConfig:
         _check_arguments(self.arguments)
 
     @classmethod
-    def of(cls, **settings: Any) -> TrainingConfig:
-        """From settings by name, those of the objective and the sampler among them.
+    def of(cls, **options: Any) -> TrainingConfig:
+        """From options by name, those of the objective and the sampler among them.
 
         Raises:
             TypeError: an unknown name.
             ValueError: ``steps``, ``batch_size`` or ``learning_rate`` is missing, or a value is out of range.
         """
-        return build(cls, settings)
+        return build(cls, options)
 
     @classmethod
     def for_encoder(cls, encoder: Encoder, **given: Any) -> TrainingConfig:
@@ -121,7 +121,7 @@ class TrainingConfig:
         return build(cls, defaults | {name: value for name, value in given.items() if value is not None})
 
     def trainer_arguments(self, folder: str | Path, seed: int, **others: Any) -> TrainingArguments:
-        """The Trainer's arguments for these settings; ``others`` stand unless ``arguments`` says otherwise."""
+        """The Trainer's arguments for these options; ``others`` stand unless ``arguments`` says otherwise."""
         import torch
         from transformers import TrainingArguments
 
@@ -148,7 +148,7 @@ class TrainingConfig:
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse names that the Trainer does not know, and those that a setting of our own decides."""
+    """Refuse names that the Trainer does not know, and those that an option of our own decides."""
     if not arguments:
         return
     from dataclasses import fields
@@ -162,5 +162,5 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             hint = did_you_mean(name, known)
             raise ValueError(f"set: found {name}, expected one of transformers' TrainingArguments{hint}")
         if name in owned:
-            instead = f"the setting {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
+            instead = f"the option {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
             raise ValueError(f"set: found {name}, expected {instead}")

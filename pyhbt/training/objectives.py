@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyhbt.ops import contrastive_loss
-from pyhbt.settings import documented, setting
+from pyhbt.options import documented, option
 from pyhbt.training.batches import Batch
 from pyhbt.training.distributed import gather_rows, total, world_size
 
@@ -36,29 +36,29 @@ class Objective:
         ValueError: a number out of range.
     """
 
-    temperature: float = setting("The loss divides scores by it.", 0.05)
-    learn_temperature: bool = setting(
+    temperature: float = option("The loss divides scores by it.", 0.05)
+    learn_temperature: bool = option(
         "Train the temperature, from the value given, as the logarithm of one parameter, never below 0.01 "
         "(arXiv 2103.00020, section 2.3).",
         False,
     )
-    symmetric: bool = setting("Add the passage-to-query direction of the loss.", False)
-    matryoshka_dims: tuple[int, ...] = setting(
+    symmetric: bool = option("Add the passage-to-query direction of the loss.", False)
+    matryoshka_dims: tuple[int, ...] = option(
         "Dims, comma-separated: the contrastive loss is the mean over vectors cut to the first d components for each d "
         "and made unit again (arXiv 2205.13147, eq. 1, which sums).",
         (),
     )
-    parallel_passages: int = setting(
+    parallel_passages: int = option(
         "So many translations of a query's passage are positives too: each is contrasted with all passages but the "
         "query's other positives, a query's loss is the mean over its positives (arXiv 2004.11362, eq. 2).",
         0,
     )
-    alignment_weight: float = setting(
+    alignment_weight: float = option(
         "Weight of the mean squared distance between a text and its translation (arXiv 2005.10242, section 4.1.2): of "
         "queries, and of passages where parallel passages are wanted.",
         0.0,
     )
-    js_weight: float = setting(
+    js_weight: float = option(
         "Weight of the mean Jensen-Shannon divergence (natural logarithm) between softmax of a query's scores and of "
         "its translation's, without gradient to the temperature (after arXiv 2604.05684).",
         0.0,

@@ -16,7 +16,7 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, LanguageMeans, TextKind
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
-from pyhbt.settings import plain_values, values_of, write_config
+from pyhbt.options import plain_values, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
@@ -36,7 +36,7 @@ def make_trainer(
     evaluate: Evaluate | None = None,
     callbacks: list[TrainerCallback] | None = None,
 ) -> HybridTrainer:
-    """A trainer with the settings of ``config``; ``dev_pairs`` are for an adaptive ratio.
+    """A trainer with the options of ``config``; ``dev_pairs`` are for an adaptive ratio.
 
     Raises:
         FileNotFoundError, ValueError: the lexicon cannot be read; and what :class:`HybridTrainer` refuses.
@@ -77,7 +77,7 @@ def train_encoder(
     base: str = "",
     data_name: str = "",
     scored_on: str = "",
-    settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train ``encoder`` in place and save it to OUT/encoder, its log to OUT/train.jsonl; returns OUT/encoder.
 
@@ -88,7 +88,7 @@ def train_encoder(
     the last. ``evaluate`` is called every ``eval_every`` steps (None: a tenth of the training) and at the end;
     what it returns goes to the log.
 
-    OUT/config.yaml holds ``settings``, plain values by name, from which ``pyhbt train --config`` runs again; None:
+    OUT/config.yaml holds ``options``, plain values by name, from which ``pyhbt train --config`` runs again; None:
     those of ``config``, ``ratio`` and ``seed``.
 
     Under torchrun, rank 0 alone writes.
@@ -115,11 +115,11 @@ def train_encoder(
     )
     trainer = make_trainer(config, encoder, arguments, pairs, ratio, dev_pairs=dev_pairs, evaluate=evaluate)
     if arguments.should_save and not resume:
-        if settings is None:
-            settings = {**plain_values(config), "ratio": str(RatioSchedule.parse(ratio).label), "seed": seed}
+        if options is None:
+            options = {**plain_values(config), "ratio": str(RatioSchedule.parse(ratio).label), "seed": seed}
         out.mkdir(parents=True, exist_ok=True)
         again = "runs again: pyhbt train --config FILE --out FOLDER"
-        write_config(out / "config.yaml", settings, f"A training by PyHBT {pyhbt.__version__}; {again}")
+        write_config(out / "config.yaml", options, f"A training by PyHBT {pyhbt.__version__}; {again}")
     trainer.train(resume_from_checkpoint=resume)
     if not arguments.should_save:
         return out / "encoder"

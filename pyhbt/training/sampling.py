@@ -20,7 +20,7 @@ from torch.utils.data import Sampler
 
 from pyhbt.arguments import check_at_least, check_choice, renamed_arguments
 from pyhbt.data.pair_set import PairSet
-from pyhbt.settings import documented, setting
+from pyhbt.options import documented, option
 from pyhbt.training.schedules import RatioSchedule
 
 BatchKind = Literal["monolingual", "cross-lingual"]
@@ -33,22 +33,22 @@ _KIND, _BUCKET, _ORDER = range(3)
 
 @documented
 @dataclass(frozen=True)
-class SamplerSettings:
+class SamplerOptions:
     """How batches are drawn, ratio, sizes and seed apart; see :class:`HybridBatchSampler`.
 
     Raises:
         ValueError: a value that is none of those allowed, or values that do not go together.
     """
 
-    language_sampling: float | str = setting(
+    language_sampling: float | str = option(
         "Draw languages uniformly (uniform), by size (size), by size^A (a number), or by a schedule of A such as "
         "linear:1:0.3 (cooldown).",
         "uniform",
     )
-    cross_pairs: CrossPairs = setting(
+    cross_pairs: CrossPairs = option(
         "A cross-lingual batch has one language pair (single) or many (mixed).", "single"
     )
-    false_negatives: FalseNegatives = setting(
+    false_negatives: FalseNegatives = option(
         "Passages of one group never meet in a batch (avoided), or the loss masks them (masked).", "avoided"
     )
 
@@ -123,7 +123,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         check_at_least("seed", seed, 0)
         if str(false_negatives) == "distinct":  # its name while the argument was called groups
             false_negatives = "avoided"
-        settings = SamplerSettings(language_sampling, cross_pairs, false_negatives)
+        options = SamplerOptions(language_sampling, cross_pairs, false_negatives)
         if not len(pairs):
             raise ValueError("pairs: found 0 pairs, expected at least 1")
         self.pairs = pairs
@@ -138,7 +138,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         self.steps = steps if steps is not None else max(1, -(-len(pairs.queries) // union))
         self.schedule_steps = schedule_steps if schedule_steps is not None else self.steps
         self._union_size = union
-        self._exponent = settings.exponent
+        self._exponent = options.exponent
         self._monolingual, self._cross_lingual = _buckets(
             pairs, self._exponent.knots[0][1], mixed=cross_pairs == "mixed"
         )

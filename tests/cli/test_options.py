@@ -1,4 +1,4 @@
-"""Options made from settings: help with defaults, files, precedence, mistakes."""
+"""Options made from options: help with defaults, files, precedence, mistakes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pyhbt import __version__ as version
 from pyhbt.cli.training import StudyCommand, TrainCommand
-from pyhbt.settings import read_config, read_values, settings_of
+from pyhbt.options import options_of, read_config, read_values
 from tests.toy import save_tiny_bert
 
 
@@ -29,10 +29,10 @@ def test_version_and_completion(pyhbt: Any) -> None:
     assert "--install-completion" in pyhbt("-h")[1]
 
 
-def test_every_setting_is_an_option(pyhbt: Any) -> None:
-    for command, settings in (("study", StudyCommand), ("train", TrainCommand)):
+def test_every_option_is_on_the_command_line(pyhbt: Any) -> None:
+    for command, options in (("study", StudyCommand), ("train", TrainCommand)):
         shown = pyhbt(command, "-h")[1]
-        for item in settings_of(settings):
+        for item in options_of(options):
             assert f"--{item.name.replace('_', '-')}"[:14] in shown, item.name
 
 

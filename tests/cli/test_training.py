@@ -11,7 +11,7 @@ import pytest
 from pyhbt.cli import training
 from pyhbt.cli.training import StudyCommand, TrainCommand
 from pyhbt.encoders import load_encoder
-from pyhbt.settings import build, plain_values, read_config, settings_of
+from pyhbt.options import build, options_of, plain_values, read_config
 from pyhbt.study.config import StudyConfig
 from pyhbt.training.config import TrainingConfig
 from tests.toy import save_tiny_bert
@@ -148,7 +148,7 @@ def test_what_names_a_run_is_not_saved() -> None:
     saved = plain_values(build(StudyCommand, {**settings, "quick": True}))
     assert {"out", "quick", "threads", "overwrite"}.isdisjoint(saved)
     assert {"arms", "seeds", "data"} <= saved.keys()
-    words = {item.name: item.default_in_words for item in settings_of(TrainCommand)}
+    words = {item.name: item.default_in_words for item in options_of(TrainCommand)}
     assert words["out"] == "required"
     assert words["eval_every"] == "never"
     assert words["learning_rate"].startswith("0.01 for n-grams")

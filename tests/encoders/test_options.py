@@ -1,4 +1,4 @@
-"""Settings of encoders: what they read, and their defaults in words."""
+"""Options of encoders: what they read, and their defaults in words."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import pytest
 
 from pyhbt.encoders import NgramEncoder
 from pyhbt.encoders.options import (
-    EncoderSettings,
-    NamedEncoderSettings,
-    TrainedEncoderSettings,
-    batch_size_setting,
-    encoder_setting,
-    max_length_setting,
-    passage_prefix_setting,
-    query_prefix_setting,
+    EncoderOptions,
+    NamedEncoderOptions,
+    TrainedEncoderOptions,
+    batch_size_option,
+    encoder_option,
+    max_length_option,
+    passage_prefix_option,
+    query_prefix_option,
 )
-from pyhbt.settings import build, settings_of
+from pyhbt.options import build, options_of
 
 
 @dataclass(frozen=True)
 class Wanted:
-    encoder: str = encoder_setting()
-    chosen: str = encoder_setting("ngram")
-    max_length: int | None = max_length_setting()
-    trained_length: int | None = max_length_setting("128")
-    query_prefix: str | None = query_prefix_setting()
-    passage_prefix: str | None = passage_prefix_setting()
-    batch_size: int | None = batch_size_setting()
+    encoder: str = encoder_option()
+    chosen: str = encoder_option("ngram")
+    max_length: int | None = max_length_option()
+    trained_length: int | None = max_length_option("128")
+    query_prefix: str | None = query_prefix_option()
+    passage_prefix: str | None = passage_prefix_option()
+    batch_size: int | None = batch_size_option()
 
 
-SETTINGS = {item.field: item for item in settings_of(Wanted)}
+SETTINGS = {item.field: item for item in options_of(Wanted)}
 
 
 def test_defaults_in_words() -> None:
@@ -69,25 +69,25 @@ def test_each_says_what_it_is_for() -> None:
 
 
 def test_the_settings_of_an_encoder_make_it() -> None:
-    encoder = EncoderSettings(max_length=9).load(seed=3)
+    encoder = EncoderOptions(max_length=9).load(seed=3)
     assert isinstance(encoder, NgramEncoder)
     assert encoder.max_length == 9
     assert encoder.table.weight.equal(NgramEncoder(seed=3).table.weight)
     for name in ("query_prefix", "passage_prefix"):
         with pytest.raises(ValueError, match=f"{name}: found 'p', expected None: an n-gram encoder has none"):
-            build(EncoderSettings, {name: "p"}).load()
+            build(EncoderOptions, {name: "p"}).load()
     with pytest.raises(FileNotFoundError, match="encoder: ./nowhere is not a folder"):
-        EncoderSettings("./nowhere").load()
+        EncoderOptions("./nowhere").load()
 
 
 def test_an_encoder_must_be_named_where_none_is_meant() -> None:
     words = {
-        cls: {item.name: item.default_in_words for item in settings_of(cls)}
-        for cls in (EncoderSettings, NamedEncoderSettings, TrainedEncoderSettings)
+        cls: {item.name: item.default_in_words for item in options_of(cls)}
+        for cls in (EncoderOptions, NamedEncoderOptions, TrainedEncoderOptions)
     }
-    assert words[EncoderSettings]["encoder"] == words[TrainedEncoderSettings]["encoder"] == "ngram"
-    assert words[NamedEncoderSettings]["encoder"] == "required"
-    assert words[TrainedEncoderSettings]["max_length"] == "128, or what the encoder takes, if that is less"
-    assert words[NamedEncoderSettings]["max_length"] == "the encoder's own"
+    assert words[EncoderOptions]["encoder"] == words[TrainedEncoderOptions]["encoder"] == "ngram"
+    assert words[NamedEncoderOptions]["encoder"] == "required"
+    assert words[TrainedEncoderOptions]["max_length"] == "128, or what the encoder takes, if that is less"
+    assert words[NamedEncoderOptions]["max_length"] == "the encoder's own"
     with pytest.raises(ValueError, match="encoder: missing, expected a value"):
-        build(NamedEncoderSettings, {})
+        build(NamedEncoderOptions, {})

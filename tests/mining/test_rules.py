@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyhbt.mining.rules import MiningRules
-from pyhbt.settings import read_values, settings_of
+from pyhbt.options import options_of, read_values
 
 
 def test_threshold_of_positives_below_zero() -> None:
@@ -82,7 +82,7 @@ def test_a_window_holds_the_negatives_asked_for() -> None:
 
 
 def test_rules_are_settings() -> None:
-    defaults = {item.name: item.default_in_words for item in settings_of(MiningRules)}
+    defaults = {item.name: item.default_in_words for item in options_of(MiningRules)}
     assert defaults == {
         "num_negatives": "7",
         "skip_top": "0",

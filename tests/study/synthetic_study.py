@@ -22,7 +22,7 @@ from pyhbt.evaluation.names import (
     SETTINGS,
     TOP_1_SAME_LANGUAGE,
 )
-from pyhbt.settings import write_config
+from pyhbt.options import write_config
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell
 

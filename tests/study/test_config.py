@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pyhbt.encoders import NgramEncoder
 from pyhbt.evaluation.names import DEFAULT_METRICS
-from pyhbt.settings import build, changed, plain_values, read_values, settings_of
+from pyhbt.options import build, changed, options_of, plain_values, read_values
 from pyhbt.study.arms import Arm
 from pyhbt.study.config import StudyConfig, read_arms, read_seeds
 from pyhbt.training.config import TrainingConfig
@@ -154,7 +154,7 @@ def test_defaults() -> None:
     config = StudyConfig(TRAINING)
     assert [arm.label for arm in config.arms] == ["0", "0.25", "0.5", "0.75", "1"]
     assert (config.seeds, config.encoder, config.metrics) == ((0, 1, 2), "ngram", DEFAULT_METRICS)
-    words = {item.name: item.default_in_words for item in settings_of(StudyConfig)}
+    words = {item.name: item.default_in_words for item in options_of(StudyConfig)}
     assert words["arms"] == "0,0.25,0.5,0.75,1"
     assert words["seeds"] == "0,1,2"
     assert words["eval_every"] == "a tenth of the training"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pyhbt.evaluation.names import STUDY_CENTRINGS
-from pyhbt.settings import build, changed, read_config, read_values
+from pyhbt.options import build, changed, read_config, read_values
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell, finished_cells
 from pyhbt.study.config import StudyConfig

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pyhbt.settings import build, plain_values, read_values
+from pyhbt.options import build, plain_values, read_values
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.objectives import Objective
-from pyhbt.training.sampling import SamplerSettings
+from pyhbt.training.sampling import SamplerOptions
 
 BASE: dict[str, Any] = {"steps": 100, "batch_size": 8, "learning_rate": 0.01}
 
@@ -18,7 +18,7 @@ BASE: dict[str, Any] = {"steps": 100, "batch_size": 8, "learning_rate": 0.01}
 def test_it_holds_its_parts() -> None:
     config = TrainingConfig.of(**BASE, temperature=0.1, symmetric=True, cross_pairs="mixed", adapt_every=3)
     assert config.objective == Objective(temperature=0.1, symmetric=True)
-    assert config.sampler == SamplerSettings(cross_pairs="mixed")
+    assert config.sampler == SamplerOptions(cross_pairs="mixed")
     assert config.adapt_every == 3
 
 
@@ -45,11 +45,11 @@ def test_arguments_reach_the_trainer(tmp_path: Path) -> None:
         ({"learning_rate": 0}, "learning_rate: found 0, expected a number above 0"),
         ({"weight_decay": -0.1}, "weight_decay: found -0.1, expected at least 0"),
         ({"warmup_steps": -1}, "warmup_steps: found -1, expected at least 0"),
-        ({"arguments": {"weight_decay": 1}}, "set: found weight_decay, expected the setting weight_decay"),
+        ({"arguments": {"weight_decay": 1}}, "set: found weight_decay, expected the option weight_decay"),
         ({"code_switching": 0.5}, "lexicon: found None"),
         ({"code_switching": 2, "lexicon": "x"}, r"code_switching: found 2, expected a number in \[0, 1\]"),
         ({"arguments": {"bf17": True}}, r"set: found bf17, .*; did you mean bf16\?"),
-        ({"arguments": {"learning_rate": 1}}, "set: found learning_rate, expected the setting learning_rate"),
+        ({"arguments": {"learning_rate": 1}}, "set: found learning_rate, expected the option learning_rate"),
         ({"arguments": {"remove_unused_columns": True}}, "set: found remove_unused_columns, expected none"),
         ({"temperature": 0}, "temperature: found 0"),
         ({"language_sampling": "odd"}, "language_sampling: found 'odd'"),

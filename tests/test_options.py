@@ -1,4 +1,4 @@
-"""Settings: read by type, built side by side, written and read back, explained once."""
+"""Options: read by type, built side by side, written and read back, explained once."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhbt.settings import (
+from pyhbt.options import (
     build,
     changed,
     did_you_mean,
     documented,
+    option,
+    options_of,
     parse_word,
     plain_values,
     read_config,
     read_values,
-    setting,
-    settings_of,
     values_of,
     write_config,
 )
@@ -33,23 +33,23 @@ from pyhbt.settings import (
 class Inner:
     """Held by another."""
 
-    rate: float = setting("A rate.", 0.5)
-    kind: Literal["red", "blue"] = setting("A colour.", "red")
+    rate: float = option("A rate.", 0.5)
+    kind: Literal["red", "blue"] = option("A colour.", "red")
 
 
 @dataclass(frozen=True)
 class Outer:
     """Holds another."""
 
-    steps: int = setting("Steps.")
+    steps: int = option("Steps.")
     inner: Inner = field(default_factory=Inner)
-    names: tuple[str, ...] | None = setting("Names.", None, unset="all")
-    dims: tuple[int, ...] = setting("Dims.", ())
-    share: float | str = setting("A number or a word.", "even", also=("portion",))
-    on: bool = setting("On or off.", False)
-    place: Path | None = setting("A path.", None)
-    more: Mapping[str, Any] = setting("Others.", {}, option="set")
-    secret: int = setting("Not saved.", 0, saved=False)
+    names: tuple[str, ...] | None = option("Names.", None, unset="all")
+    dims: tuple[int, ...] = option("Dims.", ())
+    share: float | str = option("A number or a word.", "even", also=("portion",))
+    on: bool = option("On or off.", False)
+    place: Path | None = option("A path.", None)
+    more: Mapping[str, Any] = option("Others.", {}, name="set")
+    secret: int = option("Not saved.", 0, saved=False)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -57,7 +57,7 @@ class Outer:
 
 
 def test_settings_stand_side_by_side_own_ones_first() -> None:
-    names = [item.name for item in settings_of(Outer)]
+    names = [item.name for item in options_of(Outer)]
     assert names == ["steps", "names", "dims", "share", "on", "place", "set", "secret", "rate", "kind"]
 
 
@@ -71,7 +71,7 @@ def test_built_from_all_and_changed_wherever_they_are_held() -> None:
         changed(built, steps=0)
     with pytest.raises(ValueError, match="steps: missing"):
         build(Outer, {})
-    with pytest.raises(TypeError, match=r"step: no setting of Outer; did you mean steps\?"):
+    with pytest.raises(TypeError, match=r"step: no option of Outer; did you mean steps\?"):
         build(Outer, {"step": 1})
 
 
@@ -148,7 +148,7 @@ def test_what_is_not_saved_is_left_out_and_dashes_are_underscores() -> None:
 
     @dataclass
     class Dashed:
-        two_words: int = setting("Two.", 1)
+        two_words: int = option("Two.", 1)
 
     assert read_values(Dashed, {"two-words": 2}, "here") == {"two_words": 2}
 
@@ -174,7 +174,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_explained_once() -> None:
     assert Inner.__doc__ is not None
     assert "Args:\n    rate: A rate.\n    kind: A colour." in Inner.__doc__
-    words = {item.name: item.default_in_words for item in settings_of(Outer)}
+    words = {item.name: item.default_in_words for item in options_of(Outer)}
     assert words["steps"] == "required"
     assert (words["names"], words["dims"], words["share"], words["on"]) == ("all", "none", "even", "false")
 

@@ -1,8 +1,8 @@
-"""Settings as fields of dataclasses: named, typed, defaulted and explained once.
+"""Options as fields of dataclasses: named, typed, defaulted and explained once.
 
-A field made by :func:`setting` is an argument of its class, an option of the command line (``--learning-rate``) and a
+A field made by :func:`option` is an argument of its class, an option of the command line (``--learning-rate``) and a
 name in a configuration file (``learning_rate: 1e-4``) at once. Classes may hold one another; in options and files their
-settings stand side by side. Values are read from text and from YAML or JSON alike by the type of the field: numbers,
+options stand side by side. Values are read from text and from YAML or JSON alike by the type of the field: numbers,
 ``int | None``, ``Literal``, tuples (separated by commas), paths, mappings (``NAME=VALUE``, one a time).
 """
 
@@ -29,12 +29,12 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", st
 
 @dataclass(frozen=True)
 class About:
-    """What is said of a setting beside its name, type and default."""
+    """What is said of an option beside its name, type and default."""
 
     help: str
     unset: str | None = None
     """The default in words, where it is worked out later."""
-    option: str | None = None
+    name: str | None = None
     """Its name as an option and in files, where that differs from the field's."""
     also: tuple[str, ...] = ()
     """Other names that are read."""
@@ -48,17 +48,17 @@ class About:
     """Whether it is part of a saved configuration."""
 
 
-def setting(help: str, default: Any = MISSING, **about: Any) -> Any:
-    """A dataclass field that is a setting; ``about`` are the fields of :class:`About`. Without default: required."""
-    metadata = {"setting": About(help, **about)}
+def option(help: str, default: Any = MISSING, **about: Any) -> Any:
+    """A dataclass field that is an option; ``about`` are the fields of :class:`About`. Without default: required."""
+    metadata = {"option": About(help, **about)}
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One setting of a class, its own or of a class that it holds."""
+class Option:
+    """One option of a class, its own or of a class that it holds."""
 
     field: str
     type: Any
@@ -70,7 +70,7 @@ class Setting:
     @property
     def name(self) -> str:
         """Its name in files, with underscores, and as an option, with dashes."""
-        return self.about.option or self.field
+        return self.about.name or self.field
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Setting:
         """The value of the field from a text or from plain data.
 
         Raises:
-            ValueError: it is of another kind; names the setting, shows what was found and expected.
+            ValueError: it is of another kind; names the option, shows what was found and expected.
         """
         if self.about.read is not None:
             return self.about.read(value)
@@ -126,33 +126,33 @@ class Setting:
         return str(value) if isinstance(value, Path) else value
 
 
-def settings_of(cls: type) -> tuple[Setting, ...]:
-    """The settings of a dataclass: its own in the order of its fields, then those of classes that it holds."""
+def options_of(cls: type) -> tuple[Option, ...]:
+    """The options of a dataclass: its own in the order of its fields, then those of classes that it holds."""
     hints = typing.get_type_hints(cls)
-    own: list[Setting] = []
-    held: list[Setting] = []
+    own: list[Option] = []
+    held: list[Option] = []
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[field.name]):
-            held += settings_of(typing.cast(type, hints[field.name]))
-        elif "setting" in field.metadata:
+            held += options_of(typing.cast(type, hints[field.name]))
+        elif "option" in field.metadata:
             default = field.default
             if field.default_factory is not MISSING:
                 default = field.default_factory()
-            own.append(Setting(field.name, hints[field.name], default, field.metadata["setting"], cls))
+            own.append(Option(field.name, hints[field.name], default, field.metadata["option"], cls))
     return (*own, *held)
 
 
 def build(cls: type[_C], values: Mapping[str, Any]) -> _C:
-    """An object of ``cls`` from its settings by field name, side by side; classes that it holds are built too.
+    """An object of ``cls`` from its options by field name, side by side; classes that it holds are built too.
 
     Raises:
-        ValueError: a required setting is missing, or what the class refuses.
+        ValueError: a required option is missing, or what the class refuses.
         TypeError: an unknown name.
     """
-    known = {setting.field for setting in settings_of(cls)}
+    known = {option.field for option in options_of(cls)}
     for name in values:
         if name not in known:
-            raise TypeError(f"{name}: no setting of {cls.__name__}{did_you_mean(name, known)}")
+            raise TypeError(f"{name}: no option of {cls.__name__}{did_you_mean(name, known)}")
     return _build(cls, values)
 
 
@@ -170,46 +170,46 @@ def _build(cls: type[_C], values: Mapping[str, Any]) -> _C:
 
 
 def values_of(config: Any) -> dict[str, Any]:
-    """Every setting of an object by field name, those of objects that it holds beside its own."""
+    """Every option of an object by field name, those of objects that it holds beside its own."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value) and "setting" not in field.metadata:
+        if dataclasses.is_dataclass(value) and "option" not in field.metadata:
             found |= values_of(value)
-        elif "setting" in field.metadata:
+        elif "option" in field.metadata:
             found[field.name] = value
     return found
 
 
 def changed(config: _C, **values: Any) -> _C:
-    """The same with some settings changed, wherever they are held; checks run again."""
+    """The same with some options changed, wherever they are held; checks run again."""
     return build(type(config), values_of(config) | values)
 
 
 def plain_values(config: Any) -> dict[str, Any]:
-    """The settings of an object by name as YAML and JSON hold them, as :func:`write_config` writes them."""
+    """The options of an object by name as YAML and JSON hold them, as :func:`write_config` writes them."""
     values = values_of(config)
-    kept = [setting for setting in settings_of(type(config)) if setting.about.saved]
-    return {setting.name: setting.plain(values[setting.field]) for setting in kept}
+    kept = [option for option in options_of(type(config)) if option.about.saved]
+    return {option.name: option.plain(values[option.field]) for option in kept}
 
 
 def read_values(cls: type, given: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Field name -> value, from plain data by name; dashes and underscores are the same.
 
     Raises:
-        ValueError: an unknown name, a name twice, or a value of the wrong kind; names ``source`` and setting.
+        ValueError: an unknown name, a name twice, or a value of the wrong kind; names ``source`` and option.
     """
-    by_name = {name: setting for setting in settings_of(cls) for name in setting.names}
+    by_name = {name: option for option in options_of(cls) for name in option.names}
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = str(key).replace("-", "_")
         if name not in by_name:
             raise ValueError(f"{source}: {key}: unknown{did_you_mean(name, by_name)}")
-        setting = by_name[name]
-        if setting.field in found:
+        option = by_name[name]
+        if option.field in found:
             raise ValueError(f"{source}: {key}: given twice, expected once")
         try:
-            found[setting.field] = setting.read(value)
+            found[option.field] = option.read(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source}: {error}") from None
     return found
@@ -252,9 +252,9 @@ def write_config(path: Path, values: Mapping[str, Any], comment: str) -> None:
 
 
 def documented(cls: type[_C]) -> type[_C]:
-    """A class decorator: the settings join the docstring as ``Args``, so that they are explained once."""
-    own = [field for field in dataclasses.fields(cls) if "setting" in field.metadata]  # type: ignore[arg-type]
-    described = [f"    {field.name}: {field.metadata['setting'].help}" for field in own]
+    """A class decorator: the options join the docstring as ``Args``, so that they are explained once."""
+    own = [field for field in dataclasses.fields(cls) if "option" in field.metadata]  # type: ignore[arg-type]
+    described = [f"    {field.name}: {field.metadata['option'].help}" for field in own]
     cls.__doc__ = "\n".join([(cls.__doc__ or "").rstrip(), "", "Args:", *described, ""])
     return cls
 
