@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
+from pyhbt.arguments import renamed_arguments
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
 from pyhbt.ops.exact import Found, Similarity, check_embeddings, check_k, native_search
@@ -20,13 +21,14 @@ _QUERIES_A_ROUND = 4096  # their candidates are exchanged at once: 20 world_size
 _NUM_FACTS = 6
 
 
+@renamed_arguments(group="process_group")
 def sharded_search(
     queries: Array,
     corpus: Array | ExactIndex,
     k: int,
     *,
     similarity: Similarity = "dot",
-    group: ProcessGroup | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> Found:
     """As :func:`pyhbt.search` over the corpus that the ranks hold together, in the order of ranks.
 
@@ -38,8 +40,8 @@ def sharded_search(
         corpus: this rank's slice (n_rank, dim), which may be empty, or an :class:`ExactIndex` of it.
         k: at least 1.
         similarity: of a slice given as an array; an index has its own.
-        group: the process group; default: the world. Tensors are exchanged on the CPU (gloo) or on the current CUDA
-            device (nccl).
+        process_group: of torch.distributed; default: the world. Tensors are exchanged on the CPU (gloo) or on the
+            current CUDA device (nccl).
 
     Returns:
         Scores (nq, k) float32 and indices (nq, k) int64 in the whole corpus.
@@ -49,8 +51,8 @@ def sharded_search(
         ValueError: what :func:`pyhbt.search` refuses; ranks that disagree about queries, k or similarity.
     """
     if not dist.is_initialized():
-        raise RuntimeError("group: torch.distributed has no process group, call init_process_group first")
-    device = _device(group)
+        raise RuntimeError("process_group: torch.distributed has none, call init_process_group first")
+    device = _device(process_group)
     try:
         check_k(k)
         q = checks.as_tensor(queries, "queries").detach()
@@ -59,12 +61,12 @@ def sharded_search(
         checks.check_finite(q, "queries")
         own = _facts(q, index, k).to(device)
     except Exception:  # of whatever kind: the others wait
-        _told(torch.full((_NUM_FACTS,), -1, device=device), group)
+        _told(torch.full((_NUM_FACTS,), -1, device=device), process_group)
         raise
-    sizes = _agreed_sizes(_told(own, group))
-    offset = sum(sizes[: dist.get_rank(group)])
+    sizes = _agreed_sizes(_told(own, process_group))
+    offset = sum(sizes[: dist.get_rank(process_group)])
     rounds = [
-        _merged_round(q[start : start + _QUERIES_A_ROUND], index, k, offset, device, group)
+        _merged_round(q[start : start + _QUERIES_A_ROUND], index, k, offset, device, process_group)
         for start in range(0, max(1, len(q)), _QUERIES_A_ROUND)
     ]
     scores, indices = map(torch.cat, zip(*rounds, strict=True))
@@ -77,7 +79,7 @@ def _merged_round(
     k: int,
     offset: int,
     device: torch.device,
-    group: ProcessGroup | None,
+    process_group: ProcessGroup | None,
 ) -> Found:
     exact = torch.empty(len(queries), k, dtype=torch.float64)
     scores, indices = native_search(
@@ -89,17 +91,19 @@ def _merged_round(
         exact_scores=exact,
     )
     indices = torch.where(indices >= 0, indices + offset, -1)
-    all_exact, all_scores, all_indices = (_gathered(x, device, group) for x in (exact, scores, indices))
+    all_exact, all_scores, all_indices = (
+        _gathered(x, device, process_group) for x in (exact, scores, indices)
+    )
     # Each slice's list is in order and slices follow one another, so a stable sort leaves ties by lower index.
     order = all_exact.sort(dim=1, descending=True, stable=True).indices[:, :k]
     return all_scores.gather(1, order), all_indices.gather(1, order)
 
 
-def _gathered(tensor: torch.Tensor, device: torch.device, group: ProcessGroup | None) -> torch.Tensor:
+def _gathered(tensor: torch.Tensor, device: torch.device, process_group: ProcessGroup | None) -> torch.Tensor:
     """(nq, world_size k) on the CPU."""
     here = tensor.contiguous().to(device)
-    parts = [torch.empty_like(here) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, here, group=group)
+    parts = [torch.empty_like(here) for _ in range(dist.get_world_size(process_group))]
+    dist.all_gather(parts, here, group=process_group)
     return torch.cat(parts, dim=1).cpu()
 
 
@@ -110,10 +114,10 @@ def _facts(queries: torch.Tensor, index: ExactIndex, k: int) -> torch.Tensor:
     return torch.tensor([len(index), len(queries), index.dim, k, cosine, checksum], dtype=torch.int64)
 
 
-def _told(own: torch.Tensor, group: ProcessGroup | None) -> list[list[int]]:
+def _told(own: torch.Tensor, process_group: ProcessGroup | None) -> list[list[int]]:
     """The facts of every rank."""
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, own, group=group)
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size(process_group))]
+    dist.all_gather(parts, own, group=process_group)
     return [part.tolist() for part in parts]
 
 
@@ -129,7 +133,7 @@ def _agreed_sizes(told: list[list[int]]) -> list[int]:
     return [facts[0] for facts in told]
 
 
-def _device(group: ProcessGroup | None) -> torch.device:
-    if dist.get_backend(group) == "nccl":
+def _device(process_group: ProcessGroup | None) -> torch.device:
+    if dist.get_backend(process_group) == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

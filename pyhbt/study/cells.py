@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,12 @@ def arm_of(record: dict[str, Any]) -> Arm:
     spec = record.get("arm", record.get("ratio"))
     if spec is None or isinstance(spec, bool) or not isinstance(spec, (int, float, str)):
         raise ValueError(f"arm: found {spec!r}, expected a ratio in [0, 1] or an arm")
+    return _arm(spec)
+
+
+@cache
+def _arm(spec: float | str) -> Arm:
+    """Read once, however many rows name it."""
     return Arm.parse(spec)
 
 

@@ -45,7 +45,7 @@ def leave() -> None:
     """Take down the default process group, if there is one, at the end of a process.
 
     Gloo's threads must end before the interpreter does, or now and then the process aborts when all is done. They end
-    with the last reference to the group, which a trainer and its wrapped model hold: let go of these before.
+    with the last reference to the process group, which a trainer and its wrapped model hold: let go of these before.
     """
     if dist.is_available() and dist.is_initialized():
         gc.collect()

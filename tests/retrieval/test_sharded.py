@@ -108,7 +108,7 @@ def answer(rank: int, folder: Path) -> None:
             said[name] = f"{type(error).__name__}: {error}"
     found = {name: question.ask(rank) for name, question in questions().items()}
     pair = dist.new_group([0, 1])
-    again = sharded_search(numbers(70), questions()["ties"].slices[rank], 40, group=pair)
+    again = sharded_search(numbers(70), questions()["ties"].slices[rank], 40, process_group=pair)
     (folder / f"{rank}.json").write_text(json.dumps(said))
     torch.save((found, again), folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -188,7 +188,13 @@ def test_a_mistake_on_any_rank_stops_all(answers: Path, mistake: str, first: str
 
 
 def test_without_a_process_group() -> None:
-    with pytest.raises(
-        RuntimeError, match="group: torch.distributed has no process group, call init_process"
-    ):
+    with pytest.raises(RuntimeError, match="process_group: torch.distributed has none, call init_process"):
         sharded_search(numbers(2), numbers(3), 1)
+
+
+def test_the_process_group_under_its_former_name() -> None:
+    with (
+        pytest.warns(DeprecationWarning, match="group is called process_group now"),
+        pytest.raises(RuntimeError, match="torch.distributed has none"),
+    ):
+        sharded_search(numbers(2), numbers(2), 1, group=None)  # type: ignore[call-arg]
