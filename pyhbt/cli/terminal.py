@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from pyhbt.arguments import check_at_least
 from pyhbt.evaluation.names import BIAS_METRICS, RANK_METRICS, SETTINGS
@@ -39,18 +40,18 @@ def set_up(threads: int | None) -> None:
 
 def say(text: str) -> None:
     """Print a line as it is: no markup, no colours, no breaks of our own."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
 def study_progress(title: str) -> Iterator[Observer]:
     """A live display of a study: a bar over cells, one over steps, the last dev figures; a line a finished cell."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         cells = bars.add_task(title, total=None, note="")
@@ -92,9 +93,9 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     """Print a table; the first column is left-aligned, the others to the right."""
     printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(header):
-        printed.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
+        printed.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
-        printed.add_row(*row)
+        printed.add_row(*map(Text, row))
     console.print(printed)
 
 

@@ -36,6 +36,8 @@ def read_arms(value: Any) -> tuple[Arm, ...]:
         value = value.split() if " " in value or ":" in value else value.split(",")
     elif isinstance(value, (int, float, Arm)):
         value = [value]
+    if not isinstance(value, (list, tuple)) or any(isinstance(part, bool) for part in value):
+        raise ValueError(f"arms: found {value!r}, expected ratios, texts of arms, or a list of them")
     return tuple(Arm.parse(part) for part in value if part != "")
 
 
@@ -43,18 +45,28 @@ def read_seeds(value: Any) -> tuple[int, ...]:
     """How many seeds, counted from 0, or the seeds themselves: a list, or numbers separated by commas.
 
     Raises:
-        ValueError: something else.
+        ValueError: something else, or a number below 0 (a count below 1).
     """
     try:
-        if isinstance(value, int) or (isinstance(value, str) and "," not in value):
-            check_at_least("seeds", int(value), 1)
-            return tuple(range(int(value)))
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(int(part) for part in parts if part != "")
-    except (TypeError, ValueError) as error:
-        if str(error).startswith("seeds:"):
-            raise
+        if isinstance(parts, int) or (isinstance(value, str) and len(parts) == 1):
+            count = _whole(value)
+            check_at_least("seeds", count, 1)
+            return tuple(range(count))
+        seeds = tuple(_whole(part) for part in parts if part != "")
+    except TypeError:
         raise ValueError(f"seeds: found {value!r}, expected a number of seeds or a list of them") from None
+    for seed in seeds:
+        check_at_least("seeds", seed, 0)
+    return seeds
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"seeds: found {value!r}, expected a number of seeds or a list of them")
 
 
 def _labels(arms: Iterable[Arm]) -> list[str]:
@@ -108,6 +120,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arms", read_arms(self.arms))
+        object.__setattr__(self, "seeds", read_seeds(list(self.seeds)))
         for arm in self.arms:
             self.training_of(arm)  # refuses what does not go together
         if self.eval_every is None:

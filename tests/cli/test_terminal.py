@@ -183,3 +183,15 @@ def test_bars_of_the_hub_are_off_unless_they_are_wanted(monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
     set_up(None)
     assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "0"
+
+
+def test_brackets_in_arms_and_headings_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    arm = Arm.parse("0.5+lexicon=[de]a[/b].txt")
+    with study_progress("cells") as observe:
+        observe(Progress(0, 1, Cell(arm, 0), 10, 10, finished=True))
+    table("title", ["tier", arm.title], [["[all]", "1"]])
+    say("/data/:cat:/x [INST]")
+    shown = capsys.readouterr().out
+    assert shown.count("[de]a[/b].txt") >= 2
+    assert "[all]" in shown
+    assert "/data/:cat:/x [INST]" in shown

@@ -103,11 +103,11 @@ def test_seeds_are_read(value: Any, seeds: tuple[int, ...]) -> None:
         (0, "seeds: found 0, expected at least 1"),
         ("-2", "seeds: found -2, expected at least 1"),
         ("many", "seeds: found 'many', expected a number of seeds or a list of them"),
-        ("1,x", "seeds: found '1,x', expected a number of seeds"),
+        ("1,x", "seeds: found 'x', expected a number of seeds"),
         ("", "seeds: found '', expected a number of seeds"),
         (1.5, "seeds: found 1.5, expected a number of seeds"),
         (None, "seeds: found None, expected a number of seeds"),
-        ([None], r"seeds: found \[None\], expected a number of seeds"),
+        ([None], r"seeds: found None, expected a number of seeds"),
     ],
 )
 def test_what_is_no_seed(value: Any, message: str) -> None:
@@ -201,3 +201,15 @@ def test_the_encoder_of_a_cell_is_made_by_its_seed() -> None:
     assert not first.table.weight.equal(other.table.weight)  # type: ignore[union-attr,operator]
     with pytest.raises(ValueError, match="query_prefix: found 'q', expected None"):
         replace(config, query_prefix="q").make_encoder(0)
+
+
+@pytest.mark.parametrize("value", [True, [True], "-1,-2", [-1], [0.7], 1.5])
+def test_seeds_are_whole_numbers_from_0(value: Any) -> None:
+    with pytest.raises(ValueError, match="seeds: found"):
+        read_seeds(value)
+
+
+@pytest.mark.parametrize("value", [None, True, [0.5, True], 0.5j])
+def test_arms_are_ratios_or_texts(value: Any) -> None:
+    with pytest.raises(ValueError, match="arms: found"):
+        read_arms(value)

@@ -201,7 +201,9 @@ def test_mistakes_that_show_on_a_call(model: SentenceTransformer, tmp_path: Path
 
 def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_model(tmp_path)
-    page = (Path(__file__).parents[3] / "docs" / "sentence-transformers.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "sentence-transformers.md").read_text(
+        encoding="utf-8"
+    )
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for given, smaller in (
         ("intfloat/multilingual-e5-small", str(tmp_path / "bert")),
