@@ -26,3 +26,9 @@ def pyhbt(
         return int(stop.value.code or 0), printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written without their plots, which take nearly all of the time."""
+    monkeypatch.setattr("pyhbt.study.report._write_plots", lambda *_: {})

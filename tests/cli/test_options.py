@@ -58,8 +58,7 @@ def test_a_file_is_the_command_line_and_the_command_line_comes_first(pyhbt: Any,
     assert read_config(second / "config.yaml") == saved == read_config(third / "config.yaml")
 
 
-def test_the_file_of_a_study_runs_again(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyhbt.study.report._write_plots", lambda *_: {})
+def test_the_file_of_a_study_runs_again(pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
     options = ["--languages", "de,en", "--ratios", "0,1", "--seeds", 1, "--steps", 2, "--batch-size", 8]
     assert pyhbt("study", *options, "--out", tmp_path / "a")[0] == 0
     assert pyhbt("study", "--config", tmp_path / "a/config.yaml", "--out", tmp_path / "b")[0] == 0

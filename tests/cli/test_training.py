@@ -17,7 +17,7 @@ from pyhbt.training.config import TrainingConfig
 from tests.toy import save_tiny_bert
 
 
-def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
+def test_study_report_and_resume(pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
     out = tmp_path / "out"
     options = ["--languages", "de,en,fr", "--low-resource", "sw", "--zero-shot", "nl"]
     options += ["--ratios", "0,1", "--seeds", "1", "--steps", "4", "--batch-size", "8", "--out", out]
@@ -40,7 +40,7 @@ def test_study_report_and_resume(pyhbt: Any, tmp_path: Path) -> None:
     assert "holds a study with temperature 0.05, this one has temperature 0.1" in err
 
 
-def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path) -> None:
+def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
     """Its 64 positions are fewer than the 128 tokens that training keeps by default."""
     encoder = save_tiny_bert(tmp_path / "bert")
     languages = ["--languages", "de,en"]
