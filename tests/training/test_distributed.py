@@ -71,15 +71,23 @@ def test_gather(ranks: int, tmp_path: Path) -> None:
 
 
 def train(
-    folder: Path, name: str, batch_size: int, *, bert: str | None = None, mini: int | None = None
+    folder: Path,
+    name: str,
+    batch_size: int,
+    *,
+    bert: str | None = None,
+    mini: int | None = None,
+    lora: bool = False,
 ) -> tuple[HybridTrainer, list[tuple[bool, int]]]:
     """Four steps of SGD; kind and queries of every batch that this rank saw."""
     if bert is None:
         encoder: Any = small_ngram()
     else:
-        from pyhbt.encoders import load_encoder
+        from pyhbt.encoders import LoraOptions, load_encoder
 
         encoder = without_dropout(load_encoder(bert))
+        if lora:
+            encoder.add_lora(LoraOptions(2, 16), seed=1)
     trainer = HybridTrainer(
         encoder,
         arguments(
@@ -119,8 +127,9 @@ _SCRIPT = """
 
     folder, bert, batch_size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     for name in OBJECTIVES:
-        for kind, encoder, mini in (("ngram", None, None), ("bert", bert, None), ("cached", bert, 2)):
-            trainer, seen = train(folder / "out", name, batch_size, bert=encoder, mini=mini)
+        for kind, (encoder, mini) in {"ngram": (None, None), "bert": (bert, None), "cached": (bert, 2),
+                                      "lora": (bert, 2)}.items():
+            trainer, seen = train(folder / "out", name, batch_size, bert=encoder, mini=mini, lora=kind == "lora")
             rank = trainer.args.process_index
             torch.save([*outcome(trainer), seen], folder / f"{name}.{kind}.{rank}.pt")
 """
@@ -140,8 +149,11 @@ def test_equal_to_one_process_with_the_union_batch(
             ("ngram", None, None),
             ("bert", str(bert), None),
             ("cached", str(bert), 2),
+            ("lora", str(bert), 2),
         ):
-            trainer, union = train(tmp_path / "one", name, batch_size * ranks, bert=folder, mini=mini)
+            trainer, union = train(
+                tmp_path / "one", name, batch_size * ranks, bert=folder, mini=mini, lora=kind == "lora"
+            )
             losses, weights, temperature = outcome(trainer)
             files = [torch.load(tmp_path / f"{name}.{kind}.{r}.pt", weights_only=False) for r in range(ranks)]
             for process, (found_losses, found_weights, found_temperature, seen) in enumerate(files):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyhbt.data.pair_set import PairSet
-from pyhbt.encoders import Encoder, load_encoder
+from pyhbt.encoders import Encoder, LoraOptions, load_encoder
 from pyhbt.training.batches import BatchOfOne, PairCollator
 from pyhbt.training.gradient_cache import GradientCache, RandomState
 from pyhbt.training.objectives import Objective
@@ -121,6 +121,19 @@ def test_mixed_precision(tmp_path: Path, bert: Path) -> None:
     assert cached[0][0] == plain[0][0]  # the same mini-batches give the same vectors
     assert cached[0] != full[0]
     assert_equal(cached, plain, atol=2e-2)
+
+
+def test_adapters(tmp_path: Path, bert: Path) -> None:
+    def adapted() -> Encoder:
+        encoder = without_dropout(load_encoder(bert))
+        encoder.add_lora(LoraOptions(2, 16), seed=1)
+        return encoder
+
+    plain, cached = (train(adapted(), tmp_path, size) for size in (None, 3))
+    assert_equal(cached, plain)
+    start = adapted().state_dict()
+    moved = {name for name, value in start.items() if not torch.equal(value, plain[1][name])}
+    assert moved == {name for name in start if "lora_" in name}
 
 
 def test_encoder_without_padding(tmp_path: Path) -> None:

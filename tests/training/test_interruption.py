@@ -25,14 +25,17 @@ _SCRIPT = """
     from tests.toy import parallel_items
     from pyhbt.training.checkpoints import checkpoints
     from pyhbt.data.pair_set import PairSet
-    from pyhbt.encoders import load_encoder
+    from pyhbt.encoders import LoraOptions, load_encoder
     from pyhbt.training.objectives import Objective
     from pyhbt.training.trainer import HybridTrainer
 
     out, bert, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     encoder = load_encoder(bert)  # with dropout
+    if kind == "lora":
+        encoder.add_lora(LoraOptions(4, 8, dropout=0.1), seed=4)
     options = {
         "linear": {"ratio": "linear:0:1", "objective": Objective(0.1, learn_temperature=True, js_weight=0.1)},
+        "lora": {"mini_batch_size": 3, "objective": Objective(0.1, learn_temperature=True)},
         "cached": {"ratio": "steps:0@0,0.5@0.5", "mini_batch_size": 3},
         "adaptive": {
             "ratio": "adaptive:0.1:0.9",
@@ -86,7 +89,8 @@ def kill_when(process: subprocess.Popen[bytes], out: Path, moment: int | str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "ranks"), [("linear", 1), ("cached", 1), ("adaptive", 1), ("linear", 2), ("cached", 2)]
+    ("kind", "ranks"),
+    [("linear", 1), ("cached", 1), ("adaptive", 1), ("linear", 2), ("cached", 2), ("lora", 1), ("lora", 2)],
 )
 def test_killed_and_resumed(kind: str, ranks: int, tmp_path: Path) -> None:
     bert = save_tiny_bert(tmp_path / "bert")
@@ -97,6 +101,8 @@ def test_killed_and_resumed(kind: str, ranks: int, tmp_path: Path) -> None:
     run(script, ranks, str(whole), str(bert), kind)
     rng = random.Random(f"{kind}{ranks}")
     moments: list[int | str] = [rng.randint(1, 7), "saving", rng.randint(12, 19)]
+    if kind == "lora":  # ten times a run, early and late in it and while saving
+        moments = [moment for low in (1, 4, 8, 11, 14) for moment in (rng.randint(low, low + 2), "saving")]
     killed = 0
     for moment in moments:
         process = subprocess.Popen(

@@ -159,3 +159,36 @@ def test_processes_that_are_not_joined_are_refused(tmp_path: Path, monkeypatch: 
 def test_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig.for_encoder(small(), **options)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_adapters_are_trained_kept_in_checkpoints_and_merged_on_request(merged: bool, tmp_path: Path) -> None:
+    bert = save_tiny_bert(tmp_path / "bert")
+    config = TrainingConfig.of(
+        steps=4, batch_size=4, learning_rate=1e-2, lora="r=2,alpha=32", merge_lora=merged
+    )
+    pairs = PairSet.from_parallel(parallel_items(12, ("aa", "bb")))
+    encoder = load_encoder(bert)
+    saved = train_encoder(encoder, pairs, config, tmp_path / "out", save_every=2)
+    names = {path.name for path in (tmp_path / "out/checkpoints/checkpoint-4").iterdir()}
+    assert "adapter_model.safetensors" in names
+    assert "model.safetensors" not in names
+    assert (saved / "adapter_model.safetensors").is_file() == (not merged)
+    assert (saved / "model.safetensors").is_file() == merged
+    loaded = load_encoder(saved)
+    torch.testing.assert_close(loaded.encode(["kalo"]), encoder.encode(["kalo"]), atol=1e-6, rtol=0)
+    assert not torch.allclose(loaded.encode(["kalo"]), load_encoder(bert).encode(["kalo"]), atol=1e-4)
+    checkpoint = load_encoder(tmp_path / "out/checkpoints/checkpoint-4")
+    torch.testing.assert_close(checkpoint.encode(["kalo"]), loaded.encode(["kalo"]), atol=1e-6, rtol=0)
+
+
+def test_no_adapters_for_ngrams(tmp_path: Path) -> None:
+    config = TrainingConfig.of(steps=2, batch_size=4, learning_rate=1e-2, lora="r=2")
+    with pytest.raises(ValueError, match="NgramEncoder has no linear layers"):
+        train_encoder(
+            NgramEncoder(dim=4, num_buckets=16),
+            PairSet.from_parallel(parallel_items(12, ("aa", "bb"))),
+            config,
+            tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()
