@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,13 +43,7 @@ SERVED: tuple[type[nn.Module], ...] = (
 _MODEL_NAME = "config_sentence_transformers.json"
 _CONFIGURED = ("Pooling", "Dense", "LayerNorm", "WeightedLayerPooling", "Dropout")
 _WEIGHTED = ("Dense", "LayerNorm", "WeightedLayerPooling")
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-_TOKENIZERS = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model",
-    "tokenizer.model",
-)  # fmt: skip
-
-logger = logging.getLogger(__name__)
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.codes", "*.spm"]
 
 
 def checkpoint_folder(spec: str | Path) -> Path:
@@ -73,7 +67,8 @@ def checkpoint_folder(spec: str | Path) -> Path:
     if "/" not in name and organisation and name.lower() not in ORIGINAL_TRANSFORMER_MODELS:
         name = f"{organisation}/{name}"
     try:
-        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
+        cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # None: the hub's own
+        return Path(snapshot_download(name, cache_dir=cache, allow_patterns=_PATTERNS))
     except Exception as error:  # the hub's client, its transport and the file system have many
         raise FileNotFoundError(
             f"encoder: {spec} is neither a folder nor a model that the cache or the hub has ({_first_line(error)})"
@@ -105,6 +100,11 @@ def load_checkpoint(folder: Path) -> SentenceTransformer:
             if adapter:
                 first.model = with_adapter(first.model, root)
     check_modules(model, str(folder))
+    words = first.tokenizer
+    if len(words) - len(set(words.all_special_tokens)) < 2:  # made of nothing, where there is no vocabulary
+        raise ValueError(
+            f"{folder}: found a tokenizer of {len(words)} tokens; a file of its vocabulary is missing"
+        )
     if not adapter:
         first.model.name_or_path = str(root.resolve())  # where an adapter of it will find it
     return model
@@ -181,8 +181,6 @@ def check_folder(folder: Path) -> None:
         _check_weights(root, "model")
     else:
         _check_weights(root, "adapter_model")
-    if not adapter and not any((root / name).is_file() for name in _TOKENIZERS):
-        raise ValueError(f"{root}: found no tokenizer, expected one of {', '.join(_TOKENIZERS)}")
 
 
 def _check_module(folder: Path, name: str) -> None:

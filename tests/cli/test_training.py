@@ -48,7 +48,7 @@ def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path, with
     assert pyhbt("train", *options, "--out", tmp_path / "trained")[0] == 0
     code, shown, _ = pyhbt("evaluate", "--encoder", tmp_path / "trained/encoder", *languages)
     assert code == 0
-    assert "at most 64 tokens, query prefix 'query: '" in shown
+    assert "at most 64 tokens, query prefix ''" in shown
     study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--out", tmp_path / "study"]
     assert pyhbt("study", *options, *study)[0] == 0
     config = read_config(tmp_path / "study/config.yaml")

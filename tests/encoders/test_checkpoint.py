@@ -183,6 +183,17 @@ def test_a_folder_with_a_file_missing_or_damaged_is_refused(name: str, bert: Pat
         load_encoder(folder)
 
 
+def test_a_tokenizer_without_vocabulary_is_refused(bert: Path, tmp_path: Path) -> None:
+    folder = saved(bert, tmp_path)
+    (folder / "tokenizer.json").unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "BertTokenizer"}))
+    with pytest.raises(
+        ValueError, match="found a tokenizer of 5 tokens; a file of its vocabulary is missing"
+    ):
+        load_encoder(folder)
+
+
 def test_every_file_that_was_saved_is_wanted_back(bert: Path, tmp_path: Path) -> None:
     load_encoder(bert).save(tmp_path)
     names = json.loads((tmp_path / "pyhbt_encoder.json").read_text())["files"]
