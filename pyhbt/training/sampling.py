@@ -88,7 +88,7 @@ class HybridBatchSampler(Sampler[list[int]]):
             a loss that masks them by id.
         num_ranks: ranks among which consecutive batches are dealt out (accelerate's order). All ranks get
             batches of the same kind and languages at the same step, cut from one batch of
-            ``batch_size * num_ranks`` pairs.
+            ``batch_size * num_ranks`` pairs; where it holds fewer pairs than there are ranks, they are dealt out again.
         schedule_steps: steps over which a schedule runs; ``steps`` by default.
 
     A language with fewer pairs than a batch gives shorter batches. Within a pass over a language every pair

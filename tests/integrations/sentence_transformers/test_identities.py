@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("sentence_transformers", minversion="6.0")
@@ -15,12 +13,19 @@ pytest.importorskip("sentence_transformers", minversion="6.0")
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
+from pyhbt.data.pair_set import PairSet
+from pyhbt.integrations.sentence_transformers import hybrid_dataset
 from pyhbt.integrations.sentence_transformers.identities import identities, text_numbers
 from tests.integrations.sentence_transformers.test_losses import tiny_model
+from tests.training.test_false_negatives import pair_sets, related
 
 
-def test_equal_tokens_have_equal_numbers_however_they_are_laid_out(tmp_path: Path) -> None:
-    model = tiny_model(tmp_path)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_equal_tokens_have_equal_numbers_however_they_are_laid_out(model: SentenceTransformer) -> None:
     columns = [["abc", "a", "abc"], ["a", "a long one", "cab"]]
     expected = [[0, 1, 0], [1, 2, 3]]
     padded = [dict(model.preprocess(column)) for column in columns]
@@ -113,3 +118,34 @@ def test_without_texts_only_labels_count() -> None:
     assert groups == passages[:4]
     assert passages[5:7] == [5, 3]
     assert max(passages[4], passages[7]) < 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(pairs=pair_sets(), grouped=st.booleans(), seed=st.integers(0, 99))
+def test_no_answer_is_a_negative_in_batches_of_a_hybrid_dataset(
+    model: SentenceTransformer, pairs: PairSet, grouped: bool, seed: int
+) -> None:
+    """With labels exactly what any pairs join to a query; without, at least what the pairs of the batch show."""
+    rows = np.random.default_rng(seed).permutation(len(pairs))[:6].tolist()
+    fewest = min(len(pairs[row].negatives) for row in range(len(pairs)))
+    data = hybrid_dataset(pairs, num_negatives=fewest, group_labels=True)[rows]
+    columns = [data["query"], data["passage"], *(data[f"negative_{n + 1}"] for n in range(fewest))]
+    texts = text_numbers([model.preprocess(column) for column in columns])
+    labels = np.array(data["label"], dtype=np.int64).reshape(len(rows), -1)
+    found = identities(len(rows), 1 + fewest, texts, labels if grouped else None)
+    passages = [text for column in columns[1:] for text in column]
+    distinct = [passages[place] for place in found.candidates]
+    assert distinct == list(dict.fromkeys(passages))
+    assert [distinct[place] for place in found.positives] == data["passage"]
+    known = related(pairs)
+    chosen = [pairs[row] for row in rows]
+    for pair, id in zip(chosen, found.query_groups.tolist(), strict=True):
+        answers = known["query", pair.query, pair.query_lang]
+        shown = {other.passage for other in chosen if other.query == pair.query}
+        for text, other_id in zip(distinct, found.passage_groups.tolist(), strict=True):
+            if text in shown or (grouped and ("passage", text) in answers):
+                assert other_id == id
+            elif grouped and len({(one.query, one.query_lang) for one in chosen}) == len(
+                {one.query for one in chosen}
+            ):  # equal tokens are equal queries whatever their language
+                assert other_id != id
