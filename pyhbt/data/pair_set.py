@@ -14,14 +14,16 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.data.answers import joined
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One training example: a query, a passage that answers it, and passages that do not.
 
-    ``group`` names the content of the passage: translations of one passage share it, and a passage is never
-    used as a negative of a query of its own group. ``question`` names what is asked: translations of one query share
-    it, and their passages are parallel; empty: the query has no known translation.
+    ``group`` names the content of the passage: translations of one passage share it. ``question`` names what is asked:
+    translations of one query share it, and their passages are parallel; empty: the query has no known translation.
+    What answers a query by any pair of its set is never its negative (:attr:`PairSet.answer_groups`).
     ``parallel_query`` and ``parallel_passages`` are the query and the passage in other languages, where a training
     wants them (:class:`pyhbt.training.augmentation.Augmentation`).
     """
@@ -153,6 +155,20 @@ class PairSet(Sequence[Pair]):
             questions=questions,
             negatives=negatives,
         )
+
+    @cached_property
+    def answer_groups(self) -> NDArray[np.int64]:
+        """For each of ``passages`` the group that stands for all texts that answer the same queries; made once.
+
+        int64 (num_passages,), positions in ``group_names``; -1 where a text is known only as a negative. Pairs have the
+        same answers that share a group, a question, a query (its text and language) or a passage text, directly or
+        through other pairs: whatever answers a query has the answer group of the query's own passage. The first of
+        the groups so joined stands for them. O(pairs log pairs).
+        """
+        asked = self.query_index * len(self.languages) + self.query_langs
+        found = np.full(len(self.passages), -1, dtype=np.int64)
+        found[self.passage_index] = joined((self.groups, self.questions, asked, self.passage_index))
+        return found
 
     @cached_property
     def group_ids(self) -> NDArray[np.int64]:

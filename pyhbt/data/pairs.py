@@ -1,10 +1,10 @@
 """Own training pairs from JSON lines, Parquet or CSV, and a study folder made of them.
 
 Columns: ``query``, ``passage``, ``query_lang``, ``passage_lang``; optional ``group`` (pairs whose passages have the
-same content share it; default: one group a distinct passage text), ``question`` (translations of a query share it;
-default: none known) and ``negatives`` (a list of passages that do not answer the query; not in CSV). Other columns
-are ignored. JSON lines and Parquet are streamed through the ``datasets`` library, so nothing is cached on disk;
-O(total text) memory.
+same content share it; default: pairs of one query or of one passage text share one,
+:func:`pyhbt.data.groups.with_groups`), ``question`` (translations of a query share it; default: none known) and
+``negatives`` (a list of passages that do not answer the query; not in CSV). Other columns are ignored. JSON lines and
+Parquet are streamed through the ``datasets`` library, so nothing is cached on disk; O(total text) memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.beir import load_beir
+from pyhbt.data.groups import with_groups
 from pyhbt.data.hub import stream_rows
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.records import existing_file, existing_folder, field, read_jsonl, text_field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
+_OPTIONAL = ("group", "question", "negatives")
 
 
 def load_pairs(
@@ -49,10 +51,12 @@ def load_pairs(
     """
     file = existing_file(path)
     chosen = None if languages is None else set(language_codes("languages", languages))
-    pairs = PairSet.from_pairs(
-        pair
-        for pair in _read(file, limit)
-        if chosen is None or (pair.query_lang in chosen and pair.passage_lang in chosen)
+    pairs = with_groups(
+        PairSet.from_pairs(
+            pair
+            for pair in _read(file, limit)
+            if chosen is None or (pair.query_lang in chosen and pair.passage_lang in chosen)
+        )
     )
     if not len(pairs):
         wanted = "" if chosen is None else f" in {' '.join(sorted(chosen))}"
@@ -143,24 +147,24 @@ def load_folder_study(
         )
         for split, one in sets.items()
     )
-    return StudyData(path.name, PairSet.from_pairs(kept), dev, test)
+    return StudyData(path.name, with_groups(PairSet.from_pairs(kept)), dev, test)
 
 
 def _read(path: Path, limit: int | None) -> Iterator[Pair]:
+    """Pairs of a file; the group is empty where the row names none."""
     for number, (where, row) in enumerate(_rows(path)):
         if limit is not None and number >= limit:
             return
-        passage = text_field(row, "passage", where)
         negatives: list[object] = []
         if row.get("negatives") is not None:
             negatives = field(row, "negatives", list, where)
         texts = tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives))
         yield Pair(
             query=text_field(row, "query", where),
-            passage=passage,
+            passage=text_field(row, "passage", where),
             query_lang=text_field(row, "query_lang", where),
             passage_lang=text_field(row, "passage_lang", where),
-            group=passage if row.get("group") is None else text_field(row, "group", where),
+            group="" if row.get("group") is None else text_field(row, "group", where),
             negatives=texts,
             question="" if row.get("question") is None else text_field(row, "question", where),
         )
@@ -190,6 +194,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
         reader = csv.DictReader(stream, strict=True)
         try:
             for row in reader:
-                yield f"{path}:{reader.line_num}: ", row
+                # A cell that may be left out is left out where it is empty: CSV has no null.
+                found = {name: cell for name, cell in row.items() if cell or name not in _OPTIONAL}
+                yield f"{path}:{reader.line_num}: ", found
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: unreadable as csv after line {reader.line_num}: {error}") from error

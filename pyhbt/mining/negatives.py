@@ -57,7 +57,8 @@ class MiningStatistics:
     empty: int
     """Pairs with none."""
     answers: int
-    """Passages turned away because they answer: of the pair's group, its query's or its question's."""
+    """Passages turned away, and negatives dropped, because they answer: of the pair's group, its query's or its
+    question's."""
     too_high: int
     """Passages of the window above share or margin."""
     repeated: int
@@ -94,8 +95,10 @@ def mine_negatives(
 ) -> Mined:
     """Pairs with hard negatives, best first; ties by language, then by position in the pairs and the corpus.
 
-    A passage answers, and is never a negative, if it is in the group of any pair of the same query or question. Texts
-    that differ only in case, white space or Unicode compatibility forms are one passage, in all languages of its texts.
+    A passage answers, and is never a negative, if it is in the group of any pair of the same query or question; where a
+    pair has such a negative, it goes. What answers by way of other pairs is left out by training
+    (:attr:`pyhbt.data.PairSet.answer_groups`). Texts that differ only in case, white space or Unicode compatibility
+    forms are one passage, in all languages of its texts.
     Texts known only as negatives have no language: they are found where the pool is "any".
 
     Args:
@@ -201,8 +204,9 @@ class _Miner:
         low = scores <= self.rules.limits(self._positive_scores(block))[:, None]
         self._answers += int(((found >= 0) & answering & (rank < self.rules.depth)).sum())
         self._too_high += int((window & ~low).sum())
-        for pair, rows, fit in zip(block.tolist(), found, window & low, strict=True):
-            self._choose(pair, rows[fit])
+        of_pair = np.split(answers.indices, answers.indptr[1:-1])
+        for pair, rows, fit, own in zip(block.tolist(), found, window & low, of_pair, strict=True):
+            self._choose(pair, rows[fit], own)
 
     def result(self) -> Mined:
         """All pairs with what was chosen; of the corpus only the passages that are negatives are taken over."""
@@ -262,12 +266,14 @@ class _Miner:
             scores = torch.where(norms > 0, scores / norms, 0.0)
         return scores.float().numpy()
 
-    def _choose(self, pair: int, rows: NDArray[np.int64]) -> None:
-        """Negatives of one pair from the rows of its window that fit, best first."""
-        rules = self.rules
-        kept = list(self.pairs.negatives.get(pair, ())) if rules.existing == "keep" else []
+    def _choose(self, pair: int, rows: NDArray[np.int64], answers: NDArray[np.integer[Any]]) -> None:
+        """Negatives of one pair: those it has that do not answer, and rows of its window that fit, best first."""
+        rules, row_of_text = self.rules, self.candidates.row_of_text
+        had = self.pairs.negatives.get(pair, ()) if rules.existing == "keep" else ()
+        kept = [text for text in had if row_of_text[text] not in answers]
+        self._answers += len(had) - len(kept)
         if kept:
-            fresh = ~np.isin(rows, self.candidates.row_of_text[kept])
+            fresh = ~np.isin(rows, row_of_text[kept])
             self._repeated += int((~fresh).sum())
             rows = rows[fresh]
         wanted = max(0, rules.num_negatives - len(kept))

@@ -163,6 +163,7 @@ def _loss(encoder: Encoder, batch: Batch, temperature: float) -> float:
     loss = contrastive_loss(
         queries,
         passages,
+        batch["positives"].to(encoder.device),
         temperature=temperature,
         query_groups=batch["query_groups"].to(encoder.device),
         passage_groups=batch["passage_groups"].to(encoder.device),

@@ -6,9 +6,10 @@ it may change while loader workers run; texts are drawn, switched and tokenised 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -17,22 +18,26 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from pyhbt.arguments import check_at_least
+from pyhbt.data.answers import joined
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders.base import Encoder, Features
 from pyhbt.training.augmentation import Augmentation
 from pyhbt.training.sampling import HybridBatchSampler
 
+_T = TypeVar("_T")
+
 _AUGMENTATION = 3  # a stream of randomness beside the sampler's
 
 
 class Batch(TypedDict):
-    """One training batch: n queries, translations of some of them, m >= n passages.
+    """One training batch: n queries, translations of some of them, m passages.
 
     ``texts`` are mini-batches of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64
-    (t,) is where each text's vector is among theirs, for queries, translations, passages in a row. Passage i < n is
-    query i's own; then come parallel passages, then hard negatives. Row j of the loss has the query ``query_of[j]``
-    and the passage ``positives[j]``, both int64 (r,), r >= n. ``query_groups`` (n,) and ``passage_groups`` (m,) are
-    int64 group ids, -1 for hard negatives, the same in every batch and on every rank. ``translated`` int64
+    (t,) is where each text's vector is among theirs, for queries, translations, passages in a row; equal texts of a
+    kind have one vector. The passages are distinct: the pairs' own, then parallel ones, then hard negatives. Row j of
+    the loss has the query ``query_of[j]`` and the passage ``positives[j]``, both int64 (r,), r >= n; the first n are
+    the pairs. ``query_groups`` (n,) and ``passage_groups`` (m,) are int64 ids, the same in every batch and on every
+    rank: what answers a query has the query's id, a text not known to answer any has -1. ``translated`` int64
     (translations,) is the query that each translation belongs to.
     """
 
@@ -48,19 +53,29 @@ class Batch(TypedDict):
 
 
 class Examples(NamedTuple):
-    """The pairs of one batch, and the int64 group ids of their passages, (n,)."""
+    """The pairs of one batch, the int64 ids (n,) of what answers their queries, and the ids of other texts.
+
+    ``text_ids`` holds those of the hard negatives that answer a query of the pairs' set.
+    """
 
     pairs: list[Pair]
     group_ids: NDArray[np.int64]
+    text_ids: Mapping[str, int] = MappingProxyType({})
 
     @classmethod
     def of(cls, pairs: PairSet, rows: Sequence[int]) -> Examples:
         """The pairs at positions ``rows``, as they are."""
-        return cls([pairs[row] for row in rows], pairs.group_ids[pairs.groups[list(rows)]])
+        answers, places = pairs.answer_groups, list(rows)
+        negatives = {text for row in places for text in pairs.negatives.get(row, ()) if answers[text] >= 0}
+        return cls(
+            [pairs[row] for row in places],
+            pairs.group_ids[answers[pairs.passage_index[places]]],
+            {pairs.passages[text]: int(pairs.group_ids[answers[text]]) for text in negatives},
+        )
 
 
 class PairCollator:
-    """Turns the examples of a batch into a :class:`Batch`; equal hard negatives are encoded once.
+    """Turns the examples of a batch into a :class:`Batch`; equal texts are encoded once.
 
     ``mini_batch_size``: most texts in a mini-batch (None: no limit).
     """
@@ -77,7 +92,7 @@ class PairCollator:
         Raises:
             ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
         """
-        pairs, groups = examples
+        pairs, groups, text_ids = examples
         kinds = {pair.query_lang != pair.passage_lang for pair in pairs}
         if len(kinds) != 1:
             raise ValueError(
@@ -86,28 +101,50 @@ class PairCollator:
                 + ", expected pairs of one kind"
             )
         translated = [i for i, pair in enumerate(pairs) if pair.parallel_query is not None]
-        parallel = [(i, text) for i, pair in enumerate(pairs) for text in pair.parallel_passages]
-        negatives = list(dict.fromkeys(text for pair in pairs for text in pair.negatives))
-        queries = [pair.query for pair in pairs] + [pairs[i].parallel_query or "" for i in translated]
-        passages = [pair.passage for pair in pairs] + [text for _, text in parallel] + negatives
+        parallel = [i for i, pair in enumerate(pairs) for _ in pair.parallel_passages]
+        query_of = np.array([*range(len(pairs)), *parallel], dtype=np.int64)
+        queries = _Distinct(pair.query for pair in pairs)
+        queries.add(pairs[i].parallel_query or "" for i in translated)
+        passages = _Distinct(pair.passage for pair in pairs)
+        passages.add(text for pair in pairs for text in pair.parallel_passages)
+        positives = np.array(passages.places, dtype=np.int64)
+        # Code-switching may have made texts equal that are not so in the pairs' set.
+        asked = np.array(_Distinct((pair.query, pair.query_lang) for pair in pairs).places, dtype=np.int64)
+        ids = joined((groups[query_of], positives, asked[query_of]))
+        now = dict(zip(groups[query_of].tolist(), ids.tolist(), strict=True))
+        passages.add(text for pair in pairs for text in pair.negatives)
+        known = (text_ids.get(text, -1) for text in passages.values)
+        passage_ids = np.array([now.get(one, one) for one in known], dtype=np.int64)
+        passage_ids[positives] = ids
         texts, order = self.encoder.pack(
-            self.encoder.token_ids(queries, "query") + self.encoder.token_ids(passages, "passage"),
+            self.encoder.token_ids(list(queries.values), "query")
+            + self.encoder.token_ids(list(passages.values), "passage"),
             self.mini_batch_size,
         )
-        query_of = np.array([*range(len(pairs)), *(i for i, _ in parallel)], dtype=np.int64)
+        vectors = [*queries.places, *range(len(queries.values), len(order))]
         return Batch(
             texts=texts,
-            order=order,
+            order=order[vectors],
             num_queries=len(pairs),
             translated=torch.tensor(translated, dtype=torch.int64),
             query_of=torch.from_numpy(query_of),
-            positives=torch.arange(len(query_of)),
-            query_groups=torch.from_numpy(groups),
-            passage_groups=torch.from_numpy(
-                np.concatenate([groups[query_of], np.full(len(negatives), -1, dtype=np.int64)])
-            ),
+            positives=torch.from_numpy(positives),
+            query_groups=torch.from_numpy(ids[: len(pairs)]),
+            passage_groups=torch.from_numpy(passage_ids),
             cross_lingual=kinds.pop(),
         )
+
+
+class _Distinct(Generic[_T]):
+    """Distinct values in order of first sight, and the place of each of those given among them."""
+
+    def __init__(self, given: Iterable[_T]) -> None:
+        self.values: dict[_T, int] = {}
+        self.places: list[int] = []
+        self.add(given)
+
+    def add(self, given: Iterable[_T]) -> None:
+        self.places += [self.values.setdefault(value, len(self.values)) for value in given]
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ class Objective:
         terms = {"contrastive": self._contrastive(queries, passages, batch, temperature, shares[0])}
         value = terms["contrastive"]
         if self.alignment_weight > 0:
-            own = passages[batch["query_of"][num_queries:]]
+            parallel_of = batch["query_of"][num_queries:]
+            own = passages[batch["positives"][parallel_of]]
             distance = (queries[batch["translated"]] - translations).square().sum()
             distance = distance + (own - passages[batch["positives"][num_queries:]]).square().sum()
             terms["alignment"] = (distance * shares[2]).to(value.dtype)

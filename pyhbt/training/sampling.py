@@ -49,7 +49,8 @@ class SamplerOptions:
         "A cross-lingual batch has one language pair (single) or many (mixed).", "single"
     )
     false_negatives: FalseNegatives = option(
-        "Passages of one group never meet in a batch (avoided), or the loss masks them (masked).", "avoided"
+        "Passages that answer one query never meet in a batch (avoided), or the loss masks them (masked).",
+        "avoided",
     )
 
     def __post_init__(self) -> None:
@@ -82,11 +83,12 @@ class HybridBatchSampler(Sampler[list[int]]):
             training, as temperature sampling with cooldown does (1 / a is the temperature; arXiv 2410.04579).
         cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
             leaves this open.
-        false_negatives: ``"avoided"``: no two pairs of one group in a batch, so translations of a passage are never
-            its negatives; ``"masked"``: allowed, for a loss that masks them by group id.
+        false_negatives: ``"avoided"``: no two pairs of one answer group (:attr:`PairSet.answer_groups`) in a batch, so
+            that no query is in it twice and no passage that answers a query is its negative; ``"masked"``: allowed, for
+            a loss that masks them by id.
         num_ranks: ranks among which consecutive batches are dealt out (accelerate's order). All ranks get
             batches of the same kind and languages at the same step, cut from one batch of
-            ``batch_size * num_ranks`` pairs.
+            ``batch_size * num_ranks`` pairs; where it holds fewer pairs than there are ranks, they are dealt out again.
         schedule_steps: steps over which a schedule runs; ``steps`` by default.
 
     A language with fewer pairs than a batch gives shorter batches. Within a pass over a language every pair
@@ -155,6 +157,7 @@ class HybridBatchSampler(Sampler[list[int]]):
                 f"{', '.join(pairs.languages)}"
             )
         self._buckets = [*self._monolingual, *self._cross_lingual]
+        self._answers = pairs.answer_groups[pairs.passage_index]
         self._plan: _Plan | None = None
         self._orders: dict[int, tuple[int, int, NDArray[np.int64]]] = {}
 
@@ -186,7 +189,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         order = self._order(index, cycle)
         rows = order[slot * self._union_size : (slot + 1) * self._union_size]
         if self.false_negatives == "avoided":
-            _, first = np.unique(self.pairs.groups[rows], return_index=True)
+            _, first = np.unique(self._answers[rows], return_index=True)
             rows = rows[np.sort(first)]
         if len(rows) < self.num_ranks:
             rows = np.resize(rows, self.num_ranks)
@@ -197,6 +200,16 @@ class HybridBatchSampler(Sampler[list[int]]):
         return (
             "cross-lingual" if self._epoch_plan().buckets[step] >= len(self._monolingual) else "monolingual"
         )
+
+    def fillable(self) -> dict[str, int]:
+        """Pairs that a batch over all ranks holds, for each language and language pair that batches are drawn from.
+
+        Means, rounded, by ``"de"``, ``"de-en"`` (query language first) or, where batches mix language pairs,
+        ``"cross-lingual"``. They are below ``batch_size * num_ranks`` where there are too few pairs, or where under
+        ``"avoided"`` too many of them have the same answers. O(pairs log pairs).
+        """
+        answers = self._answers if self.false_negatives == "avoided" else np.arange(len(self.pairs))
+        return {bucket.label: round(bucket.mean_size(self._union_size, answers)) for bucket in self._buckets}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch. Epochs differ in every draw; a schedule goes on across them."""
@@ -285,7 +298,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         kept = self._orders.get(index)
         if kept is None or kept[:2] != (self.epoch, cycle):
             rng = self._rng(_ORDER, index, cycle)
-            kept = (self.epoch, cycle, self._buckets[index].order(rng, self.pairs.groups))
+            kept = (self.epoch, cycle, self._buckets[index].order(rng, self._answers))
             self._orders[index] = kept
         return kept[2]
 
@@ -305,6 +318,7 @@ class _Plan:
 class _Bucket:
     """Pairs that may share a batch, their weight against other buckets, and how likely each enters a pass."""
 
+    label: str
     rows: NDArray[np.int64]
     weight: float
     row_weights: NDArray[np.float64] | None = None
@@ -315,8 +329,14 @@ class _Bucket:
             return len(self.rows)
         return max(1, int(self.row_weights.sum()))
 
-    def order(self, rng: np.random.Generator, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A random order in which the c pairs of a group lie about 1/c of the pass apart.
+    def mean_size(self, size: int, answers: NDArray[np.int64]) -> float:
+        """Pairs that batches of ``size``, slices of a pass, have on average, of an answer group one at most."""
+        share = min(1.0, size / self.pass_size)
+        _, group = np.unique(answers[self.rows], return_inverse=True)
+        return float(np.minimum(np.bincount(group, self.row_weights) * share, 1.0).sum())
+
+    def order(self, rng: np.random.Generator, answers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A random order in which the c pairs of an answer group lie about 1/c of the pass apart.
 
         Pair i of a group's c pairs gets the key (i + u) / c, with u uniform and the same for the group: batches,
         being consecutive slices, then hold a group twice only where it is too large to be avoided.
@@ -329,7 +349,7 @@ class _Bucket:
             rows = rows[
                 np.unique(np.searchsorted(edges, rng.random() + np.arange(self.pass_size), side="right"))
             ]
-        _, group, counts = np.unique(groups[rows], return_inverse=True, return_counts=True)
+        _, group, counts = np.unique(answers[rows], return_inverse=True, return_counts=True)
         phase = rng.random(len(counts))[group]
         key = (_occurrences(group) + phase) / counts[group]
         ordered: NDArray[np.int64] = rows[np.argsort(key, kind="stable")]
@@ -347,7 +367,8 @@ def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Buc
     for value, rows in zip(codes, np.split(order, starts[1:]), strict=True):
         query_lang, passage_lang = divmod(int(value), num_languages)
         part = monolingual if query_lang == passage_lang else cross_lingual
-        part.append(_Bucket(np.sort(rows), float(len(rows)) ** exponent))
+        names = [pairs.languages[lang] for lang in dict.fromkeys((query_lang, passage_lang))]
+        part.append(_Bucket("-".join(names), np.sort(rows), float(len(rows)) ** exponent))
     if mixed and cross_lingual:
         rows = np.concatenate([bucket.rows for bucket in cross_lingual])
         weights = np.concatenate(
@@ -355,7 +376,9 @@ def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Buc
         )
         ascending = np.argsort(rows)
         weights = weights[ascending] / weights.max()
-        cross_lingual = [_Bucket(rows[ascending], 1.0, None if (weights == 1.0).all() else weights)]
+        cross_lingual = [
+            _Bucket("cross-lingual", rows[ascending], 1.0, None if (weights == 1.0).all() else weights)
+        ]
     return monolingual, cross_lingual
 
 

@@ -66,6 +66,49 @@ def test_mined_pairs_train(pyhbt: Any, tmp_path: Path) -> None:
     assert load_pairs(again).negatives != read.negatives
 
 
+def test_mined_files_of_every_format_train(pyhbt: Any, tmp_path: Path) -> None:
+    """Two passages a query and no question, as in most files; what answers a query is not mined for it."""
+    import csv
+
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    rows = [
+        {
+            "query": f"who wrote book {row // 2}",
+            "passage": f"author {row} wrote book {row // 2}",
+            "query_lang": "en",
+            "passage_lang": "en",
+        }
+        for row in range(24)
+    ]
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    mined = tmp_path / "mined.jsonl"
+    options = ("--num-negatives", "2", "--any-score")
+    assert pyhbt("mine", "--data", f"jsonl:{source}", "--out", mined, *options)[0] == 0
+    found = [json.loads(line) for line in mined.read_text("utf-8").splitlines()]
+    for row in found:
+        assert len(row["negatives"]) == 2
+        assert not any(text.endswith(row["query"].removeprefix("who wrote")) for text in row["negatives"])
+    pq.write_table(pa.Table.from_pylist(found), tmp_path / "mined.parquet")
+    with (tmp_path / "mined.csv").open("w", encoding="utf-8", newline="") as stream:
+        columns = [name for name in found[0] if name != "negatives"]  # CSV has no lists
+        writer = csv.DictWriter(stream, [*columns, "question"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(found)
+    for kind in ("jsonl", "parquet", "csv"):
+        read = load_pairs(tmp_path / f"mined.{kind}")
+        assert len(read.group_names) == 12
+        assert bool(read.negatives) == (kind != "csv")
+        trained = ("--ratio", "0", "--steps", "2", "--batch-size", "8", "--out", tmp_path / kind)
+        code, _, err = pyhbt("train", "--data", f"{kind}:{tmp_path / f'mined.{kind}'}", *trained)
+        assert code == 0, err
+        again = ("--data", f"{kind}:{tmp_path / f'mined.{kind}'}", "--out", tmp_path / f"{kind}.jsonl")
+        assert pyhbt("mine", *again, *options)[0] == 0
+        assert load_pairs(tmp_path / f"{kind}.jsonl").negatives == load_pairs(mined).negatives
+
+
 def test_corpus(pyhbt: Any, tmp_path: Path) -> None:
     pairs = load_train("cldr", languages=["de"])
     file = tmp_path / "corpus.jsonl"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhbt.data.groups import DisjointSets, judged_pairs
-from pyhbt.data.pair_set import Pair
+from pyhbt.data.groups import DisjointSets, judged_pairs, with_groups
+from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier
 from tests.toy import retrieval_set
@@ -32,9 +32,9 @@ def test_judged_pairs_leave_zero_shot_out() -> None:
 NODES = st.integers(0, 9)
 
 
-def closure(joins: list[tuple[int, int]]) -> set[frozenset[int]]:
-    """Sets of 0 to 9, merged until nothing moves."""
-    sets = [{node} for node in range(10)]
+def closure(joins: list[tuple[int, int]], count: int = 10) -> set[frozenset[int]]:
+    """Sets of the first numbers, merged until nothing moves."""
+    sets = [{node} for node in range(count)]
     for first, second in joins:
         one = next(part for part in sets if first in part)
         other = next(part for part in sets if second in part)
@@ -70,6 +70,48 @@ def test_equal_numbers_of_other_kinds_are_other_nodes() -> None:
     assert sets.root(("query", "1")) == ("query", "1")
     assert sets.root(("query", "2")) == ("query", "2")
     assert sets.root("1") == "1"
+
+
+def test_pairs_of_one_query_or_passage_share_the_first_passage_as_group() -> None:
+    pairs = PairSet.from_pairs(
+        [
+            Pair("q", "a", "en", "en", ""),
+            Pair("r", "b", "en", "en", ""),
+            Pair("q", "c", "en", "de", ""),  # the same query
+            Pair("s", "c", "en", "de", ""),  # the same passage
+            Pair("q", "d", "de", "de", ""),  # the same text in another language
+            Pair("q", "e", "en", "en", "", question="7"),  # another question
+            Pair("t", "f", "de", "en", "", question="7"),  # its translation
+            Pair("q", "g", "en", "en", "named"),
+            Pair("q", "h", "en", "en", "named too"),
+        ],
+    )
+    found = with_groups(pairs)
+    assert [pair.group for pair in found] == ["a", "b", "a", "a", "d", "e", "e", "named", "named too"]
+    assert found.group_names == ("a", "b", "d", "e", "named", "named too")
+    assert with_groups(found) is found
+
+
+SMALL = st.sampled_from("abc")
+
+
+@given(st.lists(st.tuples(SMALL, SMALL, st.sampled_from(["en", "de"]), SMALL | st.just(""), st.booleans())))
+def test_groups_of_pairs_that_name_none(rows: list[tuple[str, str, str, str, bool]]) -> None:
+    pairs = PairSet.from_pairs(
+        Pair(f"q{query}", f"p{passage}", lang, "en", f"g{passage}" if named else "", question=question)
+        for query, passage, lang, question, named in rows
+    )
+    found = with_groups(pairs)
+    joins = []
+    for query, passage, lang, question, named in rows:
+        asked = "abc".index(question) if question else 3 + "abc".index(query) + 3 * (lang == "de")
+        joins += [] if named else [(asked, 9 + "abc".index(passage))]
+    sets = closure(joins, 12)
+    assert [one.group for one in found if one.group[0] == "g"] == [one.group for one in pairs if one.group]
+    for (one, row), (other, other_row) in itertools.combinations(zip(found, rows, strict=True), 2):
+        if not row[-1] and not other_row[-1]:
+            places = {9 + "abc".index(row[1]), 9 + "abc".index(other_row[1])}
+            assert (one.group == other.group) == any(places <= part for part in sets)
 
 
 def judged(

@@ -56,3 +56,29 @@ def test_group_ids_are_the_same_everywhere_and_made_once() -> None:
     assert pairs.group_ids.dtype == np.int64
     assert (pairs.group_ids >= 0).all()
     assert pairs.group_ids is pairs.group_ids
+
+
+def test_answer_groups_join_what_answers_the_same_queries() -> None:
+    pairs = PairSet.from_pairs(
+        [
+            Pair("q", "a", "en", "en", "g0", ("b", "n")),
+            Pair("q", "b", "en", "en", "g1"),  # the same query
+            Pair("r", "b", "en", "en", "g2"),  # the same passage
+            Pair("s", "c", "en", "en", "g2"),  # the same group
+            Pair("q", "d", "de", "en", "g3"),  # the same text in another language
+            Pair("t", "e", "en", "en", "g4", question="7"),
+            Pair("u", "f", "de", "en", "g5", ("d",), question="7"),  # the same question
+            Pair("t", "h", "en", "en", "g6", question="8"),  # the same query, whatever its question is called
+        ]
+    )
+    group = {text: int(place) for text, place in zip(pairs.passages, pairs.answer_groups, strict=True)}
+    assert group == {"a": 0, "b": 0, "c": 0, "d": 3, "e": 4, "f": 4, "h": 4, "n": -1}
+    assert pairs.answer_groups.dtype == np.int64
+    assert pairs.answer_groups is pairs.answer_groups
+    assert PairSet.from_pairs([]).answer_groups.shape == (0,)
+
+
+def test_answer_groups_of_parallel_items_are_their_groups() -> None:
+    items = [ParallelItem(f"g{i}", {"en": f"q{i}", "fr": f"r{i}"}, {"en": f"p{i}"}) for i in range(3)]
+    pairs = PairSet.from_parallel(items)
+    np.testing.assert_array_equal(pairs.answer_groups[pairs.passage_index], pairs.groups)

@@ -56,6 +56,27 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path) -> None:
         assert list(load_pairs(file)) == PAIRS
 
 
+def test_every_format_joins_the_passages_of_a_query(tmp_path: Path) -> None:
+    rows = [
+        {**ROWS[0], "query": f"q{row // 4}", "passage": f"p{row}", "query_lang": "en", "question": question}
+        for row in range(12)
+        for question in ("7" if row > 9 else None,)
+    ]
+    for file in (
+        write_jsonl(tmp_path / "a.jsonl", rows),
+        _parquet(tmp_path / "a.parquet", rows),
+        _csv(tmp_path / "a.csv", rows),  # an empty cell for no question
+    ):
+        found = [(pair.group, pair.question) for pair in load_pairs(file)]
+        assert found == [("p0", "")] * 4 + [("p4", "")] * 4 + [("p8", "")] * 2 + [("p10", "7")] * 2
+        assert [pair.group for pair in load_pairs(file, limit=6)] == ["p0"] * 4 + ["p4"] * 2
+    write_beir(tmp_path / "dev", "dev")
+    write_beir(tmp_path / "test", "test")
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    study = load_folder_study(tmp_path)
+    assert list(study.train) == list(load_pairs(tmp_path / "a.jsonl"))
+
+
 def test_groups_and_negatives_are_kept(tmp_path: Path) -> None:
     rows = [
         {**ROWS[0], "group": "g", "negatives": ["n1", "n2"]},

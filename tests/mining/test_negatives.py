@@ -135,7 +135,9 @@ def oracle(
             limit = min(limit, positive - rules.margin)
         low = [name for name in window if score(candidates[name]) <= limit]
         counts["too_high"] += len(window) - len(low)
-        kept = list(pair.negatives) if rules.existing == "keep" else []
+        had = list(pair.negatives) if rules.existing == "keep" else []
+        kept = [text for text in had if fold(text) not in answers]
+        counts["answers"] += len(had) - len(kept)
         fresh = [name for name in low if name not in map(fold, kept)]
         counts["repeated"] += len(low) - len(fresh)
         wanted = max(0, rules.num_negatives - len(kept))
@@ -396,9 +398,15 @@ def test_the_file_trains(tmp_path: Path) -> None:
     assert all(before == after for before, after in shared)
     assert statistics.complete == len(pairs)
     sampler = HybridBatchSampler(read, 8, ratio=0.5, seed=0)
-    batch = PairCollator(encoder)(Examples.of(read, next(iter(sampler))))
-    assert len(batch["passage_groups"]) > 8
-    assert (batch["passage_groups"][8:] == -1).all()
+    rows = next(iter(sampler))
+    batch = PairCollator(encoder)(Examples.of(read, rows))
+    hard = dict.fromkeys(text for row in rows for text in read[row].negatives)
+    fresh = [text for text in hard if text not in {read[row].passage for row in rows}]
+    assert len(batch["passage_groups"]) == 8 + len(fresh) > 8
+    answers = dict(zip(read.passages, read.answer_groups.tolist(), strict=True))
+    ids = [-1 if answers[text] < 0 else int(read.group_ids[answers[text]]) for text in fresh]
+    assert batch["passage_groups"][8:].tolist() == ids
+    assert len(set(ids)) > 1
     again = tmp_path / "again.jsonl"
     mine_to_file(encoder, read, again, rules, corpus=corpus)
     assert [json.loads(line)["negatives"] for line in again.read_text("utf-8").split("\n")[:-1]] == [

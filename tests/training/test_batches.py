@@ -33,6 +33,38 @@ def test_positives_come_first_then_distinct_hard_negatives() -> None:
     assert not batch["cross_lingual"]
 
 
+def test_equal_texts_are_encoded_once_and_stand_once_among_the_passages() -> None:
+    pairs = [
+        Pair("q", "p0", "en", "en", "a", ("p1", "x", "y")),
+        Pair("q", "p1", "en", "en", "a", ("x", "p0"), parallel_query="q", parallel_passages=("p1", "p2")),
+        Pair("r", "p3", "en", "en", "b", ("p1", "z", "p2"), parallel_query="r de"),
+    ]
+    given = examples(pairs)._replace(text_ids={"y": 1, "p1": 0})
+    batch = PairCollator(ENCODER)(given)
+    assert sum(len(texts["offsets"]) for texts in batch["texts"]) == 3 + 7
+    texts = ["q", "q", "r", "q", "r de", "p0", "p1", "p3", "p2", "x", "y", "z"]
+    assert torch.equal(ENCODER(batch["texts"])[batch["order"]], ENCODER.encode(texts))
+    assert batch["query_of"].tolist() == [0, 1, 2, 1, 1]
+    assert batch["positives"].tolist() == [0, 1, 2, 1, 3]
+    assert batch["query_groups"].tolist() == [0, 0, 1]
+    assert batch["passage_groups"].tolist() == [0, 0, 1, 0, -1, 1, -1]
+
+
+def test_texts_that_became_equal_are_one() -> None:
+    """The pairs' set holds them for different ones; code-switching made them equal."""
+    switched = [
+        Pair("q", "same", "en", "en", "a"),
+        Pair("r", "same", "en", "en", "b", ("x",)),
+        Pair("s", "p", "en", "en", "c"),
+        Pair("s", "o", "en", "en", "d"),
+        Pair("s", "e", "de", "de", "e"),
+    ]
+    batch = PairCollator(ENCODER)(examples(switched)._replace(text_ids={"x": 1}))
+    assert batch["positives"].tolist() == [0, 0, 1, 2, 3]
+    assert batch["query_groups"].tolist() == [0, 0, 2, 2, 4]
+    assert batch["passage_groups"].tolist() == [0, 2, 2, 4, 0]
+
+
 def test_parallel_texts() -> None:
     pairs = [
         Pair("q0", "p0", "en", "en", "a", ("x",), parallel_passages=("p0 de", "p0 fr")),
@@ -56,12 +88,16 @@ def test_mini_batches(size: int) -> None:
     assert torch.equal(ENCODER(batch["texts"])[batch["order"]], ENCODER(whole["texts"])[whole["order"]])
 
 
-def test_examples_carry_the_group_ids_of_their_set() -> None:
-    pairs = PairSet.from_pairs([Pair(f"q{i}", f"p{i}", "en", "en", name) for i, name in enumerate("aba")])
+def test_examples_carry_the_ids_of_their_set() -> None:
+    negatives = {1: ("p0", "x")}
+    pairs = PairSet.from_pairs(
+        Pair(f"q{i}", f"p{i}", "en", "en", name, negatives.get(i, ())) for i, name in enumerate("aba")
+    )
     chosen = Examples.of(pairs, [2, 1])
     assert chosen.pairs == [pairs[2], pairs[1]]
     a, b = pairs.group_ids
     assert chosen.group_ids.tolist() == [a, b]
+    assert chosen.text_ids == {"p0": a}
 
 
 def test_kind() -> None:

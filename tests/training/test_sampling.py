@@ -135,6 +135,53 @@ def test_large_groups_shorten_batches_rather_than_repeat() -> None:
     assert {len(batch) for batch in masked} == {8}
 
 
+def test_no_batch_holds_a_query_twice() -> None:
+    """A hundred queries with four passages each, which name no group."""
+    pairs = PairSet.from_pairs(Pair(f"q{row // 4}", f"p{row}", "en", "en", f"p{row}") for row in range(400))
+    sampler = HybridBatchSampler(pairs, 32, ratio=0, steps=24)
+    for batch in sampler:
+        assert len(batch) == len({pairs[row].query for row in batch}) == 32
+    for first in (0, 12):
+        assert len({row for batch in list(sampler)[first : first + 12] for row in batch}) == 384
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=20),
+    size=st.integers(1, 12),
+    ranks=st.integers(1, 3),
+    masked=st.booleans(),
+)
+def test_what_batches_can_hold(counts: list[int], size: int, ranks: int, masked: bool) -> None:
+    pairs = several_per_group(counts)
+    sampler = HybridBatchSampler(
+        pairs,
+        size,
+        ratio=0,
+        steps=120,
+        num_ranks=ranks,
+        false_negatives="masked" if masked else "avoided",
+    )
+    held = [len({row for part in sampler.at(step) for row in part}) for step in range(120)]
+    found = sampler.fillable()
+    assert found.keys() == {"en"}
+    assert abs(found["en"] - np.mean(held)) <= 0.5 + 0.1 * size * ranks
+    if masked:
+        assert set(held) == {min(size * ranks, len(pairs))} == set(found.values())
+
+
+def test_what_batches_can_hold_by_language() -> None:
+    pairs = PairSet.from_pairs(
+        [Pair(f"q{row // 4}", f"p{row}", "en", "en", f"p{row}") for row in range(20)]
+        + [Pair(f"q{row // 2}", f"s{row}", "de", "en", f"s{row}") for row in range(40)]
+        + [Pair(f"r{row}", f"r{row}", "en", "de", f"r{row}") for row in range(3)]
+    )
+    sampler = HybridBatchSampler(pairs, 8, num_ranks=2)
+    assert sampler.fillable() == {"en": 5, "de-en": 16, "en-de": 3}
+    mixed = HybridBatchSampler(pairs, 30, cross_pairs="mixed", language_sampling="size")
+    assert mixed.fillable() == {"en": 5, "cross-lingual": 22}  # a batch takes 30 of 43 pairs
+
+
 def test_small_languages_give_short_batches() -> None:
     pairs = PairSet.from_pairs(
         [Pair(f"q{i}", f"p{i}", "en", "en", f"g{i}") for i in range(50)]

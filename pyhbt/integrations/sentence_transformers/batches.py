@@ -33,7 +33,9 @@ def hybrid_dataset(
         pairs: the pairs.
         num_negatives: hard negatives a pair, the first ones of each; by default all, of which every pair must have
             as many as any other.
-        group_labels: add ``label``, the int64 group of the pair, for a loss with ``group_labels``.
+        group_labels: add ``label`` for a loss with ``group_labels``: the int64 answer group of the passage
+            (:attr:`pyhbt.data.PairSet.answer_groups`), or, where there are negatives, the list of those of the passage
+            and of each negative, -1 where it is not known to answer any query.
 
     Raises:
         ValueError: pairs with different numbers of negatives, or with fewer than asked for.
@@ -52,11 +54,14 @@ def hybrid_dataset(
         raise ValueError(f"num_negatives: found {wanted}, expected 0 to {fewest}")
     queries, passages = pa.array(pairs.queries, pa.string()), pa.array(pairs.passages, pa.string())
     columns = {"query": _take(queries, pairs.query_index), "passage": _take(passages, pairs.passage_index)}
+    used = [pairs.passage_index]
     for place in range(wanted):
-        index = np.array([pairs.negatives[row][place] for row in range(len(pairs))], dtype=np.int64)
-        columns[f"negative_{place + 1}"] = _take(passages, index)
+        used.append(np.array([pairs.negatives[row][place] for row in range(len(pairs))], dtype=np.int64))
+        columns[f"negative_{place + 1}"] = _take(passages, used[-1])
     if group_labels:
-        columns["label"] = pa.chunked_array([pa.array(pairs.groups)])
+        labels = pa.array(pairs.answer_groups[np.stack(used, axis=1).ravel()])
+        lists = pa.FixedSizeListArray.from_arrays(labels, 1 + wanted) if wanted else labels
+        columns["label"] = pa.chunked_array([lists])
     return Dataset(pa.table(columns))
 
 

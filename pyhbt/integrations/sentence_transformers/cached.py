@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from torch import Tensor
 
 from pyhbt.arguments import check_at_least
+from pyhbt.integrations.sentence_transformers.identities import text_numbers
 from pyhbt.integrations.sentence_transformers.losses import FusedInBatchLoss
 
 
@@ -61,29 +64,36 @@ class CachedFusedInBatchLoss(CachedLossMixin, FusedInBatchLoss):
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """As :meth:`FusedInBatchLoss.forward`; ``backward`` may be called once."""
-        once = _ForwardPass(self)
-        loss = once.forward_cached(sentence_features, labels)
+        columns = list(sentence_features)
+        once = _ForwardPass(self, text_numbers(columns))
+        loss = once.forward_cached(columns, labels)
         if not once.total.requires_grad or not torch.is_grad_enabled():
             return loss
         return loss + (once.total - once.total.detach())  # adds 0, and the gradient of the temperature
 
     def calculate_loss(
-        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+        self,
+        reps: list[list[Tensor]],
+        labels: Tensor | None = None,
+        *,
+        with_backward: bool = False,
+        texts: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """The loss of mini-batches of embeddings of each column.
 
         ``with_backward``: with gradients of the embeddings; the graph that is left leads to the temperature alone.
+        ``texts``: numbers of the texts, equal for equal ones; None: every text is another.
         """
         embeddings = [torch.cat(column) for column in reps]
         temperature = self._temperature()
         if not with_backward:
-            return self._loss(embeddings, labels, temperature)
+            return self._loss(embeddings, labels, temperature, texts)
         if not isinstance(temperature, Tensor):
-            loss = self._loss(embeddings, labels, temperature)
+            loss = self._loss(embeddings, labels, temperature, texts)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
         leaf = temperature.detach().requires_grad_()
-        loss = self._loss(embeddings, labels, leaf)
+        loss = self._loss(embeddings, labels, leaf, texts)
         loss.backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         return loss.detach() + (temperature - temperature.detach()) * leaf.grad
@@ -118,8 +128,9 @@ class _ForwardPass(CachedLossMixin):
 
     total: Tensor
 
-    def __init__(self, owner: CachedFusedInBatchLoss) -> None:
+    def __init__(self, owner: CachedFusedInBatchLoss, texts: NDArray[np.int64] | None) -> None:
         self.owner = owner
+        self.texts = texts
         self.model = owner.model
         self.mini_batch_size = owner.mini_batch_size
         self.mini_batch_num_tokens = owner.mini_batch_num_tokens
@@ -128,5 +139,5 @@ class _ForwardPass(CachedLossMixin):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        self.total = self.owner.calculate_loss(reps, labels, with_backward=with_backward)
+        self.total = self.owner.calculate_loss(reps, labels, with_backward=with_backward, texts=self.texts)
         return self.total

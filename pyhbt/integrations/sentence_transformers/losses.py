@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 
+from pyhbt.integrations.sentence_transformers.identities import identities, text_numbers
 from pyhbt.integrations.sentence_transformers.temperature import Temperature
 from pyhbt.ops import contrastive_loss
 from pyhbt.training.distributed import total, world_size
@@ -34,11 +37,14 @@ class FusedInBatchLoss(nn.Module):
         similarity: ``"cosine"`` or ``"dot"``.
         symmetric: the mean of that loss and of the passage-to-query direction over queries and positives.
         margin: leave out negatives more similar to the query than its positive by over this; None: keep all.
-        group_labels: the dataset's label column holds integer group ids; pairs of one group are no negatives of each
-            other. A negative id belongs to no group, and so do hard negatives.
+        group_labels: the dataset's label column holds integer group ids, of the positive or of the positive and each
+            hard negative (as :func:`hybrid_dataset` gives them); passages of a query's group are no negatives of it. A
+            negative id belongs to no group, and so do hard negatives without one.
         gather_across_devices: contrast with the passages of all ranks; gradients flow back to every rank.
 
-    Without ``group_labels`` labels are ignored, as in ``MultipleNegativesRankingLoss``.
+    Without ``group_labels`` labels are ignored, as in ``MultipleNegativesRankingLoss``. Texts with equal tokens are
+    one: a passage stands once among the candidates, whatever column it is in, and where a query comes twice in a batch,
+    the positives of both answer it.
 
     Raises:
         ValueError: an argument out of range; ``margin`` together with ``symmetric`` and ``gather_across_devices``.
@@ -80,12 +86,14 @@ class FusedInBatchLoss(nn.Module):
         Raises:
             ValueError: fewer than two columns, columns of different lengths, or labels that are no group ids.
         """
-        return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
+        columns = list(sentence_features)
+        texts = text_numbers(columns)
+        return self._loss(embed_columns(self.model, columns), labels, self._temperature(), texts)
 
     def compute_loss_from_embeddings(
         self, embeddings: Sequence[Tensor], labels: Tensor | None = None
     ) -> Tensor:
-        """The loss of embeddings (n, dim) of each column: query, positive, hard negatives.
+        """The loss of embeddings (n, dim) of each column: query, positive, hard negatives; each is of another text.
 
         Raises:
             ValueError: as :meth:`forward`.
@@ -93,29 +101,37 @@ class FusedInBatchLoss(nn.Module):
         return self._loss(embeddings, labels, self._temperature())
 
     def _loss(
-        self, embeddings: Sequence[Tensor], labels: Tensor | None, temperature: float | Tensor
+        self,
+        embeddings: Sequence[Tensor],
+        labels: Tensor | None,
+        temperature: float | Tensor,
+        texts: NDArray[np.int64] | None = None,
     ) -> Tensor:
         groups = self._groups(embeddings, labels)
-        queries, positives, *negatives = embeddings
-        passages = torch.cat([positives, *negatives])
+        queries, *columns = embeddings
+        passages = torch.cat(columns)
         options: dict[str, Any] = {
             "temperature": temperature,
             "similarity": self.similarity,
             "symmetric": self.symmetric,
             "margin": self.margin,
         }
-        if groups is not None:
-            none = groups.new_full((len(passages) - len(groups),), -1)  # hard negatives belong to no group
-            options |= {"query_groups": groups, "passage_groups": torch.cat([groups, none])}
+        positives = torch.arange(len(queries), device=queries.device)
+        if groups is not None or texts is not None:
+            found = identities(len(queries), len(columns), texts, groups)
+            if len(found.candidates) < len(passages):
+                passages = passages[found.candidates.to(passages.device)]
+            positives = found.positives.to(queries.device)
+            options["query_groups"] = found.query_groups.to(queries.device)
+            options["passage_groups"] = found.passage_groups.to(queries.device)
         if not self.gather_across_devices:
-            return contrastive_loss(queries, passages, **options)
-        own = torch.arange(len(queries), device=queries.device)
+            return contrastive_loss(queries, passages, positives, **options)
         count = total(torch.tensor(len(queries), device=queries.device))
         weights = torch.full((len(queries),), float(world_size() / count), device=queries.device)
-        return union_loss(queries, passages, own, weights=weights, **options)
+        return union_loss(queries, passages, positives, weights=weights, **options)
 
-    def _groups(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> Tensor | None:
-        """Group ids int64 (n,) of the pairs, or None; checks the columns too."""
+    def _groups(self, embeddings: Sequence[Tensor], labels: Tensor | None) -> NDArray[np.int64] | None:
+        """Group ids (n, 1) of the positives or (n, columns) of all passages, or None; checks the columns too."""
         if len(embeddings) < 2:
             raise ValueError(
                 f"columns: found {len(embeddings)}, expected at least 2 (queries, positive passages)"
@@ -127,11 +143,14 @@ class FusedInBatchLoss(nn.Module):
             return None
         if labels is None:
             raise ValueError("labels: found None, expected a label column of group ids, as group_labels says")
+        shapes = [(lengths[0],), (lengths[0], len(embeddings) - 1)][: len(embeddings) - 1]
         integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-        if labels.shape != (lengths[0],) or not integers:
+        if tuple(labels.shape) not in shapes or not integers:
             found = f"{tuple(labels.shape)} of {labels.dtype}"
-            raise ValueError(f"labels: found {found}, expected ({lengths[0]},) integer group ids")
-        return labels.to(embeddings[0].device, torch.int64)
+            expected = " or ".join(map(str, shapes))
+            raise ValueError(f"labels: found {found}, expected {expected} integer group ids")
+        found_ids: NDArray[np.int64] = labels.to("cpu", torch.int64).reshape(lengths[0], -1).numpy()
+        return found_ids
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card says of the loss."""

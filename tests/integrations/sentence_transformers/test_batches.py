@@ -217,11 +217,12 @@ def test_dataset_rows_are_the_pairs() -> None:
     rows = hybrid_dataset(pairs, num_negatives=2, group_labels=True)
     assert rows.column_names == ["query", "passage", "negative_1", "negative_2", "label"]
     assert rows.to_list() == [
-        {"query": "q0", "passage": "p0", "negative_1": "n0", "negative_2": "p1", "label": 0},
-        {"query": "q1", "passage": "p1", "negative_1": "n0", "negative_2": "n1", "label": 1},
-        {"query": "q0", "passage": "p2", "negative_1": "n3", "negative_2": "p0", "label": 0},
+        {"query": "q0", "passage": "p0", "negative_1": "n0", "negative_2": "p1", "label": [0, -1, 1]},
+        {"query": "q1", "passage": "p1", "negative_1": "n0", "negative_2": "n1", "label": [1, -1, -1]},
+        {"query": "q0", "passage": "p2", "negative_1": "n3", "negative_2": "p0", "label": [0, -1, 0]},
     ]
     assert hybrid_dataset(pairs, num_negatives=0).column_names == ["query", "passage"]
+    assert hybrid_dataset(pairs, num_negatives=0, group_labels=True)["label"][:] == [0, 1, 0]
     with pytest.raises(ValueError, match="pairs: found 2 to 3 negatives a pair, expected one number"):
         hybrid_dataset(pairs)
     for wrong in (3, -1):

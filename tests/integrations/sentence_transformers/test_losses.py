@@ -213,6 +213,56 @@ def test_groups_mask_false_negatives_and_hard_negatives_have_none(folder: Path) 
         assert float(ungrouped(batch, labels).detach()) == float(ungrouped(batch, None).detach())
 
 
+REPEATED = PairSet.from_pairs(
+    [
+        Pair(
+            "who wrote hamlet", "shakespeare wrote hamlet", "aa", "aa", "h", ("goethe wrote faust", "nobody")
+        ),
+        Pair("who wrote faust", "goethe wrote faust", "aa", "aa", "f", ("shakespeare wrote hamlet", "faust")),
+        Pair("who wrote hamlet", "it was shakespeare", "aa", "aa", "s", ("nobody", "goethe did")),
+        Pair("author of faust", "goethe wrote faust", "aa", "aa", "f", ("nobody", "it was shakespeare")),
+        Pair("author of emma", "austen wrote emma", "aa", "aa", "e", ("william did", "goethe did")),
+        Pair("faust who", "goethe did", "aa", "aa", "f", ("nobody", "austen")),  # not in the batch
+        Pair("who wrote hamlet", "william did", "aa", "aa", "w", ("nobody", "austen")),  # not in the batch
+    ]
+)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"margin": 0.01}], ids=str)
+@pytest.mark.parametrize("cached", [False, True])
+def test_equal_texts_are_one_and_no_answer_is_a_negative(
+    folder: Path, cached: bool, options: dict[str, Any], grouped: bool
+) -> None:
+    model = tiny_model(folder, dropout=False)
+    batch, chosen = features(model, REPEATED, range(5)), REPEATED[:5]
+    texts = list(
+        dict.fromkeys(
+            [pair.passage for pair in chosen] + [text for pair in chosen for text in pair.negatives]
+        )
+    )
+    embedded = model(model.preprocess(texts))["sentence_embedding"].detach()
+    asked = model(model.preprocess([pair.query for pair in chosen]))["sentence_embedding"].detach()
+    plays = {"h": 0, "s": 0, "f": 1, "e": 2}
+    answers = {pair.passage: plays[pair.group] for pair in chosen}
+    if grouped:  # what the batch does not say
+        answers |= {"goethe did": 1, "william did": 0}
+    expected = reference.contrastive_loss(
+        asked,
+        embedded,
+        torch.tensor([texts.index(pair.passage) for pair in chosen]),
+        temperature=0.05,
+        similarity="cosine",
+        query_groups=torch.tensor([plays[pair.group] for pair in chosen]),
+        passage_groups=torch.tensor([answers.get(text, -1) for text in texts]),
+        **options,
+    )
+    labels = torch.tensor(hybrid_dataset(REPEATED, group_labels=True)["label"][:5])
+    make = CachedFusedInBatchLoss if cached else FusedInBatchLoss
+    loss = make(model, group_labels=grouped, **options)
+    torch.testing.assert_close(loss(batch, labels).detach(), expected, **CLOSE)
+
+
 def test_groups_reach_the_loss_through_the_trainer(folder: Path) -> None:
     """Texts of one group in every batch: with groups there are no negatives but the hard ones."""
     one_group = PairSet.from_pairs(
