@@ -112,6 +112,11 @@ class Encoder(nn.Module, ABC):
         return None if self.training_length is None else min(self.training_length, self.max_length)
 
     @property
+    def backbone(self) -> nn.Module | None:
+        """The transformers model inside, whose layers can be checkpointed; None where there is none."""
+        return None
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device

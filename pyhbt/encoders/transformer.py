@@ -159,6 +159,12 @@ class TransformerEncoder(Encoder):
             pooled = (hidden * mask).sum(1) / mask.sum(1)
         return F.normalize(self.dense(pooled), dim=-1)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformers model."""
+        model: nn.Module = self.model
+        return model
+
     def describe(self) -> str:
         """Architecture, dims, pooling, length and prefixes."""
         kind = type(self.model).__name__
