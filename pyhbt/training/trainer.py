@@ -250,6 +250,20 @@ class HybridTrainer(Trainer):
         terms = dict(zip(names, over_ranks[1:], strict=True))
         self._tally.add(batch["cross_lingual"], over_ranks[0], terms, batch["num_queries"])
 
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Called by the Trainer after every batch: tokens of its texts, over all ranks, padding apart if wanted."""
+        which = str(self.args.include_num_input_tokens_seen)
+        if which == "no":
+            return
+        counts = [
+            texts["attention_mask"].sum()
+            if which == "non_padding" and "attention_mask" in texts
+            else torch.tensor(texts["input_ids"].numel())
+            for texts in cast(Batch, inputs)["texts"]
+        ]
+        tokens = torch.stack([count.to(self.args.device) for count in counts]).sum()
+        self.state.num_input_tokens_seen += int(total(tokens))
+
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """The Trainer's choice, without the temperature."""
         return [name for name in super().get_decay_parameter_names(model) if name != "log_temperature"]
@@ -298,12 +312,16 @@ class HybridTrainer(Trainer):
         if eval_dataset is None:
             if self._evaluate_encoder is None:
                 raise ValueError("evaluate: found None, expected a function of (encoder, step)")
-            return self._measured(self._evaluate_encoder, metric_key_prefix)
-        _check_retrieval_set("eval_dataset", eval_dataset)
-        return self._measured(dev_scores(eval_dataset), metric_key_prefix)
+            measure = self._evaluate_encoder
+        else:
+            _check_retrieval_set("eval_dataset", eval_dataset)
+            measure = dev_scores(eval_dataset)
+        self._memory_tracker.start()  # type: ignore[no-untyped-call]
+        metrics = self._measured(measure, metric_key_prefix)
+        self._memory_tracker.stop_and_update_metrics(metrics)  # type: ignore[no-untyped-call]
+        return metrics
 
     def _measured(self, measure: Evaluate, prefix: str) -> dict[str, float]:
-        self._memory_tracker.start()  # type: ignore[no-untyped-call]
         started = time.monotonic()
         shared: list[Mapping[str, float]] = [{}]
         if self.args.process_index == 0:
@@ -314,7 +332,6 @@ class HybridTrainer(Trainer):
         metrics = {f"{prefix}_{name}": float(value) for name, value in shared[0].items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._memory_tracker.stop_and_update_metrics(metrics)  # type: ignore[no-untyped-call]
         return metrics
 
     def predict(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -449,8 +466,12 @@ class HybridTrainer(Trainer):
             self._adaptive.restore(state["adaptive"])
 
     def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
-            self._load_model(Path(self.state.best_model_checkpoint))
+        best = self.state.best_model_checkpoint
+        if best is not None:
+            wrong = checkpoints.fault(Path(best))
+            if wrong is not None:
+                raise checkpoints.CheckpointError(f"{best}: {wrong}")
+            self._load_model(Path(best))
 
     def _load_model(self, folder: Path) -> dict[str, Any]:
         """Set all that is trained to what a checkpoint has; returns what else it has."""
@@ -489,6 +510,7 @@ def _own_arguments(args: TrainingArguments, pairs: PairSet) -> TrainingArguments
             "on CPUs that takes use_cpu=True"
         )
     args = copy.copy(args)
+    args.accelerator_config = copy.deepcopy(args.accelerator_config)  # the Trainer writes into it
     args.remove_unused_columns = False
     args._n_gpu = min(args.n_gpu, 1)  # one process feeds one GPU: a batch in parts has other negatives
     if args.ddp_find_unused_parameters is None:

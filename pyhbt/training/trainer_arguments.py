@@ -6,9 +6,12 @@ from them. ``WORKS`` has what there is to say about a name, among it the values 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -45,7 +48,10 @@ WORKS = {
     "lr_scheduler_type": "",
     "lr_scheduler_kwargs": "",
     "warmup_steps": "",
-    "optim": "not `lomo` and `adalomo`, which change weights before the gradients of all batches are there",
+    "optim": (
+        "not `lomo` and `adalomo`, nor the layerwise ones with `mini_batch_size`: they change weights before the "
+        "gradients of all batches are there"
+    ),
     "optim_args": "",
     "weight_decay": "a learnt temperature is left out, as biases and norms are",
     "adam_beta1": "",
@@ -122,7 +128,10 @@ WORKS = {
     "ddp_static_graph": f"{_RANKS}; not with `mini_batch_size`, whose passes are more than its updates",
     "ddp_backend": "",
     "ddp_timeout": "",
-    "debug": "not `tpu_metrics_debug`: there is no TPU to ask",
+    "debug": (
+        "not `tpu_metrics_debug`: there is no TPU to ask; `underflow_overflow` where transformers' debugger reads the "
+        "model, which it does not where attention masks are booleans"
+    ),
     "skip_memory_metrics": "",
     "do_train": _SCRIPT,
     "do_eval": _SCRIPT,
@@ -132,6 +141,7 @@ WORKS = {
 }
 """Names that work, with notes."""
 
+_EARLY = "expected another optimizer: it changes weights before the gradients of all batches are there"
 _LABELS = "pairs have no labels"
 _ENCODED = "evaluation encodes texts and scores rankings; there are no predictions a batch"
 _SHARDED = "weights live whole on every rank; ranks come from torchrun"
@@ -256,6 +266,8 @@ def _wrong_numbers(args: TrainingArguments) -> Iterator[str]:
             yield f"{name}: found {getattr(args, name)}, expected at least 1"
     if args.max_steps <= 0 and not args.num_train_epochs > 0:
         yield f"num_train_epochs: found {args.num_train_epochs}, expected a number above 0"
+    if args.data_seed is not None and args.data_seed < 0:
+        yield f"data_seed: found {args.data_seed}, expected at least 0"
 
 
 def _wrong_for_encoder(args: TrainingArguments, encoder: Encoder) -> Iterator[str]:
@@ -266,6 +278,13 @@ def _wrong_for_encoder(args: TrainingArguments, encoder: Encoder) -> Iterator[st
             "gradient_checkpointing (activation_checkpointing): found True, expected False: "
             f"the encoder has {kind}"
         )
+    known = {*inspect.signature(checkpoint).parameters, "preserve_rng_state", "every_n_layers", "offload"}
+    for name in args.gradient_checkpointing_kwargs or {}:
+        if name not in known - {"function", "args", "kwargs"}:
+            yield (
+                f"gradient_checkpointing_kwargs (activation_checkpointing_kwargs): found {name!r}, expected options "
+                "of torch.utils.checkpoint.checkpoint, every_n_layers, offload"
+            )
     if args.neftune_noise_alpha is not None and model is None:
         yield (
             f"neftune_noise_alpha: found {args.neftune_noise_alpha}, expected None: the encoder has no transformer"
@@ -284,6 +303,8 @@ def _wrong_together(args: TrainingArguments, mini_batch_size: int | None, evalua
         for name in ("torch_compile", "ddp_static_graph"):
             if getattr(args, name):
                 yield f"{name}: found True with mini_batch_size {mini_batch_size}, expected False: {WORKS[name]}"
+        if "layerwise" in str(_plain(args.optim)):
+            yield f"optim: found {_plain(args.optim)!r} with mini_batch_size {mini_batch_size}, {_EARLY}"
     if args.dataloader_num_workers == 0:
         if args.dataloader_persistent_workers:
             yield "dataloader_persistent_workers: found True with dataloader_num_workers 0, expected False"
@@ -302,10 +323,7 @@ def _wrong_for_accelerate(args: TrainingArguments) -> Iterator[str]:
     if steps != 1:
         yield f"accelerator_config: found num_steps={steps}, expected 1: say gradient_accumulation_steps={steps}"
     if args.optim in ("lomo", "adalomo"):
-        yield (
-            f"optim: found {_plain(args.optim)!r}, expected another optimizer: it changes weights before the "
-            "gradients of all batches are there"
-        )
+        yield f"optim: found {_plain(args.optim)!r}, {_EARLY}"
     for option in args.debug:
         if option == "tpu_metrics_debug":
             yield "debug: found 'tpu_metrics_debug', expected 'underflow_overflow' or nothing: there is no TPU"
