@@ -32,9 +32,9 @@ _NO_EFFECT = "changes nothing: "
 _CHECKPOINTING = (
     "of the encoder's transformer; refused for encoders without one and for models that cannot do it"
 )
-_COMPILED = (
-    "not with `mini_batch_size`, whose two passes have to draw the same dropout, which compiled code does not"
-)
+_TWO_PASSES = "its two passes have to draw the same dropout, which compiled code does not"
+_COMPILED = f"not with `mini_batch_size`: {_TWO_PASSES}"
+
 _RANKS = "of torch's DistributedDataParallel, where there are several ranks"
 
 WORKS = {
@@ -125,7 +125,6 @@ WORKS = {
     "ddp_find_unused_parameters": f"{_RANKS}; False unless you say otherwise",
     "ddp_bucket_cap_mb": _RANKS,
     "ddp_broadcast_buffers": _RANKS,
-    "ddp_static_graph": f"{_RANKS}; not with `mini_batch_size`, whose passes are more than its updates",
     "ddp_backend": "",
     "ddp_timeout": "",
     "debug": (
@@ -178,6 +177,9 @@ REFUSED = {
         (False,),
     ),
     "parallelism_config": Refusal(_SHARDED),
+    "ddp_static_graph": Refusal(
+        "a batch comes in as many mini-batches as its lengths ask for: its graph changes", (None, False)
+    ),
     "fsdp": Refusal(_SHARDED, (None, "", False, [])),
     "fsdp_config": Refusal(
         _SHARDED,
@@ -300,9 +302,8 @@ def _wrong_together(args: TrainingArguments, mini_batch_size: int | None, evalua
         if args.eval_on_start:
             yield "eval_on_start: found True without evaluate, expected False"
     if mini_batch_size is not None:
-        for name in ("torch_compile", "ddp_static_graph"):
-            if getattr(args, name):
-                yield f"{name}: found True with mini_batch_size {mini_batch_size}, expected False: {WORKS[name]}"
+        if args.torch_compile:
+            yield f"torch_compile: found True with mini_batch_size {mini_batch_size}, expected False: {_TWO_PASSES}"
         if "layerwise" in str(_plain(args.optim)):
             yield f"optim: found {_plain(args.optim)!r} with mini_batch_size {mini_batch_size}, {_EARLY}"
     if args.dataloader_num_workers == 0:
