@@ -77,8 +77,8 @@ class HybridTrainer(Trainer):
     are those of one process with the union batch.
 
     Raises:
-        ValueError: ``args`` that :func:`~pyhbt.training.trainer_arguments.check_arguments` refuses, or that do not join
-            the processes that torchrun started; arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio
+        ValueError: ``args`` that are refused by name (the reference has a table of all), or that do not join the
+            processes that torchrun started; arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio
             without ``dev_pairs``; a Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not
             have.
     """

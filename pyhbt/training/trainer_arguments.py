@@ -34,7 +34,6 @@ _CHECKPOINTING = (
 )
 _TWO_PASSES = "its two passes have to draw the same dropout, which compiled code does not"
 _COMPILED = f"not with `mini_batch_size`: {_TWO_PASSES}"
-
 _RANKS = "of torch's DistributedDataParallel, where there are several ranks"
 
 WORKS = {
