@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
@@ -226,6 +229,28 @@ def test_a_pass_begins_where_it_is_told() -> None:
     assert drawn_pass() == of(6)
     draws.begin(7, 1)
     assert drawn_pass() == [Draw(6, ()), Draw(6, ())]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 6), st.integers(1, 4), st.integers(1, 25), st.integers(1, 3))
+def test_any_interruption_goes_on_with_the_next_batch(
+    data: st.DataObject, updates: int, accumulation: int, total: int, ranks: int
+) -> None:
+    """The Trainer's loop over epochs, which drops what it counts as done of the first."""
+    done = data.draw(st.integers(0, total))
+    sampler = HybridBatchSampler(PAIRS, 4, steps=total * accumulation, num_ranks=ranks)
+    draws = Draws(sampler, updates * accumulation)
+    epochs, control = Epochs(draws), TrainerControl()
+    args = SimpleNamespace(gradient_accumulation_steps=accumulation)
+    epochs.on_train_begin(args, TrainerState(), control)  # type: ignore[arg-type]
+    found: list[Draw] = []
+    dropped = (done % updates) * accumulation * ranks
+    for epoch in range(done // updates, -(-total // updates)):
+        epochs.on_epoch_begin(args, TrainerState(global_step=max(done, epoch * updates)), control)  # type: ignore[arg-type]
+        found += list(draws)[dropped:]
+        dropped = 0
+    steps = range(done * accumulation, total * accumulation)
+    assert found == [Draw(step, tuple(rows)) for step in steps for rows in sampler.at(step)]
 
 
 def test_only_the_first_epoch_of_a_training_is_resumed(tmp_path: Path) -> None:
