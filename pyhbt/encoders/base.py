@@ -92,11 +92,6 @@ class Encoder(nn.Module, ABC):
     def merge_lora(self) -> None:
         """Add the adapters to the weights, so that the encoder is saved whole."""
 
-    @property
-    def backbone(self) -> nn.Module | None:
-        """The transformers model inside, where there is one."""
-        return None
-
     @abstractmethod
     def load_weights(self, folder: str | Path) -> None:
         """Replace the weights by those that :meth:`save` wrote to ``folder``."""
@@ -136,6 +131,11 @@ class Encoder(nn.Module, ABC):
     def length_in_training(self) -> int | None:
         """Tokens kept of a text in a training that does not say; None: all up to ``max_length``."""
         return None if self.training_length is None else min(self.training_length, self.max_length)
+
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The transformers model inside, whose layers can be checkpointed; None where there is none."""
+        return None
 
     @property
     def device(self) -> torch.device:

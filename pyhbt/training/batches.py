@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypedDict, TypeVar
 
@@ -149,25 +150,40 @@ class _Distinct(Generic[_T]):
 
 @dataclass(frozen=True)
 class Draw:
-    """One rank's batch of a step: positions of its pairs."""
+    """One rank's batch of a step: positions of its pairs; none where it is drawn only to be passed over."""
 
     step: int
     rows: tuple[int, ...]
 
 
 class Draws(Sampler[Draw]):
-    """Every batch of a training, those of one step for all ranks in a row, as accelerate deals them out."""
+    """The batches of an epoch of ``epoch_steps`` steps, those of one step for all ranks in a row, as accelerate deals
+    them out.
 
-    def __init__(self, sampler: HybridBatchSampler) -> None:
+    Steps are those of the sampler, which spans the whole training. A pass begins where :meth:`begin` says and ends with
+    its epoch or with the training.
+    """
+
+    def __init__(self, sampler: HybridBatchSampler, epoch_steps: int) -> None:
         self._sampler = sampler
+        self.epoch_steps = epoch_steps
+        self._first, self._begin = 0, 0
 
     def __len__(self) -> int:
-        return len(self._sampler)
+        """Batches of a whole epoch, over all ranks."""
+        return self.epoch_steps * self._sampler.num_ranks
+
+    def begin(self, step: int, already: int = 0) -> None:
+        """Let the next pass begin with ``step``, after ``already`` steps of its epoch, which come without pairs."""
+        self._first, self._begin = step - already, step
 
     def __iter__(self) -> Iterator[Draw]:
-        for step in range(self._sampler.steps):
-            for rows in self._sampler.at(step):
-                yield Draw(step, tuple(rows))
+        for step in range(self._first, min(self._first + self.epoch_steps, self._sampler.steps)):
+            if step < self._begin:
+                yield from repeat(Draw(step, ()), self._sampler.num_ranks)
+            else:
+                for rows in self._sampler.at(step):
+                    yield Draw(step, tuple(rows))
 
 
 class DrawnExamples(Dataset[Examples]):

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from pyhbt.files import write_atomically
 
 MANIFEST = "pyhbt_manifest.json"
+_OPTIMIZER = "optimizer.pt"
 _BLOCK_BYTES = 1 << 20
 
 WRITE_ERRORS = (
@@ -99,6 +100,11 @@ def last_in_words(folder: Path) -> str:
     return "there is no good checkpoint"
 
 
+def resumable(checkpoint: Path) -> bool:
+    """Whether the optimizer's state was saved too."""
+    return (checkpoint / _OPTIMIZER).is_file()
+
+
 def discard(checkpoint: Path) -> None:
     """Remove a checkpoint; the manifest goes first, so that half a folder never looks whole."""
     (checkpoint / MANIFEST).unlink(missing_ok=True)
@@ -106,15 +112,20 @@ def discard(checkpoint: Path) -> None:
 
 
 def keep_last(folder: Path, limit: int | None, best: str | None = None) -> None:
-    """Discard all but the ``limit`` checkpoints sealed last (None or 0: keep all), and ``best``, a path."""
+    """Discard the checkpoints sealed first until ``limit`` are left (None or 0: keep all), as the Trainer does.
+
+    The last one and ``best``, a path, are kept, though they be more than ``limit``; those without a seal are not.
+    """
     if not limit or limit < 0:
         return
     found = checkpoints(folder)
     sealed = [path for path in found if (path / MANIFEST).is_file()]
     sealed.sort(key=lambda path: (path / MANIFEST).stat().st_mtime_ns, reverse=True)
-    keep = {path.resolve() for path in [*sealed[:limit], *([Path(best)] if best else [])]}
+    first = [*sealed[:1], *(path for path in sealed[1:] if best and path.resolve() == Path(best).resolve())]
+    others = [path for path in sealed if path not in first]
+    keep = [*first, *others[: max(0, limit - len(first))]]
     for path in found:
-        if path.resolve() not in keep:
+        if path not in keep:
             discard(path)
 
 

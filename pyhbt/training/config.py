@@ -167,12 +167,17 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
 
     from transformers import TrainingArguments
 
+    from pyhbt.training.trainer_arguments import refusal
+
     known = {item.name for item in fields(TrainingArguments) if item.init}
     owned = {item.name: item.name for item in fields(TrainingConfig)} | _OWNED
-    for name in arguments:
+    for name, value in arguments.items():
         if name not in known:
             hint = did_you_mean(name, known)
             raise ValueError(f"set: found {name}, expected one of transformers' TrainingArguments{hint}")
         if name in owned:
             instead = f"the option {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
             raise ValueError(f"set: found {name}, expected {instead}")
+        wrong = refusal(name, value)
+        if wrong is not None:
+            raise ValueError(f"set: {wrong}")

@@ -16,9 +16,13 @@ _KINDS = {False: "monolingual", True: "cross_lingual"}
 
 
 class Tally:
-    """Adds up from one log to the next; losses stay tensors until then, so that nothing waits for a device."""
+    """Adds up from one log to the next; losses stay tensors until then, so that nothing waits for a device.
 
-    def __init__(self) -> None:
+    ``finite_only``: the means leave out losses that are NaN or infinite.
+    """
+
+    def __init__(self, *, finite_only: bool = False) -> None:
+        self._finite_only = finite_only
         self._losses: list[tuple[bool, Tensor]] = []
         self._terms: dict[str, list[Tensor]] = {}
         self._examples = 0
@@ -46,12 +50,11 @@ class Tally:
         if not self._losses:
             return {}
         now = time.monotonic()
-        figures = {"loss": _mean([loss for _, loss in self._losses])}
+        losses = {"loss": [loss for _, loss in self._losses]}
         for kind, name in _KINDS.items():
-            losses = [loss for cross, loss in self._losses if cross == kind]
-            if losses:
-                figures[f"loss_{name}"] = _mean(losses)
-        figures |= {f"loss_{name}": _mean(terms) for name, terms in self._terms.items()}
+            losses[f"loss_{name}"] = [loss for cross, loss in self._losses if cross == kind]
+        losses |= {f"loss_{name}": terms for name, terms in self._terms.items()}
+        figures = {name: mean for name, values in losses.items() if (mean := self._mean(values)) is not None}
         figures["cross_lingual_share"] = sum(cross for cross, _ in self._losses) / len(self._losses)
         if self._since is not None and now > self._since:
             figures["examples_per_second"] = self._examples / (now - self._since)
@@ -71,6 +74,18 @@ class Tally:
         self._losses = [(cross, torch.tensor(loss)) for cross, loss in state["losses"]]
         self._terms = {name: [torch.tensor(term) for term in terms] for name, terms in state["terms"].items()}
 
+    def _mean(self, values: list[Tensor]) -> float | None:
+        """The mean; None where there is no value."""
+        if not values:
+            return None
+        losses = torch.stack([value.cpu() for value in values])
+        if self._finite_only:
+            losses = losses[losses.isfinite()]
+        return losses.mean().item() if len(losses) else None
 
-def _mean(values: list[Tensor]) -> float:
-    return torch.stack([value.cpu() for value in values]).mean().item()
+
+def last_scores(log: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of the last evaluation in a Trainer's log, without ``eval_``."""
+    rows = [row for row in log if any(name.startswith("eval_") for name in row)]
+    last = rows[-1] if rows else {}
+    return {name.removeprefix("eval_"): value for name, value in last.items() if name.startswith("eval_")}

@@ -20,6 +20,7 @@ from pyhbt.options import plain_values, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.log import last_scores
 from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.schedules import RatioSchedule
 from pyhbt.training.trainer import HybridTrainer
@@ -139,7 +140,7 @@ def train_encoder(
             "seed": seed,
             **plain_values(config),
         },
-        _last_scores(trainer.state.log_history),
+        last_scores(trainer.state.log_history),
         scored_on,
     )
     with write_atomically(out / "encoder", replace=True) as temporary:
@@ -162,10 +163,3 @@ def _texts_of(pairs: PairSet) -> dict[TextKind, tuple[list[str], list[str]]]:
         distinct = np.unique(np.stack([index, langs], axis=1), axis=0).tolist()
         found[kind] = [texts[text] for text, _ in distinct], [pairs.languages[lang] for _, lang in distinct]
     return found
-
-
-def _last_scores(log: list[dict[str, float]]) -> dict[str, float]:
-    """The figures of the last evaluation in a log."""
-    rows = [row for row in log if any(name.startswith("eval_") for name in row)]
-    last = rows[-1] if rows else {}
-    return {name.removeprefix("eval_"): value for name, value in last.items() if name.startswith("eval_")}

@@ -137,7 +137,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         self.epoch = 0
         self.drop_last = False
         union = batch_size * num_ranks
-        self.steps = steps if steps is not None else max(1, -(-len(pairs.queries) // union))
+        self.steps = steps if steps is not None else steps_of_epoch(pairs, union)
         self.schedule_steps = schedule_steps if schedule_steps is not None else self.steps
         self._union_size = union
         self._exponent = options.exponent
@@ -304,6 +304,11 @@ class HybridBatchSampler(Sampler[list[int]]):
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.epoch, *stream))
+
+
+def steps_of_epoch(pairs: PairSet, union_size: int) -> int:
+    """Steps in which every distinct query could be drawn once, with ``union_size`` pairs a step over all ranks."""
+    return max(1, -(-len(pairs.queries) // union_size))
 
 
 @dataclass(frozen=True)

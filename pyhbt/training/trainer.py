@@ -13,31 +13,36 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
+from accelerate.utils.memory import clear_device_cache  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pyhbt.arguments import renamed_arguments
+from pyhbt.data import RetrievalSet
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, Features
-from pyhbt.evaluation.run import Evaluate
+from pyhbt.evaluation.run import Evaluate, dev_scores
 from pyhbt.files import write_atomically
+from pyhbt.options import plain_values
 from pyhbt.training import checkpoints
 from pyhbt.training.adaptive import AdaptRatio, DevLosses
 from pyhbt.training.augmentation import Augmentation
 from pyhbt.training.batches import Batch, BatchOfOne, DrawnExamples, Draws, PairCollator
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
+from pyhbt.training.epochs import Epochs, updates_of_epoch
 from pyhbt.training.gradient_cache import GradientCache
-from pyhbt.training.log import Tally
+from pyhbt.training.log import Tally, last_scores
+from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
-from pyhbt.training.sampling import CrossPairs, FalseNegatives, HybridBatchSampler
+from pyhbt.training.sampling import CrossPairs, FalseNegatives, HybridBatchSampler, steps_of_epoch
 from pyhbt.training.schedules import RatioSchedule
+from pyhbt.training.trainer_arguments import check_arguments
 
 _STATE = "pyhbt_state.json"
 
@@ -48,8 +53,7 @@ class HybridTrainer(Trainer):
     Args:
         encoder: the encoder, trained in place.
         args: the Trainer's arguments; ``per_device_train_batch_size`` counts pairs, ``data_seed`` (or ``seed``)
-            fixes the order of batches. Without ``max_steps`` an epoch is long enough to draw every distinct
-            query once.
+            fixes the order of batches. An epoch is long enough to draw every distinct query once.
         pairs: training pairs.
         ratio: probability that a batch is cross-lingual: a number or a schedule over the whole training.
         objective: the loss and its terms; by default InfoNCE at temperature 0.05.
@@ -73,9 +77,10 @@ class HybridTrainer(Trainer):
     are those of one process with the union batch.
 
     Raises:
-        ValueError: ``args`` that do not join the processes that torchrun started; arguments that
-            :class:`HybridBatchSampler` refuses; an adaptive ratio without ``dev_pairs``; a
-            Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not have.
+        ValueError: ``args`` that are refused by name (the reference has a table of all), or that do not join the
+            processes that torchrun started; arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio
+            without ``dev_pairs``; a Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not
+            have.
     """
 
     @renamed_arguments(groups="false_negatives")
@@ -98,30 +103,29 @@ class HybridTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
-        args = _own_arguments(args)
+        check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
+        args = _own_arguments(args, pairs)
         seed = args.seed if args.data_seed is None else args.data_seed
         self.encoder = encoder
         self.pairs = pairs
-        self.sampler = _whole_training(
-            args,
-            partial(
-                HybridBatchSampler,
-                pairs,
-                args.per_device_train_batch_size,
-                ratio=ratio,
-                seed=seed,
-                language_sampling=language_sampling,
-                cross_pairs=cross_pairs,
-                false_negatives=false_negatives,
-                num_ranks=args.world_size,
-            ),
+        self.sampler = HybridBatchSampler(
+            pairs,
+            args.per_device_train_batch_size,
+            ratio=ratio,
+            steps=args.max_steps * args.gradient_accumulation_steps,
+            seed=seed,
+            language_sampling=language_sampling,
+            cross_pairs=cross_pairs,
+            false_negatives=false_negatives,
+            num_ranks=args.world_size,
         )
+        self._draws = Draws(self.sampler, _updates_of_epoch(args, pairs) * args.gradient_accumulation_steps)
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
         self._examples = DrawnExamples(pairs, seed, _augmentation(pairs, self._objective, code_switching))
         self._evaluate_encoder = evaluate
-        self._tally = Tally()
+        self._tally = Tally(finite_only=args.logging_nan_inf_filter)
         self._trained = _Trained(encoder, self._objective)
         self._adaptive: AdaptRatio | None = None
         if self.sampler.schedule.kind == "adaptive":
@@ -132,7 +136,11 @@ class HybridTrainer(Trainer):
             data_collator=BatchOfOne(PairCollator(encoder, mini_batch_size)),  # type: ignore[arg-type]  # a dict
             train_dataset=self._examples,
             eval_dataset=[] if evaluate is not None else None,
-            callbacks=[*([self._adaptive] if self._adaptive else []), *(callbacks or ())] or None,
+            callbacks=[
+                Epochs(self._draws),
+                *([self._adaptive] if self._adaptive else []),
+                *(callbacks or ()),
+            ],
             optimizers=optimizers,
         )
 
@@ -163,10 +171,12 @@ class HybridTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             self._examples,
             batch_size=1,
-            sampler=Draws(self.sampler),
+            sampler=self._draws,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            multiprocessing_context=getattr(self.args, "dataloader_multiprocessing_context", None),
+            generator=torch.Generator(),  # the workers' seeds are not drawn where dropout is
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
             persistent_workers=self.args.dataloader_persistent_workers,
         )
@@ -215,6 +225,9 @@ class HybridTrainer(Trainer):
             leaves.append(temperature)
         loss = self._objective.loss(cache.vectors[batch["order"]], batch, temperature)
         gradient, *of_temperature = torch.autograd.grad(loss.value, leaves)
+        every = self.args.torch_empty_cache_steps
+        if every is not None and self.state.global_step % every == 0:
+            clear_device_cache()
 
         def surrogate(index: int, part: Tensor) -> Tensor:
             with self.compute_loss_context_manager():
@@ -237,6 +250,20 @@ class HybridTrainer(Trainer):
         terms = dict(zip(names, over_ranks[1:], strict=True))
         self._tally.add(batch["cross_lingual"], over_ranks[0], terms, batch["num_queries"])
 
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Called by the Trainer after every batch: tokens of its texts, over all ranks, padding apart if wanted."""
+        which = str(self.args.include_num_input_tokens_seen)
+        if which == "no":
+            return
+        counts = [
+            texts["attention_mask"].sum()
+            if which == "non_padding" and "attention_mask" in texts
+            else torch.tensor(texts["input_ids"].numel())
+            for texts in cast(Batch, inputs)["texts"]
+        ]
+        tokens = torch.stack([count.to(self.args.device) for count in counts]).sum()
+        self.state.num_input_tokens_seen += int(total(tokens))
+
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """The Trainer's choice, without the temperature."""
         return [name for name in super().get_decay_parameter_names(model) if name != "log_temperature"]
@@ -251,25 +278,92 @@ class HybridTrainer(Trainer):
                 logs.update(self._adaptive.figures)
         super().log(logs, start_time)
 
-    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """Call the ``evaluate`` callback on rank 0 and log what it returns.
+    def evaluate(  # type: ignore[override]
+        self,
+        eval_dataset: RetrievalSet | Mapping[str, RetrievalSet] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Scores of the encoder as it is, logged and returned with ``metric_key_prefix`` before their names.
+
+        Args:
+            eval_dataset: None: what the ``evaluate`` callback measures. A retrieval set: mAP and recall@10 in each
+                setting, macro means over languages. Retrieval sets by name: each under ``eval_NAME_``.
+            ignore_keys: None; there are no outputs with keys.
+            metric_key_prefix: put before every name.
+
+        Under several ranks rank 0 measures for all.
 
         Raises:
-            ValueError: the trainer was made without the callback.
+            TypeError: ``eval_dataset`` is something else.
+            ValueError: None, and the trainer was made without the callback; ``ignore_keys`` that are not None.
         """
-        if self._evaluate_encoder is None:
-            raise ValueError("evaluate: found None, expected a function of (encoder, step)")
+        if ignore_keys is not None:
+            raise ValueError(
+                f"ignore_keys: found {ignore_keys!r}, expected None: there are no outputs with keys"
+            )
+        if isinstance(eval_dataset, Mapping):
+            for name, data in eval_dataset.items():
+                _check_retrieval_set(f"eval_dataset[{name!r}]", data)
+            metrics: dict[str, float] = {}
+            for name, data in eval_dataset.items():
+                metrics |= self.evaluate(data, metric_key_prefix=f"{metric_key_prefix}_{name}")
+            return metrics
+        if eval_dataset is None:
+            if self._evaluate_encoder is None:
+                raise ValueError("evaluate: found None, expected a function of (encoder, step)")
+            measure = self._evaluate_encoder
+        else:
+            _check_retrieval_set("eval_dataset", eval_dataset)
+            measure = dev_scores(eval_dataset)
+        self._memory_tracker.start()  # type: ignore[no-untyped-call]
+        metrics = self._measured(measure, metric_key_prefix)
+        self._memory_tracker.stop_and_update_metrics(metrics)  # type: ignore[no-untyped-call]
+        return metrics
+
+    def _measured(self, measure: Evaluate, prefix: str) -> dict[str, float]:
         started = time.monotonic()
         shared: list[Mapping[str, float]] = [{}]
         if self.args.process_index == 0:
-            shared = [self._evaluate_encoder(self.encoder, self.state.global_step)]
+            shared = [measure(self.encoder, self.state.global_step)]
         if world_size() > 1:
             torch.distributed.broadcast_object_list(shared)
         self._tally.leave_out(time.monotonic() - started)
-        metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in shared[0].items()}
+        metrics = {f"{prefix}_{name}": float(value) for name, value in shared[0].items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def predict(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: an encoder has vectors and scores, no predictions.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "predict: an encoder has no predictions; expected encoder.encode(texts) for vectors, "
+            "evaluate(eval_dataset) for scores"
+        )
+
+    def create_model_card(self, model_name: str | None = None) -> None:  # type: ignore[override]
+        """Write our card to ``output_dir``/README.md, on the rank that writes; ``model_name``: its title."""
+        if not self.is_world_process_zero():
+            return
+        facts = CardFacts(
+            self.encoder.describe(),
+            self.pairs.languages,
+            {
+                "data": f"{len(self.pairs):,} pairs, {len(self.pairs.group_names):,} groups",
+                "cross-lingual ratio": self.sampler.schedule.label,
+                "steps": self.state.global_step,
+                "batch_size": self.args.per_device_train_batch_size,
+                "learning_rate": self.args.learning_rate,
+                "seed": self.sampler.seed,
+                **plain_values(self._objective),
+            },
+            last_scores(self.state.log_history),
+        )
+        write_model_card(str(self.args.output_dir), facts, title=model_name)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; ``resume_from_checkpoint`` is a checkpoint, or True for the last whole one of ``output_dir``.
@@ -280,6 +374,7 @@ class HybridTrainer(Trainer):
         Raises:
             FileNotFoundError: True, and there is no checkpoint.
             CheckpointError: the checkpoint, or with True every one, is damaged; or one could not be written.
+            ValueError: the checkpoint was saved with ``save_only_model``.
         """
         if isinstance(resume_from_checkpoint, bool):
             resume_from_checkpoint = self._last_checkpoint() if resume_from_checkpoint else None
@@ -287,6 +382,11 @@ class HybridTrainer(Trainer):
             wrong = checkpoints.fault(Path(resume_from_checkpoint))
             if wrong is not None:
                 raise checkpoints.CheckpointError(f"{resume_from_checkpoint}: {wrong}")
+        if resume_from_checkpoint is not None and not checkpoints.resumable(Path(resume_from_checkpoint)):
+            raise ValueError(
+                f"resume_from_checkpoint: found {resume_from_checkpoint}, saved with save_only_model, expected one "
+                "with the optimizer's state"
+            )
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _last_checkpoint(self) -> str | None:
@@ -322,6 +422,16 @@ class HybridTrainer(Trainer):
         finally:
             self.args.save_total_limit = limit
         self._alone(lambda: checkpoints.keep_last(folder, limit, self.state.best_model_checkpoint))
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(target))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Upload the whole encoder, not only the weights. The Trainer calls this once before the seal: too early."""
+        if not (Path(checkpoint_folder) / checkpoints.MANIFEST).is_file():
+            return
+        if self.args.hub_strategy != "end":
+            self._save()
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def _alone(self, action: Callable[[], object]) -> None:
         """Do it on the rank that writes; the others wait."""
@@ -350,19 +460,27 @@ class HybridTrainer(Trainer):
                 temporary.write_text(json.dumps(state) + "\n", encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        self.encoder.load_weights(folder)
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        state = self._load_model(Path(resume_from_checkpoint))
         self._tally.restore(state["tally"])
-        if self._trained.log_temperature is not None:
-            with torch.no_grad():
-                self._trained.log_temperature.fill_(state["log_temperature"])
         if self._adaptive is not None:
             self._adaptive.restore(state["adaptive"])
 
     def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
-            self.encoder.load_weights(self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        if best is not None:
+            wrong = checkpoints.fault(Path(best))
+            if wrong is not None:
+                raise checkpoints.CheckpointError(f"{best}: {wrong}")
+            self._load_model(Path(best))
+
+    def _load_model(self, folder: Path) -> dict[str, Any]:
+        """Set all that is trained to what a checkpoint has; returns what else it has."""
+        self.encoder.load_weights(folder)
+        state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        if self._trained.log_temperature is not None:
+            with torch.no_grad():
+                self._trained.log_temperature.fill_(state["log_temperature"])
+        return state
 
 
 def _augmentation(
@@ -379,8 +497,8 @@ def _augmentation(
     )
 
 
-def _own_arguments(args: TrainingArguments) -> TrainingArguments:
-    """A copy with what hybrid batches need.
+def _own_arguments(args: TrainingArguments, pairs: PairSet) -> TrainingArguments:
+    """A copy with what hybrid batches need, and with ``max_steps``.
 
     Raises:
         ValueError: it does not join the processes that torchrun started.
@@ -392,24 +510,24 @@ def _own_arguments(args: TrainingArguments) -> TrainingArguments:
             "on CPUs that takes use_cpu=True"
         )
     args = copy.copy(args)
+    args.accelerator_config = copy.deepcopy(args.accelerator_config)  # the Trainer writes into it
     args.remove_unused_columns = False
+    args._n_gpu = min(args.n_gpu, 1)  # one process feeds one GPU: a batch in parts has other negatives
     if args.ddp_find_unused_parameters is None:
         args.ddp_find_unused_parameters = False  # the Trainer's default for models not its own costs a walk
+    if args.max_steps <= 0:
+        args.max_steps = math.ceil(args.num_train_epochs * _updates_of_epoch(args, pairs))
     return args
 
 
-def _whole_training(
-    args: TrainingArguments, sampler: Callable[..., HybridBatchSampler]
-) -> HybridBatchSampler:
-    """The sampler whose one epoch is the whole training; sets ``max_steps`` of ``args`` where it is not given.
+def _updates_of_epoch(args: TrainingArguments, pairs: PairSet) -> int:
+    steps = steps_of_epoch(pairs, args.per_device_train_batch_size * args.world_size)
+    return updates_of_epoch(steps, args.gradient_accumulation_steps)
 
-    So a schedule spans the training, and resuming after a checkpoint never depends on which epoch a wrapped data loader
-    believes it is in.
-    """
-    accumulation = args.gradient_accumulation_steps
-    if args.max_steps <= 0:
-        args.max_steps = math.ceil(args.num_train_epochs * sampler().steps / accumulation)
-    return sampler(steps=args.max_steps * accumulation)
+
+def _check_retrieval_set(name: str, data: object) -> None:
+    if not isinstance(data, RetrievalSet):
+        raise TypeError(f"{name}: found {type(data).__name__}, expected a RetrievalSet")
 
 
 class _Trained(nn.Module):
@@ -434,6 +552,19 @@ class _Trained(nn.Module):
         if self.log_temperature is not None:
             with torch.no_grad():
                 self.log_temperature.clamp_(min=math.log(MIN_TEMPERATURE))
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Called by the Trainer: of the encoder's transformer."""
+        cast(Any, self.encoder.backbone).activation_checkpointing_enable(**options)
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """The same in transformers before 5.20."""
+        cast(Any, self.encoder.backbone).gradient_checkpointing_enable(**options)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Called by the Trainer: the token embeddings, to which NEFTune adds noise."""
+        embeddings: nn.Module = cast(Any, self.encoder.backbone).get_input_embeddings()
+        return embeddings
 
     def forward(self, mini_batches: Sequence[Features]) -> tuple[Tensor, Tensor | float]:
         """Vectors of all mini-batches in a row, and the temperature."""

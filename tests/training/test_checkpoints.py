@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import resource
 import time
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from pyhbt.encoders import NgramEncoder
 from pyhbt.training import checkpoints
 from pyhbt.training.checkpoints import MANIFEST, CheckpointError
+from pyhbt.training.objectives import Objective
 from pyhbt.training.trainer import HybridTrainer
 from tests.training.test_trainer import PAIRS, arguments, small_ngram
 
@@ -88,7 +90,6 @@ def test_old_ones_go_in_the_order_of_their_seals(tmp_path: Path) -> None:
     checkpoints.keep_last(tmp_path, 2, str(best))
     assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [
         "checkpoint-6",
-        "checkpoint-3",
         "checkpoint-1",
     ]
 
@@ -194,24 +195,126 @@ def test_rotation_keeps_the_limit(tmp_path: Path) -> None:
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= listed.keys()
 
 
-def test_the_best_model_is_kept_and_loaded(tmp_path: Path) -> None:
-    best = HybridTrainer(
+BEST = {
+    "max_steps": 6,
+    "save_steps": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 1,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "mAP",
+}
+
+
+def best_of(folder: Path, scores: dict[int, float], **options: Any) -> HybridTrainer:
+    """Scores by step, 0.1 where none is given; the temperature is learnt."""
+    made = HybridTrainer(
         small_ngram(),
-        arguments(
-            tmp_path,
-            max_steps=6,
-            save_strategy="steps",
-            save_steps=1,
-            eval_strategy="steps",
-            eval_steps=1,
-            save_total_limit=1,
-            load_best_model_at_end=True,
-            metric_for_best_model="mAP",
-        ),
+        arguments(folder, **{"save_strategy": "steps"} | BEST | options),
         PAIRS,
-        evaluate=lambda encoder, step: {"mAP": {3: 0.9}.get(step, 0.1)},
+        objective=Objective(0.1, learn_temperature=True),
+        evaluate=lambda encoder, step: {"mAP": scores.get(step, 0.1)},
     )
-    best.train()
-    assert {path.name for path in checkpoints.checkpoints(tmp_path)} >= {"checkpoint-3"}
-    loaded = NgramEncoder.load(tmp_path / "checkpoint-3")
-    assert torch.equal(weight(best), loaded.table.weight)
+    made.train()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("limit", "options", "kept"),
+    [
+        (1, {}, [3]),
+        (2, {}, [6, 3]),
+        (3, {}, [6, 5, 3]),
+        (4, {}, [6, 5, 4, 3]),
+        (None, {}, [6, 5, 4, 3, 2, 1]),
+        (2, {"load_best_model_at_end": False}, [6, 3]),  # the Trainer protects it all the same
+        (2, {"save_strategy": "best"}, [3, 1]),
+        (2, {"save_only_model": True}, [6, 3]),
+        (2, {"save_steps": 0.5, "eval_steps": 0.5}, [6, 3]),
+    ],
+)
+def test_the_best_model_is_kept_and_loaded(
+    limit: int | None, options: dict[str, Any], kept: list[int], tmp_path: Path
+) -> None:
+    done = best_of(tmp_path, {3: 0.9}, save_total_limit=limit, **options)
+    assert [int(path.name[11:]) for path in checkpoints.checkpoints(tmp_path)] == kept
+    assert done.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
+    best = NgramEncoder.load(tmp_path / "checkpoint-3")
+    state = json.loads((tmp_path / "checkpoint-3/pyhbt_state.json").read_text())
+    loaded = options.get("load_best_model_at_end", True)
+    assert torch.equal(weight(done), best.table.weight) == loaded
+    assert (done.temperature == pytest.approx(math.exp(state["log_temperature"]), abs=1e-9)) == loaded
+
+
+def test_the_least_may_be_the_best(tmp_path: Path) -> None:
+    done = best_of(tmp_path, {2: -0.5, 3: 0.9}, greater_is_better=False)
+    assert done.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
+
+
+def test_a_damaged_best_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint-3: model.safetensors is damaged"):
+        made = HybridTrainer(
+            small_ngram(),
+            arguments(tmp_path, **{"save_strategy": "steps"} | BEST),
+            PAIRS,
+            evaluate=lambda encoder, step: {"mAP": {3: 0.9}.get(step, 0.1)},
+            callbacks=[At(5, lambda: _spoil(tmp_path / "checkpoint-3/model.safetensors"))],
+        )
+        made.train()
+
+
+def _spoil(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("given", [True, "checkpoint-6"])
+def test_a_checkpoint_without_the_optimizer_is_loaded_not_resumed(given: bool | str, tmp_path: Path) -> None:
+    done = trainer(tmp_path, save_only_model=True)
+    done.train()
+    assert not (tmp_path / "checkpoint-8/optimizer.pt").exists()
+    assert torch.equal(NgramEncoder.load(tmp_path / "checkpoint-8").table.weight, weight(done))
+    again = trainer(tmp_path)
+    before = weight(again).clone()
+    with pytest.raises(
+        ValueError, match=r"resume_from_checkpoint: found .+-[68], saved with save_only_model"
+    ):
+        again.train(resume_from_checkpoint=given if given is True else str(tmp_path / given))
+    assert torch.equal(weight(again), before)
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_states_of_callbacks_are_restored(restored: bool, tmp_path: Path) -> None:
+    """Two evaluations without gain end a training; one was before the interruption."""
+
+    def made(*callbacks: TrainerCallback) -> HybridTrainer:
+        return HybridTrainer(
+            small_ngram(),
+            arguments(
+                tmp_path,
+                **{"save_strategy": "steps", "restore_callback_states_from_checkpoint": restored} | BEST,
+            ),
+            PAIRS,
+            evaluate=lambda encoder, step: {"mAP": 1 / step},
+            callbacks=[EarlyStoppingCallback(3), *callbacks],
+        )
+
+    with pytest.raises(ZeroDivisionError):
+        made(At(3, lambda: 1 / 0)).train()
+    resumed = made()
+    resumed.train(resume_from_checkpoint=True)
+    # the Trainer saves the count before it evaluates a last time, so that one of the three is after the interruption
+    assert resumed.state.global_step == (4 if restored else 5)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_who_writes_on_several_nodes(each: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first process of the second node; one alone, so that none waits for the other."""
+    made = trainer(tmp_path, save_on_each_node=each)
+    monkeypatch.setattr(type(made.args), "process_index", 1)
+    monkeypatch.setattr(type(made.args), "local_process_index", 0)
+    made.train()
+    found = checkpoints.checkpoints(tmp_path)
+    assert [int(path.name[11:]) for path in found if checkpoints.fault(path) is None] == (
+        [8, 6, 4, 2] if each else []
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import types
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from transformers import TrainerCallback, TrainingArguments
 
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, NgramEncoder, load_encoder
+from pyhbt.evaluation.run import dev_scores
 from pyhbt.ops import contrastive_loss
+from pyhbt.training import checkpoints
 from pyhbt.training.batches import Examples, PairCollator
 from pyhbt.training.objectives import Objective
 from pyhbt.training.sampling import HybridBatchSampler
 from pyhbt.training.trainer import HybridTrainer
-from tests.toy import parallel_items, save_tiny_bert
+from tests.toy import parallel_items, retrieval_set, save_tiny_bert
 
 PAIRS = PairSet.from_parallel(parallel_items(40, ("aa", "bb")))
 
@@ -178,3 +182,146 @@ def test_gradient_reaches_every_weight(tmp_path: Path, bert: Path) -> None:
     ).train()
     unchanged = [name for name, value in encoder.named_parameters() if torch.equal(value, before[name])]
     assert unchanged == []
+
+
+# evaluation, cards, the hub
+
+
+def test_evaluates_what_it_is_given(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def measured(encoder: Encoder, step: int) -> dict[str, float]:
+        calls.append(step)
+        return {"mAP": 0.5}
+
+    trainer = HybridTrainer(small_ngram(), arguments(tmp_path), PAIRS, evaluate=measured)
+    assert trainer.evaluate() == {"eval_mAP": 0.5}
+    assert calls == [0]
+    first, second = retrieval_set(4), retrieval_set(6, seed=2)
+    scores = trainer.evaluate(first)
+    expected = dev_scores(first)(trainer.encoder, 0)
+    assert scores == {f"eval_{name}": value for name, value in expected.items()}
+    assert "eval_cross-lingual mAP" in scores
+    assert trainer.state.log_history[-1].items() >= scores.items()
+    both = trainer.evaluate({"one": first, "two": second}, metric_key_prefix="test")
+    assert {name.split("_")[1] for name in both} == {"one", "two"}
+    assert both == {
+        f"test_{prefix}_{name}": value
+        for prefix, data in (("one", first), ("two", second))
+        for name, value in dev_scores(data)(trainer.encoder, 0).items()
+    }
+    assert calls == [0]  # the callback has no part in it
+
+
+def test_evaluates_nothing_else(tmp_path: Path) -> None:
+    trainer = HybridTrainer(small_ngram(), arguments(tmp_path), PAIRS)
+    assert trainer.evaluate(retrieval_set(3))["eval_monolingual mAP"] > 0  # without a callback too
+    logged = len(trainer.state.log_history)
+    with pytest.raises(TypeError, match="eval_dataset: found PairSet, expected a RetrievalSet"):
+        trainer.evaluate(PAIRS)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"eval_dataset\['b'\]: found list, expected a RetrievalSet"):
+        trainer.evaluate({"a": retrieval_set(3), "b": []})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="evaluate: found None"):
+        trainer.evaluate()
+    with pytest.raises(ValueError, match=r"ignore_keys: found \['x'\], expected None"):
+        trainer.evaluate(ignore_keys=["x"])
+    with pytest.raises(TypeError, match="nonsense"):
+        trainer.evaluate(nonsense=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="nonsense"):
+        trainer.train(nonsense=1)
+    with pytest.raises(ValueError, match=r"predict: .+ expected encoder.encode\(texts\)"):
+        trainer.predict(retrieval_set(3))
+    assert len(trainer.state.log_history) == logged
+
+
+def test_its_card_and_its_folder(tmp_path: Path) -> None:
+    options = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
+    trainer = HybridTrainer(
+        small_ngram(),
+        arguments(tmp_path / "out", **options),
+        PAIRS,
+        ratio=0.25,
+        evaluate=lambda encoder, step: {"cross-lingual mAP": step / 4},
+    )
+    trainer.train()
+    trainer.create_model_card(model_name="a name")
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "# a name" in card
+    assert "| cross-lingual ratio | 0.25 |" in card
+    assert "0.5000" in card
+    with pytest.raises(TypeError, match="license"):
+        trainer.create_model_card(license="mit")  # type: ignore[call-arg]
+    trainer.save_model(str(tmp_path / "saved"))
+    assert torch.equal(load_encoder(tmp_path / "saved").encode(["kalo"]), trainer.encoder.encode(["kalo"]))
+
+
+class Hub:
+    """In the hub's place: what was made and what was uploaded, with the files as they were."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+        self.uploads: list[dict[str, Any]] = []
+        self.files: list[set[str]] = []
+
+    def create_repo(self, name: str, **options: Any) -> Any:
+        self.made = {"name": name, **options}
+        return types.SimpleNamespace(repo_id=f"me/{name}")
+
+    def upload_folder(self, *, folder_path: str, **options: Any) -> Any:
+        self.uploads.append(options)
+        self.files.append({path.name for path in Path(folder_path).glob("*")})
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+
+@pytest.mark.parametrize(
+    ("strategy", "paths"),
+    [
+        ("end", [None]),
+        ("every_save", [None, None, None]),
+        ("checkpoint", [None, "last-checkpoint", None, "last-checkpoint", None]),
+        ("all_checkpoints", [None, "checkpoint-2", None, "checkpoint-4", None]),
+    ],
+)
+def test_whole_encoders_go_to_the_hub(
+    strategy: str, paths: list[str | None], tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub()
+    monkeypatch.setattr("transformers.trainer.hf_api", lambda: hub)
+    given = arguments(
+        tmp_path / "out",
+        max_steps=4,
+        save_strategy="steps",
+        save_steps=2,
+        push_to_hub=True,
+        hub_strategy=strategy,
+        hub_model_id="named",
+        hub_token="secret",
+        hub_private_repo=True,
+        hub_revision="branch",
+        hub_always_push=True,
+    )
+    trainer = HybridTrainer(load_encoder(bert), given, PAIRS)
+    assert hub.made == {"name": "named", "token": "secret", "private": True, "exist_ok": True}
+    trainer.train()
+    trainer.push_to_hub()
+    assert [upload.get("path_in_repo") for upload in hub.uploads] == paths
+    assert {(upload["repo_id"], upload["token"], upload["revision"]) for upload in hub.uploads} == {
+        ("me/named", "secret", "branch")
+    }
+    whole = {path.name for path in (tmp_path / "out/checkpoint-4").glob("*")}
+    assert checkpoints.MANIFEST in whole
+    for files, path in zip(hub.files, paths, strict=True):
+        if path is None:
+            assert files >= {
+                "model.safetensors",
+                "modules.json",
+                "tokenizer.json",
+                "config.json",
+                "1_Pooling",
+            }
+        else:
+            assert files == whole
+    assert "README.md" in hub.files[-1]
+    assert load_encoder(tmp_path / "out").dim == 32
