@@ -243,12 +243,6 @@ class TransformerEncoder(Encoder):
             parts.append((here, self._pooled({**_rows(states, here), "prompt_length": length})))
         return _placed(parts, self.dim)
 
-    @property
-    def backbone(self) -> nn.Module:
-        """The transformers model."""
-        model: nn.Module = self.model
-        return model
-
     def describe(self) -> str:
         """Architecture, dims, pooling, length and prefixes."""
         kind = type(self.backbone).__name__
