@@ -66,6 +66,12 @@ class SamplerOptions:
         """The exponent of language sampling over the training."""
         return _exponent(self.language_sampling)
 
+    @property
+    def label(self) -> str:
+        """The language sampling as text, the same however it was given: uniform, size, an exponent or a schedule."""
+        text = self.exponent.text
+        return {"0": "uniform", "1": "size"}.get(text, text)
+
 
 class HybridBatchSampler(Sampler[list[int]]):
     """Batches of pair positions for a ``DataLoader``'s ``batch_sampler``.
