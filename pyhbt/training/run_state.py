@@ -79,7 +79,8 @@ class RunState:
         run = RunRecord.read(file)
         found = self._given(args)
         check_resume(run, found, extend=extend, where=str(checkpoint))
-        warn_of_environment(run, found, where=str(checkpoint))
+        if args.process_index == 0:
+            warn_of_environment(run, found, where=str(checkpoint))
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         self._record = run.going_on(state["global_step"], found)
         self._forget()
@@ -105,7 +106,7 @@ class RunState:
         """Of the run that is being trained, or that would begin now."""
         return self._given(args) if self._record is None else self._record
 
-    def extend_learning_rate(self, scheduler: Any, optimizer: Any) -> None:
+    def extend_learning_rate(self, args: TrainingArguments, scheduler: Any, optimizer: Any) -> None:
         """Where the run has been extended: let the rate be what its longer schedule says from the next step on.
 
         What a checkpoint holds is the rate that the shorter schedule had for that step. Schedules that are no function
@@ -121,7 +122,8 @@ class RunState:
                 group["lr"] = rate
             scheduler._last_lr = rates
         self._record = self._record.with_learning_rate(before, optimizer.param_groups[0]["lr"])
-        logger.warning("extended %s", extension_in_words(self._record, len(self._record.segments) - 1))
+        if args.process_index == 0:
+            logger.warning("extended %s", extension_in_words(self._record, len(self._record.segments) - 1))
 
     def restore_best(self, step: int, exposure: Mapping[str, Any]) -> None:
         """The encoder is that of an earlier step again, whose batches ``exposure`` is the state of."""

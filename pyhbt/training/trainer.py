@@ -378,7 +378,7 @@ class HybridTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        self._run.extend_learning_rate(self.lr_scheduler, self.optimizer)
+        self._run.extend_learning_rate(self.args, self.lr_scheduler, self.optimizer)
 
     def _last_checkpoint(self) -> str | None:
         """The last whole checkpoint; None where the training ended before it had finished its first."""

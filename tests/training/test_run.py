@@ -114,11 +114,18 @@ def test_a_second_training_replaces_the_encoder_whole(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def stopped(tmp_path: Path, **options: Any) -> Path:
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 6 steps that was interrupted after step 4."""
-    train_encoder(small(), PAIRS, CONFIG, tmp_path, save_every=4, base="tiny", data_name="toy", **options)
-    shutil.rmtree(tmp_path / "checkpoints/checkpoint-6")
-    return tmp_path
+    out = tmp_path_factory.mktemp("stopped")
+    train_encoder(small(), PAIRS, CONFIG, out, save_every=4, base="tiny", data_name="toy")
+    shutil.rmtree(out / "checkpoints/checkpoint-6")
+    return out
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped_run, tmp_path / "run"))
 
 
 def content(folder: Path) -> dict[Path, bytes]:
@@ -144,22 +151,20 @@ OTHER = PairSet.from_parallel(parallel_items(20, ("aa", "bb"), seed=1))
         ({"encoder": NgramEncoder(dim=8, num_buckets=256, seed=1)}, "encoder_weights: found "),
     ],
 )
-@pytest.mark.parametrize("whole", [True, False])
-def test_another_run_is_refused(given: dict[str, Any], message: str, whole: bool, tmp_path: Path) -> None:
-    """Also where it was killed before it had a checkpoint, and would begin anew."""
-    out = stopped(tmp_path)
-    if not whole:
-        (out / "checkpoints/checkpoint-4" / MANIFEST).unlink()
-    before = content(out)
+@pytest.mark.parametrize("lost", ["run.json", f"checkpoints/checkpoint-4/{MANIFEST}"])
+def test_another_run_is_refused(given: dict[str, Any], message: str, lost: str, stopped: Path) -> None:
+    """By the checkpoint alone; and where it was killed before it had one, and would begin anew, by the folder."""
+    (stopped / lost).unlink()
+    before = content(stopped)
     given = {"encoder": small(), "pairs": PAIRS, **given}
     own = {name: given.pop(name) for name in ("ratio", "seed", "extend") if name in given}
     encoder, pairs = given.pop("encoder"), given.pop("pairs")
     with pytest.raises(RunDiffersError, match=re.escape(message)):
-        train_encoder(encoder, pairs, changed(CONFIG, **given), out, save_every=4, resume=True, **own)
-    assert content(out) == before
+        train_encoder(encoder, pairs, changed(CONFIG, **given), stopped, save_every=4, resume=True, **own)
+    assert content(stopped) == before
 
 
-def test_output_may_change(tmp_path: Path) -> None:
+def test_output_may_change(stopped: Path, tmp_path: Path) -> None:
     whole = small()
     train_encoder(whole, PAIRS, CONFIG, tmp_path / "whole")
     again = small()
@@ -167,7 +172,7 @@ def test_output_may_change(tmp_path: Path) -> None:
         again,
         PAIRS,
         CONFIG,
-        stopped(tmp_path / "out"),
+        stopped,
         save_every=1,
         resume=True,
         language_means=True,
@@ -183,13 +188,13 @@ def test_output_may_change(tmp_path: Path) -> None:
         "| resumed | at step 4 |",
     ):
         assert phrase in card
-    steps = [path.name for path in checkpoints(tmp_path / "out/checkpoints")]
+    steps = [path.name for path in checkpoints(stopped / "checkpoints")]
     assert steps == ["checkpoint-6", "checkpoint-5"]
 
 
-def test_extended(tmp_path: Path) -> None:
+def test_extended(stopped: Path) -> None:
     """Options that follow from the number of steps stay those of the run: 1 step of warm-up, not 3."""
-    out = stopped(tmp_path)
+    out = stopped
     write_config(
         out / "config.yaml", {**read_config(out / "config.yaml"), "data": "toy"}, "as the command writes it"
     )
@@ -214,16 +219,18 @@ def test_extended(tmp_path: Path) -> None:
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
 
 
-def test_an_extension_that_was_killed_before_its_first_checkpoint_goes_on(tmp_path: Path) -> None:
+def test_an_extension_that_was_killed_before_its_first_checkpoint_goes_on(
+    stopped: Path, stopped_run: Path, tmp_path: Path
+) -> None:
     def killed(encoder: Any, step: int) -> dict[str, float]:
         raise KeyboardInterrupt
 
-    out, longer = stopped(tmp_path), changed(CONFIG, steps=12)
+    out, longer = stopped, changed(CONFIG, steps=12)
     with pytest.raises(KeyboardInterrupt):
         train_encoder(small(), PAIRS, longer, out, resume=True, extend=True, evaluate=killed, eval_every=5)
     train_encoder(small(), PAIRS, longer, out, save_every=12, resume=True)
     expected = small()
-    other = stopped(tmp_path / "other")
+    other = Path(shutil.copytree(stopped_run, tmp_path / "other"))
     train_encoder(expected, PAIRS, longer, other, save_every=12, resume=True, extend=True)
     assert (out / "encoder/model.safetensors").read_bytes() == (
         other / "encoder/model.safetensors"
