@@ -124,12 +124,13 @@ def train_encoder(
         found = checkpoints(folder)
         if found and not resume:
             raise FileExistsError(f"{found[0]} is there: resume from it, or choose another folder")
-        run = RunRecord.read(out / _RUN) if resume and (out / _RUN).is_file() else None
+        records = [out / _RUN, *(checkpoint / RECORD for checkpoint in found)] if resume else []
+        known = next((record for record in records if record.is_file()), None)
+        run = None if known is None else RunRecord.read(known)
         if run is not None:
             config = _as_begun(config, run)
-            extend = (
-                extend or config.steps == run.steps
-            )  # an extension that was killed before its first checkpoint
+            # as the folder says where an extension was killed before its first checkpoint
+            extend = extend or config.steps == run.steps
         arguments = config.trainer_arguments(
             folder,
             seed,
@@ -151,7 +152,7 @@ def train_encoder(
             names=RunNames(base, data_name, scored_on),
         )
         if run is not None:
-            check_resume(run, trainer.run_record, extend=extend, where=str(out / _RUN))
+            check_resume(run, trainer.run_record, extend=extend, where=str(known))
         if options is None:
             options = {**plain_values(config), "ratio": str(RatioSchedule.parse(ratio).label), "seed": seed}
         if arguments.should_save:
