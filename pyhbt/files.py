@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent: written under a temporary name, synced, then renamed.
+"""Files and folders that are whole or absent, written under a temporary name, synced, renamed; one writer a folder.
 
 Works on any POSIX file system; where folders cannot be synced (Windows), the system decides when a rename is durable.
 """
@@ -6,15 +6,106 @@ Works on any POSIX file system; where folders cannot be synced (Windows), the sy
 from __future__ import annotations
 
 import itertools
+import json
+import logging
 import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LOCK = ".pyhbt-writer.lock"
+
+logger = logging.getLogger(__name__)
+
 _written = itertools.count()
+_held: set[int] = set()
+
+
+class FolderInUseError(OSError):
+    """Another process writes to the folder."""
+
+
+@contextmanager
+def only_writer(folder: str | Path) -> Iterator[None]:
+    """Be the one that writes to ``folder``, which is made, until the block ends or the process dies.
+
+    The system holds the lock (``flock``) and lets it go with the process, however that ends; processes forked in the
+    block do not keep it. It reaches other machines where the locks of the file system do (NFS version 4, or with a lock
+    manager). Where there are none, a warning says so and nothing is held; on Windows nothing is held.
+
+    Raises:
+        FolderInUseError: another process holds it, or another thread of this one; names the process and its machine.
+    """
+    folder = Path(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _LOCK
+    lock = _lock(path)
+    try:
+        if lock is not None:
+            _held.add(lock)
+        yield
+    finally:
+        if lock in _held:  # not so in a forked process
+            # while it is held, so that whoever opened it before sees that it is gone
+            path.unlink(missing_ok=True)
+            _held.discard(lock)
+            os.close(lock)
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """The descriptor that holds the lock; None where the file system has none."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_ino == path.stat().st_ino:
+                break
+        except BlockingIOError:
+            holder = _holder(os.pread(lock, 1000, 0))
+            os.close(lock)
+            raise FolderInUseError(
+                f"{path.parent} is being written by {holder}: wait for it to end, or choose another folder"
+            ) from None
+        except FileNotFoundError:
+            pass  # the one that held it has just ended and taken the file with it
+        except OSError as error:
+            os.close(lock)
+            logger.warning("%s: cannot be locked against other processes (%s)", path.parent, error)
+            return None
+        os.close(lock)
+    os.ftruncate(lock, 0)
+    os.write(lock, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
+    return lock
+
+
+def _holder(written: bytes) -> str:
+    try:
+        found = json.loads(written)
+        return f"process {found['process']} on {found['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"  # which has not said its name yet
+
+
+def _forget_locks() -> None:
+    """In a forked process: leave the lock to the parent, so that it ends with that one."""
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextmanager

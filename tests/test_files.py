@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pyhbt.files import clear_leftovers, write_atomically
+from pyhbt.files import FolderInUseError, clear_leftovers, only_writer, write_atomically
+from tests.interpreter import FOLDER, command
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -125,3 +130,92 @@ def test_two_writers_of_one_process_do_not_meet(tmp_path: Path) -> None:
         first.write_text("first")
         second.write_text("second")
     assert target.read_text() == "first"
+
+
+_HOLD = """
+    import os, sys, time
+    from pyhbt.files import only_writer
+    with only_writer(sys.argv[1]):
+        if sys.argv[2] == "alone" or os.fork() == 0:
+            print(os.getpid(), flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["alone", "fork"])
+def test_a_folder_has_one_writer_and_death_lets_it_go(kind: str, tmp_path: Path) -> None:
+    """Also where a process that the dead one forked lives on."""
+    target = tmp_path / "a/b"
+    process = subprocess.Popen(command(_HOLD, target, kind), cwd=FOLDER, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    last = int(process.stdout.readline())
+    try:
+        holder = f"a/b is being written by process {process.pid} on {socket.gethostname()}: wait"
+        with pytest.raises(FolderInUseError, match=re.escape(holder)), only_writer(target):
+            raise AssertionError("two writers")
+        process.kill()
+        process.wait()
+        assert (target / ".pyhbt-writer.lock").is_file()  # left, but held by nobody
+        with only_writer(target):
+            (target / "mine").write_text("1")
+        assert [path.name for path in target.iterdir()] == ["mine"]
+    finally:
+        if last != process.pid:
+            os.kill(last, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_threads_are_writers_too(tmp_path: Path) -> None:
+    with only_writer(tmp_path):
+        with pytest.raises(FolderInUseError, match=f"process {os.getpid()} on"), only_writer(tmp_path):
+            raise AssertionError("two writers")
+        assert (tmp_path / ".pyhbt-writer.lock").is_file()  # the one that was refused took nothing with it
+        with pytest.raises(FolderInUseError), only_writer(str(tmp_path)):
+            raise AssertionError("two writers")
+    with pytest.raises(RuntimeError, match="work"), only_writer(tmp_path):
+        raise RuntimeError("work")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_folder_goes_where_nothing_was_written(tmp_path: Path) -> None:
+    with only_writer(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old").mkdir()
+    with only_writer(tmp_path / "old"):
+        pass
+    assert (tmp_path / "old").is_dir()
+
+
+def test_a_lock_taken_away_under_it_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that held it ends, and removes the file, between our opening it and our locking it."""
+    import fcntl
+
+    path, locked = tmp_path / ".pyhbt-writer.lock", []
+
+    def flock(descriptor: int, how: int, real: Any = fcntl.flock) -> None:
+        real(descriptor, how)
+        locked.append(descriptor)
+        if len(locked) == 1:
+            path.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with only_writer(tmp_path):
+        assert len(locked) == 2
+        assert path.is_file()
+        with pytest.raises(FolderInUseError), only_writer(tmp_path):
+            raise AssertionError("two writers")
+
+
+def test_where_nothing_can_be_locked_a_warning_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import fcntl
+
+    def none(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with only_writer(tmp_path):
+        pass
+    assert "cannot be locked against other processes" in caplog.text

@@ -37,10 +37,8 @@ def command(cls: type, run: Callable[[Given], None]) -> Callable[..., None]:
     known = options_of(cls)
 
     def called(config: Path | None = None, **options: Any) -> None:
-        given = read_values(cls, read_config(config), str(config)) if config is not None else {}
+        given = saved_values(cls, config) if config is not None else {}
         for item in known:
-            if item.default is None and given.get(item.field, "") is None:
-                del given[item.field]  # a saved "not given"
             value = options[item.field]
             if value is not None and value != []:
                 given[item.field] = _read(item, value)
@@ -56,6 +54,19 @@ def command(cls: type, run: Callable[[Given], None]) -> Callable[..., None]:
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which typer reads
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
+
+
+def saved_values(cls: type, path: Path) -> dict[str, Any]:
+    """Values by field name, of the options that a file gives; a saved None is an option that was not given.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_config` and :func:`read_values` do.
+    """
+    given = read_values(cls, read_config(path), str(path))
+    for item in options_of(cls):
+        if item.default is None and given.get(item.field, "") is None:
+            del given[item.field]
+    return given
 
 
 def threads_option() -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
-from pyhbt.cli.options import check_given, threads_option
+from pyhbt.cli.options import check_given, saved_values, threads_option
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
 from pyhbt.data.registry import data_option, languages_option, limit_option
 from pyhbt.encoders.options import TrainedEncoderOptions
@@ -93,7 +93,17 @@ class TrainCommand:
         "Score the data's dev set every so many steps, into the log.", None, unset="never"
     )
     save_every: int = option("Steps between checkpoints.", 500)
-    resume: bool = option("Go on from the last whole checkpoint in OUT.", False, saved=False)
+    resume: bool = option(
+        "Go on from the last whole checkpoint in OUT, with the options in OUT/config.yaml; others that change the "
+        "outcome are refused.",
+        False,
+        saved=False,
+    )
+    extend: bool = option(
+        "With --resume and a higher --steps: go on to more steps; schedules span the longer training.",
+        False,
+        saved=False,
+    )
     language_means: bool = option("Save the mean vector of each training language too.", False)
     push_to_hub: str | None = option(
         "Upload the encoder to this hub repository (NAME or OWNER/NAME), private.", None, saved=False
@@ -104,6 +114,8 @@ class TrainCommand:
         RatioSchedule.parse(self.ratio)  # refuses what is none
         check_given(self, "limit", "eval_every", "save_every")
         check_at_least("seed", self.seed, 0)
+        if self.extend and not self.resume:
+            raise ValueError("extend: found True, expected False where no run is resumed")
 
 
 def train(given: Given) -> None:
@@ -111,10 +123,17 @@ def train(given: Given) -> None:
     set_up(given.get("threads"))
     from pyhbt.data import judged_pairs, load_study, load_train
     from pyhbt.evaluation.run import dev_scores
+    from pyhbt.files import only_writer
     from pyhbt.training.distributed import leave
     from pyhbt.training.model_card import push_to_hub
     from pyhbt.training.run import train_encoder
 
+    out = Path(given["out"])
+    if out.is_dir() and os.environ.get("RANK", "0") == "0":
+        with only_writer(out):
+            pass  # a folder that another process writes to is refused before anything is loaded
+    if given.get("resume"):
+        given = _resumed(given, out / "config.yaml")
     model = build(TrainedEncoderOptions, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
     if "max_length" not in given:
         model.max_length = model.length_in_training or model.max_length
@@ -134,6 +153,7 @@ def train(given: Given) -> None:
         seed=wanted.seed,
         save_every=wanted.save_every,
         resume=wanted.resume,
+        extend=wanted.extend,
         dev_pairs=judged_pairs(dev) if dev and adaptive else None,
         evaluate=dev_scores(dev) if dev and wanted.eval_every else None,
         eval_every=wanted.eval_every,
@@ -147,6 +167,15 @@ def train(given: Given) -> None:
     leave()
     if wanted.push_to_hub and os.environ.get("RANK", "0") == "0":
         say(f"pushed: {push_to_hub(saved, wanted.push_to_hub)}")
+
+
+def _resumed(given: Given, path: Path) -> Given:
+    """The options that a run was begun with, and before them what is given; ``set`` holds both."""
+    if not path.is_file():
+        return given
+    saved = saved_values(TrainCommand, path)
+    arguments = {**saved.get("arguments", {}), **given.get("arguments", {})}
+    return {**saved, **given, "arguments": arguments}
 
 
 def _training_of(model: Encoder, given: Given) -> TrainingConfig:

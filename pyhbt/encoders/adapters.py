@@ -71,6 +71,16 @@ def load_adapter(model: PeftModel, folder: Path) -> None:
         raise ValueError(f"{folder / ADAPTER_WEIGHTS}: of another adapter: {wrong[0]} does not fit")
 
 
+def in_words(model: PeftModel) -> str:
+    """The adapter in a phrase, all of it that its weights do not say."""
+    config = model.active_peft_config
+    if not isinstance(config, LoraConfig):
+        return f"{config.peft_type} adapter"
+    targets = config.target_modules
+    named = targets if isinstance(targets, str) else ",".join(sorted(targets or ()))
+    return f"LoRA r={config.r},alpha={config.lora_alpha:g},targets={named},dropout={config.lora_dropout:g}"
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warning that PEFT asks transformers for a property by its old name."""

@@ -247,9 +247,11 @@ class TransformerEncoder(Encoder):
         """Architecture, dims, pooling, length and prefixes."""
         kind = type(self.backbone).__name__
         length = "any length" if self.max_length == UNLIMITED else f"at most {self.max_length} tokens"
+        found = self._first.model
+        adapter = f", {adapters.in_words(found)}" if isinstance(found, PeftModel) else ""
         return (
             f"{kind}, {self.dim} dims, {self.pooling} pooling, {length}, "
-            f"query prefix {self.prefixes['query']!r}, passage prefix {self.prefixes['passage']!r}"
+            f"query prefix {self.prefixes['query']!r}, passage prefix {self.prefixes['passage']!r}{adapter}"
         )
 
     def _pooled(self, states: dict[str, Any]) -> Tensor:

@@ -5,7 +5,8 @@ A finished cell is a folder below OUT/cells, written whole or not at all:
 * ``cell.json``: which arm and seed it is of; the folder's name is for people and never read;
 * ``rows.jsonl``: its measurements;
 * ``scores.npz``: final scores by question, for paired tests;
-* ``train.jsonl``: the training log.
+* ``train.jsonl``: the training log;
+* ``batches.json``: what the batches of the training held.
 
 Imports nothing heavy.
 """
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyhbt.study.arms import Arm
+from pyhbt.training.exposure import Exposure
 
 _CELL = "cell.json"
 _ROWS = "rows.jsonl"
+_BATCHES = "batches.json"
 
 
 class Cell(NamedTuple):
@@ -84,3 +87,25 @@ def _read(folder: Path) -> Cell:
         return Cell(arm_of(record), int(record["seed"]))
     except (StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: arm, seed: found none that can be read ({error})") from None
+
+
+def write_exposure(folder: Path, exposure: Exposure) -> None:
+    """Write in a cell's folder what the batches of its training held."""
+    (folder / _BATCHES).write_text(json.dumps(exposure.state()) + "\n", encoding="utf-8")
+
+
+def exposures(out: Path) -> dict[Cell, Exposure]:
+    """What the batches of the finished cells held; cells before 0.2 do not say.
+
+    Raises:
+        ValueError: a file cannot be read; names it.
+    """
+    found = {}
+    for cell, folder in finished_cells(out).items():
+        path = folder / _BATCHES
+        if path.is_file():
+            try:
+                found[cell] = Exposure.restore(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}: found no counts of batches ({error!r})") from None
+    return found

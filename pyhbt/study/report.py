@@ -30,6 +30,7 @@ from pyhbt.evaluation.names import (
 from pyhbt.files import write_atomically
 from pyhbt.options import read_config
 from pyhbt.study.arms import Arm
+from pyhbt.study.cells import exposures
 from pyhbt.study.findings import (
     LEVEL,
     NONE,
@@ -53,6 +54,7 @@ from pyhbt.study.results import (
     load_results,
     load_unit_scores,
 )
+from pyhbt.training.exposure import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -166,6 +168,7 @@ def write_report(out: Path) -> Path:
             if any(comparison.centring == centring for comparison in comparisons)
         ],
         convergence_tables=[table for metric in metrics if (table := _convergence_table(macro, metric))],
+        batches_table=_batches_table(out, results.arms),
         bias_tables=[table for part in _BIAS_TABLES.items() if (table := _bias_table(macro, *part)).rows],
         pictures=_write_plots(results, macro, metrics, out / "plots"),
         command=_command(config),
@@ -370,6 +373,25 @@ def _convergence_table(results: Results, metric: str) -> Table | None:
             Row("", "area", tuple(area)),
         ]
     return Table(metric, "arm", _spans(columns), tuple(tier for _, tier in columns), tuple(body))
+
+
+def _batches_table(out: Path, arms: Sequence[Arm]) -> Table | None:
+    """What a batch held, of each arm, means over its seeds; None where no cell says it."""
+    held = [(cell.arm, exposure) for cell, exposure in exposures(out).items()]
+    body = []
+    for arm in arms:
+        mine = [exposure for of, exposure in held if of == arm and exposure.total.batches]
+        if mine:
+            cross = [e.kinds.get("cross-lingual", Count()).batches / e.total.batches for e in mine]
+            figures = [f"{sum(cross) / len(mine):.1%}", f"{mine[0].batch_size:,}"]
+            for kind in ("monolingual", "cross-lingual"):
+                means = [e.kinds[kind].pairs_per_batch for e in mine if kind in e.kinds]
+                figures.append(f"{sum(means) / len(means):,.1f}" if means else NONE)
+            figures.append(f"{sum(e.total.short / e.total.batches for e in mine) / len(mine):.1%}")
+            body.append(Row(arm.title, "", tuple(map(Cell, figures))))
+    columns = ("cross-lingual", "wanted", "monolingual", "cross-lingual", "short")
+    spans = (("batches", 1), ("pairs a batch", 3), ("batches", 1))
+    return Table("What a batch held", "arm", spans, columns, tuple(body)) if body else None
 
 
 def _steps_cell(steps: Sequence[float | None], best: bool) -> Cell:

@@ -11,6 +11,7 @@ Rows carry arm, seed, step, split, centring, setting, query_lang, passage_lang, 
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import shutil
 import tempfile
@@ -33,12 +34,16 @@ from pyhbt.encoders import Encoder
 from pyhbt.evaluation.centring import DESCRIPTION
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_set
 from pyhbt.evaluation.names import BIAS_METRICS, STUDY_CENTRINGS
-from pyhbt.files import clear_leftovers, write_atomically
+from pyhbt.files import clear_leftovers, only_writer, write_atomically
 from pyhbt.ops._native import build_info
-from pyhbt.options import plain_values, read_config, write_config
-from pyhbt.study.cells import Cell, finished_cells
+from pyhbt.options import plain_values, read_config, values_of, write_config
+from pyhbt.study.cells import Cell, finished_cells, write_exposure
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
+from pyhbt.training.guidance import unfilled_in_words
 from pyhbt.training.run import make_trainer
+from pyhbt.training.sampling import HybridBatchSampler
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -88,13 +93,21 @@ def run_study(
 
     Raises:
         FileExistsError: OUT holds a study with another configuration and ``overwrite`` is off.
+        FolderInUseError: another process runs a study in OUT.
     """
     out = Path(out)
-    _claim(out, config, command, overwrite)
+    with only_writer(out):
+        _claim(out, config, command, overwrite)
+        return _run_cells(config, data, out, observe)
+
+
+def _run_cells(config: StudyConfig, data: StudyData, out: Path, observe: Observer) -> Path:
+    """Run the cells that OUT lacks."""
     clear_leftovers(out / "cells")
     sets = _Sets(
         data.train, Evaluator(data.dev, metrics=config.metrics), Evaluator(data.test, metrics=config.metrics)
     )
+    _warn_of_short_batches(config, data.train)
     for number, cell in enumerate(map(Cell._make, config.cells)):
         if cell not in finished_cells(out):
             progress = Progress(number, len(config.cells), cell, 0, config.training.steps)
@@ -104,6 +117,20 @@ def run_study(
             progress.finished = True
             observe(progress)
     return _collect(out, config)
+
+
+def _warn_of_short_batches(config: StudyConfig, pairs: PairSet) -> None:
+    """Say once, not in every cell, what batch sizes the data cannot fill."""
+    unfilled: dict[str, list[str]] = {}
+    for arm in config.arms:
+        training = config.training_of(arm)
+        sampler = HybridBatchSampler(
+            pairs, training.batch_size, ratio=arm.ratio, **values_of(training.sampler)
+        )
+        if text := unfilled_in_words(sampler):
+            unfilled.setdefault(text, []).append(arm.called)
+    for text, arms in unfilled.items():
+        logger.warning("%s: %s", ", ".join(arms), text)
 
 
 def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path, observe: Observer) -> None:
@@ -167,6 +194,7 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
     cell.sign(folder)
     _write_jsonl(folder / "rows.jsonl", rows)
     _write_jsonl(folder / "train.jsonl", trainer.state.log_history)
+    write_exposure(folder, trainer.exposure)
     np.savez_compressed(folder / "scores.npz", **scores)  # type: ignore[arg-type]
 
 

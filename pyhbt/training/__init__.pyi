@@ -10,6 +10,9 @@ from .model_card import push_to_hub as push_to_hub
 from .model_card import write_model_card as write_model_card
 from .objectives import Loss as Loss
 from .objectives import Objective as Objective
+from .record import RunDiffersError as RunDiffersError
+from .record import RunNames as RunNames
+from .record import RunRecord as RunRecord
 from .run import train_encoder as train_encoder
 from .sampling import HybridBatchSampler as HybridBatchSampler
 from .sampling import SamplerOptions as SamplerOptions

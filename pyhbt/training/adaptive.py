@@ -122,7 +122,7 @@ class AdaptRatio(TrainerCallback):
         self._encoder = encoder
         self._sampler = sampler
         self._dev_losses = dev_losses
-        self._every = every
+        self.every = every
         self._drawn_ahead = drawn_ahead
         self._ratio = sampler.ratio(0)
         self._controller = RatioController(*sampler.schedule.bounds)
@@ -132,7 +132,7 @@ class AdaptRatio(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure and set, where it is time."""
-        if state.global_step % self._every:
+        if state.global_step % self.every:
             return
         monolingual, cross_lingual = first_ranks(torch.tensor(self._dev_losses(self._encoder))).tolist()
         self._ratio = self._controller.next(self._ratio, monolingual, cross_lingual)

@@ -82,10 +82,3 @@ class Tally:
         if self._finite_only:
             losses = losses[losses.isfinite()]
         return losses.mean().item() if len(losses) else None
-
-
-def last_scores(log: list[dict[str, float]]) -> dict[str, float]:
-    """The figures of the last evaluation in a Trainer's log, without ``eval_``."""
-    rows = [row for row in log if any(name.startswith("eval_") for name in row)]
-    last = rows[-1] if rows else {}
-    return {name.removeprefix("eval_"): value for name, value in last.items() if name.startswith("eval_")}

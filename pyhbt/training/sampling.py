@@ -67,6 +67,12 @@ class SamplerOptions:
         """The exponent of language sampling over the training."""
         return _exponent(self.language_sampling)
 
+    @property
+    def label(self) -> str:
+        """The language sampling as text, the same however it was given: uniform, size, an exponent or a schedule."""
+        text = self.exponent.text
+        return {"0": "uniform", "1": "size"}.get(text, text)
+
 
 class HybridBatchSampler(Sampler[list[int]]):
     """Batches of pair positions for a ``DataLoader``'s ``batch_sampler``.
@@ -209,7 +215,9 @@ class HybridBatchSampler(Sampler[list[int]]):
         ``"avoided"`` too many of them have the same answers. O(pairs log pairs).
         """
         answers = self._answers if self.false_negatives == "avoided" else np.arange(len(self.pairs))
-        return {bucket.label: round(bucket.mean_size(self._union_size, answers)) for bucket in self._buckets}
+        lowest, highest = self.schedule.bounds
+        drawn = [*(self._monolingual if lowest < 1 else ()), *(self._cross_lingual if highest > 0 else ())]
+        return {bucket.label: round(bucket.mean_size(self._union_size, answers)) for bucket in drawn}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch. Epochs differ in every draw; a schedule goes on across them."""

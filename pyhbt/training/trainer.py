@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 import time
@@ -21,6 +22,7 @@ from accelerate.utils.memory import clear_device_cache  # type: ignore[import-un
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pyhbt.arguments import renamed_arguments
 from pyhbt.data import RetrievalSet
@@ -36,13 +38,26 @@ from pyhbt.training.batches import Batch, BatchOfOne, DrawnExamples, Draws, Pair
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
 from pyhbt.training.epochs import Epochs, updates_of_epoch
+from pyhbt.training.exposure import Exposure
+from pyhbt.training.fingerprint import fingerprint_of_lexicon, fingerprint_of_pairs
 from pyhbt.training.gradient_cache import GradientCache
-from pyhbt.training.log import Tally, last_scores
+from pyhbt.training.guidance import unfilled_in_words
+from pyhbt.training.log import Tally
 from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
-from pyhbt.training.sampling import CrossPairs, FalseNegatives, HybridBatchSampler, steps_of_epoch
+from pyhbt.training.record import RECORD, RunNames, RunRecord
+from pyhbt.training.run_state import RunState
+from pyhbt.training.sampling import (
+    CrossPairs,
+    FalseNegatives,
+    HybridBatchSampler,
+    SamplerOptions,
+    steps_of_epoch,
+)
 from pyhbt.training.schedules import RatioSchedule
 from pyhbt.training.trainer_arguments import check_arguments
+
+logger = logging.getLogger(__name__)
 
 _STATE = "pyhbt_state.json"
 
@@ -67,11 +82,16 @@ class HybridTrainer(Trainer):
             (``eval_strategy``, ``eval_on_start``); what it returns is logged under ``eval_``. Under several ranks it is
             called on rank 0 alone.
         callbacks, optimizers: the Trainer's own.
+        names: what the model card calls encoder, data and evaluation.
 
     Logged at every ``logging_steps``: ``loss``, ``loss_monolingual`` and ``loss_cross_lingual`` (means over the
     batches of that kind since the last log, where there were any), each term of the objective where it has several,
     ``cross_lingual_share`` of batches, ``temperature`` where it is learnt, ``ratio`` and the dev losses where it is
-    adaptive, and ``examples_per_second`` of this rank.
+    adaptive, ``examples_per_second`` of this rank, and, over all batches so far, ``pairs_per_batch`` and
+    ``short_batches``. A batch size that some language cannot fill is warned of.
+
+    A checkpoint holds the record of the run (options, arguments, fingerprints of data and encoder, about a second a
+    gigabyte when training begins) and a model card of its own.
 
     Under several ranks the queries of each meet the passages of all, with gradients to all; loss and gradients
     are those of one process with the union batch.
@@ -102,6 +122,7 @@ class HybridTrainer(Trainer):
         evaluate: Evaluate | None = None,
         callbacks: Sequence[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        names: RunNames | None = None,
     ) -> None:
         check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
         args = _own_arguments(args, pairs)
@@ -143,6 +164,26 @@ class HybridTrainer(Trainer):
             ],
             optimizers=optimizers,
         )
+        self.add_callback(_IntervalsAsAsked())
+        sampling = SamplerOptions(language_sampling, cross_pairs, self.sampler.false_negatives)
+        options = {
+            "ratio": self.sampler.schedule.label,
+            "batch_size": self.sampler.batch_size,
+            "num_ranks": self.sampler.num_ranks,
+            **plain_values(sampling),
+            "language_sampling": sampling.label,
+            "mini_batch_size": mini_batch_size,
+            "code_switching": code_switching.probability if code_switching else 0.0,
+            "lexicon": fingerprint_of_lexicon(code_switching.lexicon) if code_switching else None,
+            "adapt_every": self._adaptive.every if self._adaptive else None,
+            "dev_pairs": fingerprint_of_pairs(dev_pairs) if self._adaptive and dev_pairs else None,
+            "optimizers": [type(given).__name__ for given in optimizers if given is not None],
+            **plain_values(self._objective),
+        }
+        self._run = RunState(encoder, pairs, options, names)
+        unfilled = unfilled_in_words(self.sampler)
+        if unfilled and args.process_index == 0 and self._says_warnings():
+            logger.warning("%s", unfilled)
 
     def _controller(
         self, args: TrainingArguments, dev_pairs: PairSet | None, adapt_every: int | None
@@ -171,7 +212,7 @@ class HybridTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             self._examples,
             batch_size=1,
-            sampler=self._draws,
+            sampler=self._run.counted.watch(self._draws),
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
@@ -244,6 +285,7 @@ class HybridTrainer(Trainer):
         return loss.value.detach() / self.current_gradient_accumulation_steps
 
     def _count(self, batch: Batch, loss: Loss) -> None:
+        self._run.counted.count_to(self._batches_done)
         ranks = world_size()
         names = list(loss.terms)
         over_ranks = total(torch.stack([loss.value.detach(), *loss.terms.values()])) / ranks
@@ -276,6 +318,7 @@ class HybridTrainer(Trainer):
                 logs["temperature"] = self.temperature
             if self._adaptive is not None:
                 logs.update(self._adaptive.figures)
+            logs.update(self.exposure.figures)
         super().log(logs, start_time)
 
     def evaluate(  # type: ignore[override]
@@ -349,33 +392,34 @@ class HybridTrainer(Trainer):
         """Write our card to ``output_dir``/README.md, on the rank that writes; ``model_name``: its title."""
         if not self.is_world_process_zero():
             return
-        facts = CardFacts(
-            self.encoder.describe(),
-            self.pairs.languages,
-            {
-                "data": f"{len(self.pairs):,} pairs, {len(self.pairs.group_names):,} groups",
-                "cross-lingual ratio": self.sampler.schedule.label,
-                "steps": self.state.global_step,
-                "batch_size": self.args.per_device_train_batch_size,
-                "learning_rate": self.args.learning_rate,
-                "seed": self.sampler.seed,
-                **plain_values(self._objective),
-            },
-            last_scores(self.state.log_history),
-        )
-        write_model_card(str(self.args.output_dir), facts, title=model_name)
+        write_model_card(str(self.args.output_dir), self.card_facts(), title=model_name)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        *args: Any,
+        extend: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Train; ``resume_from_checkpoint`` is a checkpoint, or True for the last whole one of ``output_dir``.
 
         Where checkpoints are passed over because they are unfinished or damaged, a warning says so; where not even the
         first was finished, training begins anew.
 
+        ``extend``: the run may have more steps than the checkpoint's had. Its schedules (learning rate, ratio, language
+        sampling) then span the longer training from the checkpoint on; a warning and the model card say what that does.
+
         Raises:
             FileNotFoundError: True, and there is no checkpoint.
-            CheckpointError: the checkpoint, or with True every one, is damaged; or one could not be written.
-            ValueError: the checkpoint was saved with ``save_only_model``.
+            CheckpointError: the checkpoint, or with True every one, is damaged, or has no record to compare with; or
+                one could not be written.
+            RunDiffersError: options, arguments, data or encoder differ from those that the run began with; nothing is
+                trained or written.
+            ValueError: the checkpoint was saved with ``save_only_model``; ``extend``, and no checkpoint to go on
+                from.
         """
+        if extend and not resume_from_checkpoint:
+            raise ValueError("extend: found True, expected False where no run is resumed")
         if isinstance(resume_from_checkpoint, bool):
             resume_from_checkpoint = self._last_checkpoint() if resume_from_checkpoint else None
         elif resume_from_checkpoint is not None:
@@ -387,7 +431,44 @@ class HybridTrainer(Trainer):
                 f"resume_from_checkpoint: found {resume_from_checkpoint}, saved with save_only_model, expected one "
                 "with the optimizer's state"
             )
+        if resume_from_checkpoint is None:
+            self._run.begin(self.args)
+        else:
+            self._run.go_on(Path(resume_from_checkpoint), self.args, extend=extend)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _says_warnings(self) -> bool:
+        level: int = self.args.get_process_log_level()  # type: ignore[no-untyped-call]
+        return level <= logging.WARNING
+
+    @property
+    def exposure(self) -> Exposure:
+        """What the batches of the steps done held, of all ranks together."""
+        return self._run.counted.count_to(self._batches_done)
+
+    @property
+    def _batches_done(self) -> int:
+        return self.state.global_step * self.args.gradient_accumulation_steps
+
+    def card_facts(self) -> CardFacts:
+        """What the model card of the encoder as it is now says, from the record of its run and the step it is at."""
+        return self._run.card_facts(
+            self.args,
+            step=self.state.global_step,
+            temperature=self.temperature,
+            exposure=self.exposure,
+            log=self.state.log_history,
+            ratio=self._adaptive.figures["ratio"] if self._adaptive else None,
+        )
+
+    @property
+    def run_record(self) -> RunRecord:
+        """The record of the run that is being trained, or that would begin now."""
+        return self._run.record(self.args)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._run.extend_learning_rate(self.args, self.lr_scheduler, self.optimizer)
 
     def _last_checkpoint(self) -> str | None:
         """The last whole checkpoint; None where the training ended before it had finished its first."""
@@ -455,13 +536,17 @@ class HybridTrainer(Trainer):
                 if self._trained.log_temperature is not None
                 else None,
                 "adaptive": self._adaptive.state() if self._adaptive is not None else None,
+                "exposure": self.exposure.state(),
             }
             with write_atomically(folder / _STATE) as temporary:
                 temporary.write_text(json.dumps(state) + "\n", encoding="utf-8")
+            self.run_record.write(folder / RECORD)
+            write_model_card(folder, self.card_facts())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         state = self._load_model(Path(resume_from_checkpoint))
         self._tally.restore(state["tally"])
+        self._run.counted.exposure = Exposure.restore(state["exposure"])
         if self._adaptive is not None:
             self._adaptive.restore(state["adaptive"])
 
@@ -471,7 +556,8 @@ class HybridTrainer(Trainer):
             wrong = checkpoints.fault(Path(best))
             if wrong is not None:
                 raise checkpoints.CheckpointError(f"{best}: {wrong}")
-            self._load_model(Path(best))
+            state = self._load_model(Path(best))
+            self._run.restore_best(int(Path(best).name.rsplit("-", 1)[1]), state["exposure"])
 
     def _load_model(self, folder: Path) -> dict[str, Any]:
         """Set all that is trained to what a checkpoint has; returns what else it has."""
@@ -528,6 +614,16 @@ def _updates_of_epoch(args: TrainingArguments, pairs: PairSet) -> int:
 def _check_retrieval_set(name: str, data: object) -> None:
     if not isinstance(data, RetrievalSet):
         raise TypeError(f"{name}: found {type(data).__name__}, expected a RetrievalSet")
+
+
+class _IntervalsAsAsked(TrainerCallback):
+    """A resumed training logs, evaluates and saves as often as it is told now, not as the checkpoint was."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the intervals of the state anew."""
+        state.compute_steps(args, state.max_steps)  # type: ignore[no-untyped-call]
 
 
 class _Trained(nn.Module):

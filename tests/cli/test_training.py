@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from pyhbt.cli import training
 from pyhbt.cli.training import StudyCommand, TrainCommand
 from pyhbt.encoders import load_encoder
+from pyhbt.files import only_writer
 from pyhbt.options import build, options_of, plain_values, read_config
 from pyhbt.study.config import StudyConfig
 from pyhbt.training.config import TrainingConfig
@@ -67,6 +70,52 @@ def test_a_damaged_checkpoint_is_told_in_one_line(pyhbt: Any, tmp_path: Path) ->
     code, _, err = pyhbt("train", *options, "--resume")
     assert code == 2
     assert "no whole checkpoint to resume from" in err.splitlines()[-1]
+
+
+def test_a_run_goes_on_with_its_own_options(pyhbt: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun = [
+        "--languages",
+        "de,en",
+        "--steps",
+        4,
+        "--batch-size",
+        4,
+        "--save-every",
+        2,
+        "--set",
+        "max_grad_norm=0.5",
+    ]
+    assert pyhbt("train", *begun, "--out", out)[0] == 0
+    before = (out / "encoder/model.safetensors").read_bytes()
+    shutil.rmtree(out / "checkpoints/checkpoint-4")
+    code, _, err = pyhbt("train", "--resume", "--out", out, "--learning-rate", 0.1, "--seed", 1)
+    assert (code, err.count("\n")) == (2, 1)
+    for phrase in ("learning_rate: found 0.1, the run has 0.01", "seed: found 1, the run has 0"):
+        assert phrase in err
+    assert pyhbt("train", "--resume", "--out", out, "--set", "logging_steps=2", "--save-every", 3)[0] == 0
+    assert (out / "encoder/model.safetensors").read_bytes() == before
+    assert (out / "checkpoints/checkpoint-3").is_dir()
+    assert pyhbt("train", "--resume", "--out", out, "--steps", 6)[0] == 2
+    assert pyhbt("train", "--resume", "--extend", "--out", out, "--steps", 6)[0] == 0
+    assert read_config(out / "config.yaml")["steps"] == 6
+    assert pyhbt("train", "--resume", "--out", out)[0] == 0
+    code, _, err = pyhbt("train", "--resume", "--out", out, "--steps", 4)
+    assert code == 2
+    assert "steps: found 4, the run has 6; a run is never shortened" in err
+
+
+def test_a_folder_that_another_writes_to_is_refused_before_anything_is_loaded(
+    pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pyhbt.encoders.load_encoder", never)
+    with only_writer(tmp_path):
+        code, _, err = pyhbt("train", "--out", tmp_path)
+    assert code == 2
+    assert f"{tmp_path} is being written by process {os.getpid()}" in err
 
 
 class BegunError(Exception):
@@ -131,6 +180,7 @@ def test_transformers_are_studied_at_the_length_of_trainings(
         ({"save_every": 0}, "save_every: found 0, expected at least 1"),
         ({"seed": -1}, "seed: found -1, expected at least 0"),
         ({"steps": 0}, "steps: found 0, expected at least 1"),
+        ({"extend": True}, "extend: found True, expected False where no run is resumed"),
     ],
 )
 def test_options_of_train_are_checked(wrong: dict[str, Any], message: str) -> None:
@@ -143,7 +193,7 @@ def test_options_of_train_are_checked(wrong: dict[str, Any], message: str) -> No
 def test_what_names_a_run_is_not_saved() -> None:
     settings: dict[str, Any] = {"steps": 1, "batch_size": 2, "learning_rate": 0.1}
     saved = plain_values(build(TrainCommand, {**settings, "out": Path("out"), "threads": 1, "resume": True}))
-    assert {"out", "resume", "push_to_hub", "threads"}.isdisjoint(saved)
+    assert {"out", "resume", "extend", "push_to_hub", "threads"}.isdisjoint(saved)
     assert {"data", "encoder", "ratio", "seed", "temperature", "set"} <= saved.keys()
     saved = plain_values(build(StudyCommand, {**settings, "quick": True}))
     assert {"out", "quick", "threads", "overwrite"}.isdisjoint(saved)

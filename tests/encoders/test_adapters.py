@@ -52,6 +52,7 @@ def test_adapters_begin_as_nothing_and_are_of_the_seed(bert: Path) -> None:
     assert len(weights(first)) == 4  # two layers, two targets
     assert all(map(torch.equal, weights(first), weights(again)))
     assert not any(map(torch.equal, weights(first), weights(other)))
+    assert first.describe().endswith("passage prefix '', LoRA r=3,alpha=12,targets=query,value,dropout=0")
     trained = [name for name, weight in first.named_parameters() if weight.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)

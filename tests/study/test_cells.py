@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, arm_of, finished_cells
+from pyhbt.study.cells import Cell, arm_of, exposures, finished_cells, write_exposure
+from pyhbt.training.exposure import Exposure
 from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="+"), min_size=1, max_size=100).filter(
@@ -167,3 +168,16 @@ def test_the_arm_of_a_record() -> None:
             arm_of(record)
     with pytest.raises(ValueError, match="ratio: found"):
         arm_of({"arm": HOSTILE})
+
+
+def test_what_batches_held_is_read_back(tmp_path: Path) -> None:
+    held = Exposure(8)
+    held.add({("aa", "bb"): 3})
+    counted = folder(tmp_path, "a", rows="", cell='{"arm": 0.5, "seed": 0}')
+    folder(tmp_path, "b", rows="", cell='{"arm": 0.5, "seed": 1}')  # of a version that did not count
+    write_exposure(counted, held)
+    found = exposures(tmp_path)
+    assert {of: exposure.state() for of, exposure in found.items()} == {cell(): held.state()}
+    (counted / "batches.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"a/batches\.json: found no counts of batches"):
+        exposures(tmp_path)

@@ -16,12 +16,15 @@ from pyhbt.evaluation.names import (
     RANK_DISTANCE,
     TOP_1_SAME_LANGUAGE,
 )
+from pyhbt.study.cells import finished_cells, write_exposure
 from pyhbt.study.findings import (
+    NONE,
     number,
 )
-from pyhbt.study.report import summary_table, write_report
+from pyhbt.study.report import Table, _batches_table, summary_table, write_report
 from pyhbt.study.results import Results, load_results
 from pyhbt.study.statistics import seed_interval
+from pyhbt.training.exposure import Exposure
 from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM, SMALL, Study, rows, write_study
 
 if TYPE_CHECKING:
@@ -113,6 +116,35 @@ def test_page_stands_alone(hostile_page: Path) -> None:
 
 def test_page_can_be_written_again(study: Path, without_plots: None) -> None:
     assert write_report(study).read_bytes() == write_report(study).read_bytes()
+
+
+def test_what_a_batch_held_is_a_table(tmp_path: Path, without_plots: None) -> None:
+    """Means over the seeds that say it; without any, as in studies before, there is no table."""
+    shape = Study(
+        ratios=(0, 0.5), seeds=(0, 1), languages=("en", "de"), units=5, steps=(0, 10), metrics=("mAP",)
+    )
+    out = write_study(tmp_path, shape)
+    assert "What a batch held" not in read(write_report(out)).text
+    for cell, place in finished_cells(out).items():
+        exposure = Exposure(64)
+        for size in (64, 60) if cell.seed else (64, 64):
+            exposure.add({("en", "en"): size})
+        if cell.arm.ratio.label:
+            exposure.add({("en", "de"): 30 + 5 * cell.seed})
+        write_exposure(place, exposure)
+    text = " ".join(read(write_report(out)).text.split())
+    assert "What a batch held" in text
+    rows = {row.head: [cell.text for cell in row.cells] for row in table_of_batches(out).rows}
+    assert rows == {
+        "0": ["0.0%", "64", "63.0", NONE, "25.0%"],
+        "0.5": ["33.3%", "64", "63.0", "32.5", "50.0%"],
+    }
+
+
+def table_of_batches(out: Path) -> Table:
+    table = _batches_table(out, load_results(out).arms)
+    assert table is not None
+    return table
 
 
 def test_tables_hold_the_intervals_over_seeds(study: Path, results: Results, without_plots: None) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 
 from pyhbt.evaluation.names import STUDY_CENTRINGS
+from pyhbt.files import FolderInUseError, only_writer
 from pyhbt.options import build, changed, read_config, read_values
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, finished_cells
+from pyhbt.study.cells import Cell, exposures, finished_cells
 from pyhbt.study.config import StudyConfig
 from pyhbt.study.run import Progress, run_study
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.sampling import HybridBatchSampler
 from tests.interpreter import FOLDER, command, run_python
 from tests.toy import study_data
 
@@ -119,6 +122,37 @@ def test_training_log(finished: tuple[Path, list[Progress]]) -> None:
     lines = (finished_cells(out)[Cell(Arm.parse(0.5), 0)] / "train.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
     assert len(losses) == 6
+
+
+def test_cells_say_what_their_batches_held(finished: tuple[Path, list[Progress]]) -> None:
+    out, _ = finished
+    held = exposures(out)
+    assert held.keys() == set(map(Cell._make, CONFIG.cells))
+    for cell, exposure in held.items():
+        sampler = HybridBatchSampler(study_data().train, 8, ratio=cell.arm.ratio, steps=6, seed=cell.seed)
+        drawn = [sampler.kind(step) for step in range(6)]
+        assert {kind: count.batches for kind, count in exposure.kinds.items()} == Counter(drawn)
+        assert exposure.total == (6, 48, 0)
+
+
+def test_a_batch_size_that_cannot_be_filled_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arms = (0.0, 0.5, "0.5+batch-size=8")
+    wide = replace(CONFIG, training=changed(TRAINING, steps=1, batch_size=500), arms=arms, seeds=(0, 1))
+    run_study(wide, study_data(), tmp_path)
+    texts = [row.getMessage() for row in caplog.records if "batch_size" in row.getMessage()]
+    assert [text.partition(", but")[0] for text in texts] == [
+        "ratio 0: batch_size: found 500",
+        "ratio 0.5: batch_size: found 500",
+    ]
+    assert "aa-bb 60" in texts[1]
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    with only_writer(tmp_path), pytest.raises(FolderInUseError, match="is being written by process"):
+        run_study(CONFIG, study_data(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_study_is_left_alone(finished: tuple[Path, list[Progress]]) -> None:

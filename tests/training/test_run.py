@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,11 @@ from transformers import AutoModel
 
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import NgramEncoder, load_encoder
+from pyhbt.files import FolderInUseError
+from pyhbt.options import changed, read_config, write_config
+from pyhbt.training.checkpoints import MANIFEST, checkpoints
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.record import RunDiffersError
 from pyhbt.training.run import make_trainer, train_encoder
 from tests.ranks import command, environment, write_script
 from tests.toy import parallel_items, save_tiny_bert
@@ -56,8 +63,6 @@ def test_resume(tmp_path: Path) -> None:
     train_encoder(whole, PAIRS, CONFIG, tmp_path, save_every=4)
     with pytest.raises(FileExistsError, match="checkpoint-6 is there: resume from it"):
         train_encoder(small(), PAIRS, CONFIG, tmp_path)
-    import shutil
-
     shutil.rmtree(tmp_path / "checkpoints/checkpoint-6")
     again = small()
     train_encoder(again, PAIRS, CONFIG, tmp_path, save_every=4, resume=True)
@@ -107,6 +112,149 @@ def test_a_second_training_replaces_the_encoder_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "encoder/stale").exists()
     assert torch.equal(load_encoder(tmp_path / "encoder").encode(["kalo"]), again.encode(["kalo"]))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 steps that was interrupted after step 4."""
+    out = tmp_path_factory.mktemp("stopped")
+    train_encoder(small(), PAIRS, CONFIG, out, save_every=4, base="tiny", data_name="toy")
+    shutil.rmtree(out / "checkpoints/checkpoint-6")
+    return out
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped_run, tmp_path / "run"))
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+OTHER = PairSet.from_parallel(parallel_items(20, ("aa", "bb"), seed=1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ratio": 0.25}, "ratio: found 0.25, the run has 0.5"),
+        ({"seed": 1}, "seed: found 1, the run has 0"),
+        ({"temperature": 0.1}, "temperature: found 0.1, the run has 0.05"),
+        ({"learn_temperature": True}, "learn_temperature: found True, the run has False"),
+        ({"learning_rate": 0.1}, "learning_rate: found 0.1, the run has 0.01"),
+        ({"steps": 3}, "steps: found 3, the run has 6; a run is never shortened"),
+        ({"steps": 12}, "steps: found 12, the run has 6; more steps take extend"),
+        ({"steps": 12, "batch_size": 4, "extend": True}, "batch_size: found 4, the run has 8"),
+        ({"steps": 3, "extend": True}, "steps: found 3, the run has 6; a run is never shortened"),
+        ({"pairs": OTHER}, "pairs: found {'pairs': 80, 'groups': 20, 'blake2b': "),
+        ({"encoder": NgramEncoder(dim=8, num_buckets=256, seed=1)}, "encoder_weights: found "),
+    ],
+)
+@pytest.mark.parametrize("lost", ["run.json", f"checkpoints/checkpoint-4/{MANIFEST}"])
+def test_another_run_is_refused(given: dict[str, Any], message: str, lost: str, stopped: Path) -> None:
+    """By the checkpoint alone; and where it was killed before it had one, and would begin anew, by the folder."""
+    (stopped / lost).unlink()
+    before = content(stopped)
+    given = {"encoder": small(), "pairs": PAIRS, **given}
+    own = {name: given.pop(name) for name in ("ratio", "seed", "extend") if name in given}
+    encoder, pairs = given.pop("encoder"), given.pop("pairs")
+    with pytest.raises(RunDiffersError, match=re.escape(message)):
+        train_encoder(encoder, pairs, changed(CONFIG, **given), stopped, save_every=4, resume=True, **own)
+    assert content(stopped) == before
+
+
+def test_output_may_change(stopped: Path, tmp_path: Path) -> None:
+    whole = small()
+    train_encoder(whole, PAIRS, CONFIG, tmp_path / "whole")
+    again = small()
+    saved = train_encoder(
+        again,
+        PAIRS,
+        CONFIG,
+        stopped,
+        save_every=1,
+        resume=True,
+        language_means=True,
+        evaluate=lambda encoder, step: {"monolingual mAP": 0.5},
+        scored_on="dev",
+    )
+    assert torch.equal(again.table.weight, whole.table.weight)
+    card = (saved / "README.md").read_text()
+    for phrase in (
+        "| base | tiny |",
+        "| data | toy: 80 pairs",
+        "## Scores on dev",
+        "| resumed | at step 4 |",
+    ):
+        assert phrase in card
+    steps = [path.name for path in checkpoints(stopped / "checkpoints")]
+    assert steps == ["checkpoint-6", "checkpoint-5"]
+
+
+def test_extended(stopped: Path) -> None:
+    """Options that follow from the number of steps stay those of the run: 1 step of warm-up, not 3."""
+    out = stopped
+    write_config(
+        out / "config.yaml", {**read_config(out / "config.yaml"), "data": "toy"}, "as the command writes it"
+    )
+    longer = changed(CONFIG, steps=12)
+    with pytest.raises(ValueError, match="extend: found True, expected False where no run is resumed"):
+        train_encoder(small(), PAIRS, longer, out, extend=True)
+    saved = train_encoder(small(), PAIRS, longer, out, save_every=4, resume=True, extend=True)
+    record = json.loads((out / "run.json").read_text())
+    assert record["arguments"]["warmup_steps"] == 1
+    assert record["options"]["steps"] == 12
+    rate = 0.01 * (12 - 4) / (12 - 1)
+    assert record["segments"][1]["learning_rate"] == [pytest.approx(0.01 * 2 / 5), pytest.approx(rate)]
+    config = read_config(out / "config.yaml")
+    assert (config["steps"], config["data"]) == (12, "toy")
+    card = (saved / "README.md").read_text()
+    assert "| steps | 12 of 12 |" in card
+    assert (
+        f"| extended | at step 4 from 6 to 12 steps; learning rate there 0.004 -> {rate:g} (linear over"
+        in card
+    )
+    rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+
+
+def test_an_extension_that_was_killed_before_its_first_checkpoint_goes_on(
+    stopped: Path, stopped_run: Path, tmp_path: Path
+) -> None:
+    def killed(encoder: Any, step: int) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    out, longer = stopped, changed(CONFIG, steps=12)
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(small(), PAIRS, longer, out, resume=True, extend=True, evaluate=killed, eval_every=5)
+    train_encoder(small(), PAIRS, longer, out, save_every=12, resume=True)
+    expected = small()
+    other = Path(shutil.copytree(stopped_run, tmp_path / "other"))
+    train_encoder(expected, PAIRS, longer, other, save_every=12, resume=True, extend=True)
+    assert (out / "encoder/model.safetensors").read_bytes() == (
+        other / "encoder/model.safetensors"
+    ).read_bytes()
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    seen = []
+
+    def meanwhile(encoder: Any, step: int) -> dict[str, float]:
+        with pytest.raises(FolderInUseError, match=f"{tmp_path} is being written by process {os.getpid()}"):
+            train_encoder(small(), PAIRS, CONFIG, tmp_path, resume=True)
+        seen.append(step)
+        return {}
+
+    train_encoder(small(), PAIRS, CONFIG, tmp_path, evaluate=meanwhile, eval_every=3)
+    assert seen == [3, 6]
+
+
+def test_what_is_refused_leaves_no_record(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
+        train_encoder(small(), PAIRS, CONFIG, tmp_path / "new", resume=True)
+    assert not (tmp_path / "new/run.json").exists()
+    assert not (tmp_path / "new/config.yaml").exists()
 
 
 @pytest.mark.slow
