@@ -1,6 +1,9 @@
 from .base import Encoder as Encoder
 from .base import Features as Features
+from .load import EncoderLike as EncoderLike
+from .load import as_encoder as as_encoder
 from .load import load_encoder as load_encoder
+from .lora import LoraOptions as LoraOptions
 from .means import LanguageMeans as LanguageMeans
 from .means import TextKind as TextKind
 from .ngram import NgramEncoder as NgramEncoder

@@ -6,10 +6,12 @@ product is the cosine.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +22,10 @@ from tqdm.auto import tqdm
 from pyhbt.arguments import check_at_least
 from pyhbt.encoders.means import LanguageMeans, TextKind
 from pyhbt.encoders.packing import MiniBatch, mini_batches_of_least_cost, mini_batches_within_budget
+from pyhbt.files import write_atomically
+
+if TYPE_CHECKING:
+    from pyhbt.encoders.lora import LoraOptions
 
 Features = dict[str, Tensor]
 """What a model takes: tensors by name."""
@@ -66,13 +72,30 @@ class Encoder(nn.Module, ABC):
         """Write weights, configuration and language means to ``folder``, which ``load_encoder`` reads back."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._save(folder)
+        config = self._save(folder)
         if self.language_means is not None:
             self.language_means.save(folder)
+        write_config(folder, config)
 
     @abstractmethod
-    def _save(self, folder: Path) -> None:
-        """Write weights and configuration to a folder that is there."""
+    def _save(self, folder: Path) -> dict[str, object]:
+        """Write the weights to a folder that is there; returns what ``pyhbt_encoder.json`` says of the encoder."""
+
+    def add_lora(self, options: LoraOptions, *, seed: int = 0) -> None:
+        """Train low-rank adapters of the linear layers alone; ``seed`` is that of their weights.
+
+        Raises:
+            ValueError: the encoder has no such layers, or an adapter already.
+        """
+        raise ValueError(f"lora: found {options}, expected None: {type(self).__name__} has no linear layers")
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the weights, so that the encoder is saved whole."""
+
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The transformers model inside, where there is one."""
+        return None
 
     @abstractmethod
     def load_weights(self, folder: str | Path) -> None:
@@ -88,6 +111,8 @@ class Encoder(nn.Module, ABC):
             gives.
         """
         lengths = [len(row) for row in token_ids]
+        if not lengths:
+            return [], torch.empty(0, dtype=torch.int64)
         if self.mini_batch_overhead is None:
             parts = -(-len(lengths) // max_rows) if max_rows is not None else 1
             mini_batches: list[MiniBatch] = np.array_split(np.arange(len(lengths)), max(1, parts))
@@ -104,7 +129,8 @@ class Encoder(nn.Module, ABC):
 
     def forward(self, mini_batches: Sequence[Features]) -> Tensor:
         """Embeddings (n, dim) of the texts of all mini-batches, in a row."""
-        return torch.cat([self.embed(features) for features in mini_batches])
+        parts = [self.embed(features) for features in mini_batches]
+        return torch.cat(parts) if parts else torch.zeros(0, self.dim, device=self.device)
 
     @property
     def length_in_training(self) -> int | None:
@@ -197,6 +223,36 @@ class Encoder(nn.Module, ABC):
                     begin = start + _CHUNK_TEXTS
                     following = ahead.submit(self.token_ids, texts[begin : begin + _CHUNK_TEXTS], kind)
                 yield start, current.result()
+
+
+def write_config(folder: Path, config: Mapping[str, object]) -> None:
+    """Write ``pyhbt_encoder.json``: what kind of encoder the folder holds, and which files belong to it."""
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    content = {**config, "files": [name for name in files if name != CONFIG_NAME]}
+    with write_atomically(folder / CONFIG_NAME) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """What ``pyhbt_encoder.json`` says; None where there is no such file.
+
+    Raises:
+        ValueError: it is damaged, or a file that belongs to the encoder is missing.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, files = config["type"], config.get("files", [])
+        missing = [name for name in files if not (folder / name).is_file()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged, expected type and files of an encoder ({error})") from error
+    if kind not in ("ngram", "transformer"):
+        raise ValueError(f"{path}: found type {kind!r}, expected ngram or transformer")
+    if missing:
+        raise ValueError(f"{folder / missing[0]}: missing, expected it as {CONFIG_NAME} says")
+    return dict(config)
 
 
 def _parts(mini_batch: MiniBatch, max_rows: int | None) -> list[MiniBatch]:

@@ -1,14 +1,22 @@
-"""Encoders by name or folder."""
+"""Encoders by name or folder, or from a live model."""
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
 
-from pyhbt.encoders.base import CONFIG_NAME, Encoder
+from pyhbt.encoders.base import Encoder, read_config
 from pyhbt.encoders.means import LanguageMeans
 from pyhbt.encoders.ngram import NgramEncoder
-from pyhbt.encoders.transformer import Pooling, TransformerEncoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from pyhbt.encoders.transformer import Pooling
+
+EncoderLike: TypeAlias = Union[Encoder, "SentenceTransformer"]
+"""An encoder, or a live sentence-transformers model in its place."""
 
 
 def load_encoder(
@@ -30,34 +38,59 @@ def load_encoder(
         max_length: tokens (or n-grams) kept of a text; None: the encoder's own.
 
     Raises:
-        FileNotFoundError: a path that is no folder.
-        ValueError: an option that the encoder does not have, or a folder that is no checkpoint.
+        FileNotFoundError: a path that is no folder, or a name that neither the cache nor the hub has.
+        ValueError: an option that the encoder does not have, a folder of which a file is missing or damaged, or a model
+            that cannot be served.
     """
+    ngram_options = {"pooling": pooling, "query_prefix": query_prefix, "passage_prefix": passage_prefix}
+    if str(spec) == "ngram":
+        _check_none(ngram_options)
+        return (
+            NgramEncoder(seed=seed) if max_length is None else NgramEncoder(seed=seed, max_length=max_length)
+        )
     folder = Path(spec).expanduser()
-    path_like = folder.is_absolute() or str(spec).startswith((".", "~")) or len(folder.parts) > 2
-    if path_like and not folder.is_dir():
-        raise FileNotFoundError(f"encoder: {spec} is not a folder")
-    config = folder / CONFIG_NAME
-    saved_ngram = config.is_file() and json.loads(config.read_text(encoding="utf-8"))["type"] == "ngram"
-    if str(spec) != "ngram" and not saved_ngram:
-        transformer = TransformerEncoder.load(
-            folder if folder.is_dir() else str(spec),
+    if not folder.is_dir():
+        from pyhbt.encoders.checkpoint import checkpoint_folder
+
+        folder = checkpoint_folder(spec)
+    config = read_config(folder)
+    encoder: Encoder
+    if config is not None and config["type"] == "ngram":
+        _check_none(ngram_options)
+        encoder = NgramEncoder.load(folder, max_length=max_length)
+    else:
+        from pyhbt.encoders.transformer import TransformerEncoder
+
+        encoder = TransformerEncoder.load(
+            folder,
             pooling=pooling,
             max_length=max_length,
             query_prefix=query_prefix,
             passage_prefix=passage_prefix,
+            name=str(spec),
         )
-        transformer.language_means = LanguageMeans.load(folder)
-        return transformer
-    for name, value in (
-        ("pooling", pooling),
-        ("query_prefix", query_prefix),
-        ("passage_prefix", passage_prefix),
-    ):
+    encoder.language_means = LanguageMeans.load(folder)
+    return encoder
+
+
+def as_encoder(encoder: EncoderLike) -> Encoder:
+    """The encoder itself, or one around a live ``SentenceTransformer``, which it shares.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a ``SentenceTransformer`` that cannot be served; names the module.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    library = sys.modules.get("sentence_transformers")
+    if library is not None and isinstance(encoder, library.SentenceTransformer):
+        from pyhbt.encoders.transformer import TransformerEncoder
+
+        return TransformerEncoder(encoder)
+    raise TypeError(f"encoder: found {type(encoder).__name__}, expected an Encoder or a SentenceTransformer")
+
+
+def _check_none(options: dict[str, str | None]) -> None:
+    for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name}: found {value!r}, expected None: an n-gram encoder has none")
-    if saved_ngram:
-        ngram = NgramEncoder.load(folder, max_length=max_length)
-        ngram.language_means = LanguageMeans.load(folder)
-        return ngram
-    return NgramEncoder(seed=seed) if max_length is None else NgramEncoder(seed=seed, max_length=max_length)

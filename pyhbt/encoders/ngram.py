@@ -91,20 +91,18 @@ class NgramEncoder(Encoder):
         sizes = " ".join(map(str, self.sizes))
         return f"hashed n-grams of {sizes} characters, {self.num_buckets:,} buckets, {self.dim} dims"
 
-    def _save(self, folder: Path) -> None:
-        """Write ``model.safetensors`` and the configuration."""
-        config = {
+    def _save(self, folder: Path) -> dict[str, object]:
+        """Write ``model.safetensors``."""
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        with write_atomically(folder / _WEIGHTS_NAME) as temporary:
+            save_file(weights, temporary)
+        return {
             "type": "ngram",
             "dim": self.dim,
             "num_buckets": self.num_buckets,
             "sizes": list(self.sizes),
             "max_length": self.max_length,
         }
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        with write_atomically(folder / _WEIGHTS_NAME) as temporary:
-            save_file(weights, temporary)
-        with write_atomically(folder / CONFIG_NAME) as temporary:
-            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def load_weights(self, folder: str | Path) -> None:
         """Replace the table by that of ``folder``."""

@@ -1,77 +1,101 @@
-"""Transformer encoders: AutoModel, pooling, optional dense layers, unit vectors.
+"""Transformer encoders: a sentence-transformers model, fed with mini-batches of texts of similar length.
 
-Reads and writes plain Hugging Face checkpoints and sentence-transformers folders (Transformer, Pooling, Dense,
-Normalize modules), safetensors only, and never runs code that a checkpoint carries.
+sentence-transformers reads and writes the checkpoint, prepares texts and computes vectors; tokens are taken from its
+``preprocess`` unpadded, padded here by mini-batch, and given to its modules.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
+import logging
+import re
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from pyhbt.arguments import check_at_least
-from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
+from pyhbt.arguments import check_at_least, check_choice
+from pyhbt.encoders import adapters
+from pyhbt.encoders.base import Encoder, Features
+from pyhbt.encoders.checkpoint import check_modules, checkpoint_folder, load_checkpoint
+from pyhbt.encoders.lora import LoraOptions
 from pyhbt.encoders.means import TextKind
-from pyhbt.files import write_atomically
 
-Pooling = Literal["mean", "cls"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_MODULES = "modules.json"
-_PROMPTS = "config_sentence_transformers.json"
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"Tanh": nn.Tanh, "Identity": nn.Identity}
-_E5_PREFIXES = {"query": "query: ", "passage": "passage: "}
+Pooling = Literal["mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]
+
+UNLIMITED = 1 << 30
+"""Length of an encoder that takes texts of any."""
+
+_INSTRUCTOR = ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/instructor-xl")
+"""Names for which sentence-transformers leaves the prompt out of pooling, which their files do not say."""
+
+_TASKS: dict[TextKind, str] = {"query": "query", "passage": "document"}
+WEIGHTS_NAME = "model.safetensors"
+
+logger = logging.getLogger(__name__)
 
 
 class TransformerEncoder(Encoder):
-    """A transformer with mean or first-token pooling; build one with :meth:`load`.
+    """The unit vectors of a sentence-transformers model: those of its ``encode_query`` and ``encode_document``.
 
     Args:
-        model: gives ``last_hidden_state`` (n, tokens, hidden).
-        tokenizer: a Hugging Face tokenizer.
-        pooling: ``"mean"`` over all tokens of the text, or ``"cls"``: the first token.
-        query_prefix, passage_prefix: put before every text.
-        max_length: tokens kept of a text.
-        dense: layers between pooling and normalisation (LaBSE has one).
+        model: any whose modules are a Transformer, then Pooling, WeightedLayerPooling, Dense, LayerNorm, Normalize or
+            Dropout, in any order; it is shared, not copied.
+        max_length: tokens kept of a text, special ones and prompt among them; None: the model's own.
+
+    Raises:
+        ValueError: a module of another kind; a length below 1 or above the model's own.
     """
 
     training_length = 128
     mini_batch_overhead = 64
     mini_batch_tokens = 2048
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        *,
-        pooling: Pooling = "mean",
-        query_prefix: str = "",
-        passage_prefix: str = "",
-        max_length: int = 512,
-        dense: nn.Sequential | None = None,
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, *, max_length: int | None = None) -> None:
         super().__init__()
-        if pooling not in get_args(Pooling):
-            raise ValueError(f"pooling: found {pooling!r}, expected one of {', '.join(get_args(Pooling))}")
-        check_at_least("max_length", max_length, 1)
+        check_modules(model, "model")
         self.model = model
-        self.tokenizer = tokenizer
-        self.pooling: Pooling = pooling
-        self.prefixes: dict[str, str] = {"query": query_prefix, "passage": passage_prefix}
-        self.max_length = max_length
-        self.dense = dense if dense is not None else nn.Sequential()
-        last = [layer for layer in self.dense if isinstance(layer, nn.Linear)]
-        self.dim = last[-1].out_features if last else int(model.config.hidden_size)
+        longest = self._longest()
+        if max_length is not None:
+            check_at_least("max_length", max_length, 1)
+            if max_length > max(longest.values()):
+                raise ValueError(
+                    f"max_length: found {max_length}, expected at most {max(longest.values())}, the model's own"
+                )
+        self._lengths = {kind: min(max_length or UNLIMITED, longest[kind]) for kind in _TASKS}
+        self.max_length = max(self._lengths.values())
+        self.dim = int(model.truncate_dim or model.get_embedding_dimension() or 0)
+        tokenizer, first = self.tokenizer, self._first
+        self._modality = "text" if "message" not in first.modality_config else "message"
+        self._padding = {
+            "input_ids": tokenizer.pad_token_id or 0,
+            "token_type_ids": tokenizer.pad_token_type_id,
+        }
+        self._columns = ["input_ids"]
+        if any(tokenizer("a").get("token_type_ids", ())):  # such as XLNet's; zeros are what models assume
+            self._columns.append("token_type_ids")
+        if any(not pooling.include_prompt for pooling in self._poolings()):
+            self._columns.append("prompt")
+        if getattr(self.backbone, "_hf_peft_config_loaded", False):
+            raise ValueError(
+                "model: found an adapter inside the transformer, expected one around it (peft.get_peft_model) or none"
+            )
+        pooler = getattr(self.backbone, "pooler", None)
+        if isinstance(pooler, nn.Module) and "pooler_output" not in str(first.modality_config):
+            pooler.requires_grad_(False)  # its output is never read
 
     @classmethod
     def load(
@@ -82,199 +106,297 @@ class TransformerEncoder(Encoder):
         query_prefix: str | None = None,
         passage_prefix: str | None = None,
         max_length: int | None = None,
+        name: str | None = None,
     ) -> TransformerEncoder:
-        """An encoder from a Hugging Face or sentence-transformers folder, or a hub name.
+        """An encoder from a sentence-transformers or Hugging Face folder, or a hub name.
 
-        What is not given is taken from the folder: pooling and length from the sentence-transformers modules,
-        prefixes from its prompts. A folder without such files gets mean pooling, the model's own length, and the
-        prefixes ``"query: "`` and ``"passage: "`` that hybrid batch training and E5 use.
+        ``name`` is what the user called it, for messages; by default ``folder``. What is not given is what
+        ``SentenceTransformer`` of the same name has: its modules, prompts and lengths; for a plain checkpoint mean
+        pooling (of a causal language model the last token) and no prompts.
 
         Raises:
-            FileNotFoundError: ``folder`` is a path that does not exist.
-            ValueError: a sentence-transformers module that is not Transformer, Pooling, Dense or Normalize, or
-                a pooling mode other than mean or cls; the folder holds no model.
+            FileNotFoundError: ``folder`` is a path that does not exist, or a name that is nowhere.
+            ValueError: a module that cannot be served, a file that is missing or damaged, or an option that the model
+                does not have.
         """
-        local = Path(folder)
-        modules = _read_json(local / _MODULES) or []
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model_class = AutoModel._model_mapping.get(type(config), None)
-        options: dict[str, Any] = {}
-        if isinstance(model_class, type) and "add_pooling_layer" in inspect.signature(model_class).parameters:
-            options["add_pooling_layer"] = False  # the pooler's output is never read
-        model = AutoModel.from_pretrained(
-            folder, trust_remote_code=False, dtype=torch.float32, use_safetensors=True, **options
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        found_pooling, dense = _read_modules(local, modules)
-        prompts = _read_json(local / _PROMPTS)
-        prefixes = _E5_PREFIXES if prompts is None else {"query": "", "passage": "", **_prompts_of(prompts)}
-        longest = min(
-            (_read_json(local / "sentence_bert_config.json") or {}).get("max_seq_length") or 1 << 30,
-            int(tokenizer.model_max_length),
-            _positions(config),
-        )
-        if max_length is not None and max_length > longest:
-            raise ValueError(f"max_length: found {max_length}, expected at most {longest}, the model's own")
-        return cls(
-            model,
-            tokenizer,
-            pooling=pooling or found_pooling,
-            query_prefix=prefixes["query"] if query_prefix is None else query_prefix,
-            passage_prefix=prefixes["passage"] if passage_prefix is None else passage_prefix,
-            max_length=max_length or min(longest, 8192),
-            dense=dense,
-        )
+        if pooling is not None:
+            check_choice("pooling", pooling, get_args(Pooling))
+        name = str(folder) if name is None else name
+        model = load_checkpoint(checkpoint_folder(folder))
+        if name in _INSTRUCTOR:
+            model.set_pooling_include_prompt(False)
+        if pooling is not None:
+            _set_pooling(model, pooling)
+        prompts = _prompts(model)
+        if not any(prompts.values()) and query_prefix is None and passage_prefix is None:
+            _hint_at_prompts(name, model)
+        for kind, prefix in (("query", query_prefix), ("passage", passage_prefix)):
+            if prefix is not None:
+                prompts[kind] = prefix
+        backbone: Any = model[0].model
+        if name != str(folder) and backbone.name_or_path == str(Path(folder).resolve()):
+            backbone.name_or_path = name  # so that an adapter of it names the hub's
+        model.prompts = {**model.prompts, "query": prompts["query"], "document": prompts["passage"]}
+        if model.similarity_fn_name != "cosine":
+            logger.warning(
+                "%s: compares by %s; PyHBT makes its vectors unit vectors and compares by cosine",
+                name,
+                model.similarity_fn_name,
+            )
+        return cls(model, max_length=max_length)
+
+    @property
+    def _first(self) -> Any:
+        """The Transformer module of sentence-transformers."""
+        return self.model[0]
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformers model, without what PEFT puts around it."""
+        found: nn.Module = self._first.model
+        return found.get_base_model() if isinstance(found, PeftModel) else found
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer."""
+        return self._first.tokenizer
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """What is put before queries and passages."""
+        return _prompts(self.model)
+
+    @property
+    def pooling(self) -> str:
+        """The pooling mode; several, or none, in words."""
+        modes = [
+            mode
+            for pooling in self._poolings()
+            for mode in (
+                [pooling.pooling_mode] if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
+            )
+        ]
+        return "+".join(modes) or "its own"
 
     def token_ids(self, texts: Sequence[str], kind: TextKind) -> list[NDArray[np.int64]]:
-        """Token ids with special tokens, white space collapsed and the kind's prefix put before."""
+        """Token ids of each text with special tokens and the prompt of its kind, (tokens,).
+
+        (tokens, 2 or 3) where the model wants more of a token than its id: its type, whether it is the prompt's.
+        """
         if not texts:
             return []
-        prefix = self.prefixes[kind]
-        prepared = [prefix + " ".join(text.split()) for text in texts]
-        encoded = self.tokenizer(
-            prepared, truncation=True, max_length=self.max_length, return_attention_mask=False
-        )
-        return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
+        length = self._lengths[kind]
+        with _unflattened(self._first):
+            encoded = self._first.preprocess(
+                list(texts),
+                prompt=self.prefixes[kind] or None,
+                task=_TASKS[kind],
+                processing_kwargs={"text": {"padding": False}, "common": {"return_tensors": None}},
+                **({} if length == UNLIMITED else {"max_length": length}),
+            )
+        rows = [np.asarray(ids, dtype=np.int64) for ids in encoded["input_ids"]]
+        columns = [rows]
+        if "token_type_ids" in self._columns:
+            columns.append([np.asarray(types, dtype=np.int64) for types in encoded["token_type_ids"]])
+        if "prompt" in self._columns:
+            prompt = int(encoded.get("prompt_length") or 0)
+            columns.append([(np.arange(len(row)) < prompt).astype(np.int64) for row in rows])
+        return rows if len(columns) == 1 else [np.stack(row, axis=1) for row in zip(*columns, strict=True)]
 
     def features(self, token_ids: Sequence[NDArray[np.int64]]) -> Features:
-        """``input_ids`` and ``attention_mask``, both int64 (n, longest), padded on the right."""
+        """``input_ids`` and ``attention_mask``, int64 (n, longest), padded on the right, where padding moves no token.
+
+        With what else the model wants of a token, int64 of the same shape.
+        """
         longest = max((len(row) for row in token_ids), default=0)
-        pad = self.tokenizer.pad_token_id or 0
-        ids = torch.full((len(token_ids), longest), pad, dtype=torch.int64)
-        mask = torch.zeros((len(token_ids), longest), dtype=torch.int64)
-        for row, tokens in enumerate(token_ids):
-            ids[row, : len(tokens)] = torch.from_numpy(tokens)
-            mask[row, : len(tokens)] = 1
-        return {"input_ids": ids, "attention_mask": mask}
+        size = (len(token_ids), max(longest, 1) if len(token_ids) else 0)
+        features = {
+            name: torch.full(size, self._padding.get(name, 0), dtype=torch.int64) for name in self._columns
+        }
+        mask = torch.zeros(size, dtype=torch.int64)
+        for place, row in enumerate(token_ids):
+            columns = torch.from_numpy(row).reshape(len(row), len(self._columns)).unbind(1)
+            for column, values in zip(features.values(), columns, strict=True):
+                column[place, : len(row)] = values
+            mask[place, : len(row)] = 1
+        features["attention_mask"] = mask
+        if any(len(row) == 0 for row in token_ids):
+            features["filled"] = mask.any(dim=1)
+        return features
 
     def embed(self, features: Features) -> Tensor:
-        """Unit vectors (n, dim)."""
+        """Unit vectors (n, dim); a text without tokens gives zeros."""
         if not len(features["input_ids"]):
             return torch.zeros(0, self.dim, device=self.device)
-        hidden = self.model(**features).last_hidden_state
-        if self.pooling == "cls":
-            pooled = hidden[:, 0]
-        else:
-            mask = features["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return F.normalize(self.dense(pooled), dim=-1)
+        if "filled" in features:
+            filled = features["filled"]
+            some = {name: value[filled] for name, value in features.items() if name != "filled"}
+            return _placed([(filled, self.embed(some))], self.dim)
+        states = self._first({**features, "modality": self._modality})
+        prompt = states.pop("prompt", None)
+        if prompt is None:
+            return self._pooled(states)
+        lengths = prompt.sum(dim=1)  # pooling takes one for all rows
+        parts = []
+        for length in lengths.unique().tolist():
+            here = lengths == length
+            parts.append((here, self._pooled({**_rows(states, here), "prompt_length": length})))
+        return _placed(parts, self.dim)
 
     def describe(self) -> str:
         """Architecture, dims, pooling, length and prefixes."""
-        kind = type(self.model).__name__
+        kind = type(self.backbone).__name__
+        length = "any length" if self.max_length == UNLIMITED else f"at most {self.max_length} tokens"
         return (
-            f"{kind}, {self.dim} dims, {self.pooling} pooling, at most {self.max_length} tokens, "
+            f"{kind}, {self.dim} dims, {self.pooling} pooling, {length}, "
             f"query prefix {self.prefixes['query']!r}, passage prefix {self.prefixes['passage']!r}"
         )
 
-    def _save(self, folder: Path) -> None:
-        """Write a folder that sentence-transformers, ``AutoModel`` and :meth:`load` read."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        modules = ["Transformer", "Pooling"]
-        _write_json(folder / "1_Pooling/config.json", {
-            "word_embedding_dimension": int(self.model.config.hidden_size),
-            "pooling_mode_cls_token": self.pooling == "cls",
-            "pooling_mode_mean_tokens": self.pooling == "mean",
-        })  # fmt: skip
-        layers = list(self.dense)
-        for layer, activation in zip(layers[::2], layers[1::2], strict=True):
-            assert isinstance(layer, nn.Linear)
-            place = folder / f"{len(modules)}_Dense"
-            modules.append("Dense")
-            _write_json(place / "config.json", {
-                "in_features": layer.in_features,
-                "out_features": layer.out_features,
-                "bias": layer.bias is not None,
-                "activation_function": f"torch.nn.modules.{_module_of(activation)}",
-            })  # fmt: skip
-            weights = {f"linear.{name}": value.detach().cpu() for name, value in layer.state_dict().items()}
-            with write_atomically(place / "model.safetensors") as temporary:
-                save_file(weights, temporary, metadata={"format": "pt"})
-        modules.append("Normalize")
-        _write_json(folder / _MODULES, [
-            {
-                "idx": index,
-                "name": str(index),
-                "path": "" if index == 0 else f"{index}_{name}",
-                "type": f"sentence_transformers.models.{name}",
-            }
-            for index, name in enumerate(modules)
-        ])  # fmt: skip
-        (folder / f"{len(modules) - 1}_Normalize").mkdir(exist_ok=True)
-        _write_json(
-            folder / "sentence_bert_config.json", {"max_seq_length": self.max_length, "do_lower_case": False}
+    def _pooled(self, states: dict[str, Any]) -> Tensor:
+        """Unit vectors of what the transformer gave, through the modules after it."""
+        for module in list(self.model)[1:]:
+            states = module(states)
+        vectors: Tensor = states["sentence_embedding"]
+        if isinstance(self.model[-1], Normalize) and vectors.shape[-1] == self.dim:
+            return vectors  # once more would round again
+        return F.normalize(vectors[..., : self.dim], dim=-1)
+
+    def _poolings(self) -> list[PoolingModule]:
+        return [module for module in self.model if isinstance(module, PoolingModule)]
+
+    def _longest(self) -> dict[TextKind, int]:
+        """Most tokens of each kind of text that the model takes."""
+        first = self._first
+        whole = min(int(first.max_seq_length or UNLIMITED), _positions(first.config), UNLIMITED)
+        return {
+            "query": min(first.query_length or UNLIMITED, whole),
+            "passage": min(first.document_length or UNLIMITED, whole),
+        }
+
+    def _save(self, folder: Path) -> dict[str, object]:
+        """Write a folder that sentence-transformers, ``AutoModel`` (of an adapter, PEFT) and :meth:`load` read."""
+        modules = list(self.model)
+        if not isinstance(modules[-1], Normalize):
+            modules.append(Normalize())
+        saved = SentenceTransformer(
+            modules=modules,
+            device=str(self.device),
+            prompts={**_named(self.model), **self.prefixes, "document": self.prefixes["passage"]},
+            default_prompt_name=self.model.default_prompt_name,
+            similarity_fn_name="cosine",
+            truncate_dim=self.model.truncate_dim,
         )
-        _write_json(folder / _PROMPTS, {
-            "prompts": {**self.prefixes, "document": self.prefixes["passage"]},
-            "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
-        })  # fmt: skip
-        _write_json(folder / CONFIG_NAME, {"type": "transformer"})
+        tokenizer, length = self.tokenizer, self.tokenizer.model_max_length
+        if self.max_length != UNLIMITED:
+            tokenizer.model_max_length = self.max_length
+        try:
+            saved.save(str(folder), create_model_card=False)
+        finally:
+            tokenizer.model_max_length = length
+        return {"type": "transformer"}
 
     def load_weights(self, folder: str | Path) -> None:
-        """Replace all weights by those of a folder that :meth:`save` wrote."""
-        loaded = type(self).load(folder)
-        self.load_state_dict(loaded.state_dict())
+        """Replace all weights (of an adapter alone, where there is one) by those that :meth:`save` wrote."""
+        found = self._first.model
+        if not isinstance(found, PeftModel):
+            self.load_state_dict(type(self).load(folder).state_dict())
+            return
+        adapters.load_adapter(found, Path(folder))
+        for place, module in enumerate(self.model):
+            if place and module.state_dict():
+                name = f"{place}_{type(module).__name__}"
+                module.load_state_dict(load_file(Path(folder, name, WEIGHTS_NAME)))
 
+    def add_lora(self, options: LoraOptions, *, seed: int = 0) -> None:
+        """Freeze the transformer and train low-rank adapters of its linear layers instead; ``seed``: of their weights.
 
-def _read_modules(folder: Path, modules: list[dict[str, Any]]) -> tuple[Pooling, nn.Sequential]:
-    """Pooling mode and dense layers named in a sentence-transformers ``modules.json``."""
-    pooling: Pooling = "mean"
-    layers: list[nn.Module] = []
-    for module in modules:
-        name = str(module["type"]).rsplit(".", 1)[-1]
-        place = folder / str(module["path"])
-        if name == "Pooling":
-            config = _read_json(place / "config.json") or {}
-            modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-            named = config.get("pooling_mode")
-            if modes == ["pooling_mode_cls_token"] or named == "cls":
-                pooling = "cls"
-            elif modes not in ([], ["pooling_mode_mean_tokens"]) or named not in (None, "mean"):
-                raise ValueError(f"{place / 'config.json'}: pooling {modes or named}, expected mean or cls")
-        elif name == "Dense":
-            config = _read_json(place / "config.json") or {}
-            activation = str(config["activation_function"]).rsplit(".", 1)[-1]
-            if activation not in _ACTIVATIONS:
-                raise ValueError(
-                    f"{place / 'config.json'}: activation_function {activation}, "
-                    f"expected one of {', '.join(_ACTIVATIONS)}"
-                )
-            linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-            weights = load_file(place / "model.safetensors")
-            linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()})
-            layers += [linear, _ACTIVATIONS[activation]()]
-        elif name not in ("Transformer", "Normalize"):
+        Raises:
+            ValueError: there is an adapter already, or a target that no layer is named by.
+        """
+        found = self._first.model
+        if isinstance(found, PeftModel):
             raise ValueError(
-                f"{folder / _MODULES}: module {name}, expected Transformer, Pooling, Dense or Normalize"
+                f"lora: found {options}, expected None: the encoder has an adapter; merge it first"
             )
-    return pooling, nn.Sequential(*layers)
+        self._first.model = adapters.adapted(found, options, seed=seed)
+
+    def merge_lora(self) -> None:
+        """Add the adapter to the weights (W + alpha / r B A), so that the encoder is saved whole."""
+        found = self._first.model
+        if isinstance(found, PeftModel):
+            self._first.model = found.merge_and_unload()
+            self._first.model.requires_grad_()
 
 
-def _prompts_of(config: dict[str, Any]) -> dict[str, str]:
-    prompts: dict[str, str] = config.get("prompts") or {}
-    query = prompts.get("query", "")
-    return {"query": query, "passage": prompts.get("passage", prompts.get("document", ""))}
+def _set_pooling(model: SentenceTransformer, mode: Pooling) -> None:
+    poolings = [module for module in model if isinstance(module, PoolingModule)]
+    if len(poolings) != 1 or not isinstance(poolings[0].pooling_mode, str):
+        raise ValueError(
+            f"pooling: found {mode!r}, expected None: the model has not one pooling mode but "
+            f"{[module.pooling_mode for module in poolings]}"
+        )
+    poolings[0].pooling_mode = mode
+
+
+def _prompts(model: SentenceTransformer) -> dict[str, str]:
+    """The prompts that ``encode_query`` and ``encode_document`` use."""
+    named = _named(model)
+    default = named.get(model.default_prompt_name or "", "")
+    passages = [named[name] for name in ("document", "passage", "corpus") if name in named]
+    return {"query": named.get("query", default), "passage": passages[0] if passages else default}
+
+
+def _named(model: SentenceTransformer) -> dict[str, str]:
+    return {name: prompt or "" for name, prompt in model.prompts.items()}
+
+
+def _hint_at_prompts(name: str, model: SentenceTransformer) -> None:
+    """Say so where prompts are probably missing: of E5, whose checkpoints do not name them, and under another name."""
+    others = {key: prompt for key, prompt in model.prompts.items() if prompt}
+    wanted = "the prompts query: and passage:" if re.search(r"(^|[/_-])e5([_-]|$)", name.lower()) else ""
+    if others:
+        wanted = f"its prompts {others}, of which sentence-transformers uses none for queries or passages"
+    if wanted:
+        logger.warning(
+            "%s: no prompt is put before texts; it may want %s (query_prefix, passage_prefix)", name, wanted
+        )
 
 
 def _positions(config: Any) -> int:
     """Longest input in tokens; RoBERTa's positions begin after its padding id."""
-    positions = int(getattr(config, "max_position_embeddings", 1 << 30))
+    positions = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
     offset = int(config.pad_token_id) + 1 if "roberta" in str(config.model_type) else 0
-    return positions - offset if positions > 0 else 1 << 30
+    return positions - offset if positions > 0 else UNLIMITED
 
 
-def _module_of(activation: nn.Module) -> str:
-    kind = type(activation)
-    return f"{kind.__module__.removeprefix('torch.nn.modules.')}.{kind.__name__}"
+@contextmanager
+def _unflattened(transformer: Any) -> Iterator[None]:
+    """Texts stay apart while this holds, also for a model that is set to run them in a row without padding."""
+    flat = transformer.unpad_inputs
+    if getattr(transformer, "can_flatten_inputs", False):
+        transformer.unpad_inputs = False
+    try:
+        yield
+    finally:
+        if transformer.unpad_inputs is not flat:
+            transformer.unpad_inputs = flat
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _rows(states: dict[str, Any], chosen: Tensor) -> dict[str, Any]:
+    """Some texts of what a transformer gives."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim():
+            return value[chosen]
+        return tuple(map(part, value)) if isinstance(value, tuple) else value
+
+    return {name: part(value) for name, value in states.items()}
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _placed(parts: list[tuple[Tensor, Tensor]], dim: int) -> Tensor:
+    """Vectors (n, dim) from those of the rows that masks (n,) choose; rows that none chooses are zeros."""
+    (mask, first), *_ = parts
+    vectors = first.new_zeros(len(mask), dim)
+    for chosen, part in parts:
+        vectors = vectors.index_put((chosen.nonzero()[:, 0],), part)
+    return vectors

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier, scarcer
-from pyhbt.encoders import Encoder
+from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.evaluation.bias import max_rank, mean_rank_correlation, peer, peer_depends_on_ranks, rank_distance
 from pyhbt.evaluation.centring import Centring, centre
 from pyhbt.evaluation.metrics import measure
@@ -145,7 +145,7 @@ class Evaluation:
 
 
 def encode_set(
-    encoder: Encoder,
+    encoder: EncoderLike,
     data: RetrievalSet,
     *,
     language_means: bool = False,
@@ -155,11 +155,14 @@ def encode_set(
     """Unit vectors of the set's queries (n, d) and passages (m, d), float32 on the CPU.
 
     Args:
+        encoder: or a live ``SentenceTransformer``.
+        data: the set.
         language_means: subtract the means that the encoder carries.
 
     Raises:
         ValueError: ``language_means``, and the encoder lacks one of them.
     """
+    encoder = as_encoder(encoder)
     query_langs = data.query_langs if language_means else None
     passage_langs = data.passage_langs if language_means else None
     options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}

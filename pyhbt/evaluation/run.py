@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyhbt.data import RetrievalSet
 from pyhbt.data.trec import write_qrels, write_run
-from pyhbt.encoders import Encoder
+from pyhbt.encoders import Encoder, EncoderLike
 from pyhbt.evaluation.centring import DESCRIPTION, Centring
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, encode_set
 from pyhbt.evaluation.names import DEFAULT_METRICS
@@ -21,7 +21,7 @@ Evaluate = Callable[[Encoder, int], Mapping[str, float]]
 
 
 def score_encoder(
-    encoder: Encoder,
+    encoder: EncoderLike,
     data: RetrievalSet,
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,

@@ -17,7 +17,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from pyhbt.data.pairs import check_jsonl_target, write_pairs
-from pyhbt.encoders import Encoder
+from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.mining.candidates import Candidates
 from pyhbt.mining.rules import MiningRules
 from pyhbt.ops import checks
@@ -83,7 +83,7 @@ class Mined(NamedTuple):
 
 
 def mine_negatives(
-    source: Encoder | Vectors,
+    source: EncoderLike | Vectors,
     pairs: PairSet,
     rules: MiningRules | None = None,
     *,
@@ -99,8 +99,8 @@ def mine_negatives(
     Texts known only as negatives have no language: they are found where the pool is "any".
 
     Args:
-        source: an encoder, or vectors of ``pairs.queries`` and of ``pairs.passages`` followed by the corpus:
-            (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
+        source: an encoder, a live ``SentenceTransformer``, or vectors of ``pairs.queries`` and of ``pairs.passages``
+            followed by the corpus: (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
         pairs: at least one.
         rules: default: 7 negatives of the passage's language from the first 100 ranks, below 95 % of the positive.
         corpus: more passages to be found.
@@ -131,7 +131,7 @@ def mine_negatives(
 
 
 def mine_to_file(
-    source: Encoder | Vectors,
+    source: EncoderLike | Vectors,
     pairs: PairSet,
     out: str | os.PathLike[str],
     rules: MiningRules | None = None,
@@ -282,18 +282,19 @@ class _Miner:
 
 
 def _vectors(
-    source: Encoder | Vectors,
+    source: EncoderLike | Vectors,
     pairs: PairSet,
     candidates: Candidates,
     batch_size: int | None,
     progress: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Vectors of the queries, and of the passages in the order of ``candidates.layout``."""
-    if isinstance(source, Encoder):
+    if not isinstance(source, (tuple, list)):
+        encoder = as_encoder(source)
         needed = [candidates.texts[text] for text in candidates.layout]
         return (
-            source.encode(pairs.queries, "query", batch_size=batch_size, progress=progress),
-            source.encode(needed, "passage", batch_size=batch_size, progress=progress),
+            encoder.encode(pairs.queries, "query", batch_size=batch_size, progress=progress),
+            encoder.encode(needed, "passage", batch_size=batch_size, progress=progress),
         )
     queries, passages = (
         checks.as_tensor(given, name).detach().cpu()

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from pyhbt.data.texts import read_texts
-from pyhbt.encoders import Encoder, TextKind
+from pyhbt.encoders import EncoderLike, TextKind, as_encoder
 from pyhbt.files import write_atomically
 
 
 def encode_file(
-    encoder: Encoder,
+    encoder: EncoderLike,
     texts: Path,
     out: Path,
     *,
@@ -26,6 +26,7 @@ def encode_file(
     Raises:
         ValueError: a line that is no JSON object with that field; names file, line and field.
     """
+    encoder = as_encoder(encoder)
     strings = read_texts(texts, field)
     vectors = encoder.encode(strings, kind, language=language, batch_size=batch_size, progress=True).numpy()
     with write_atomically(out) as temporary, temporary.open("wb") as target:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyhbt.arguments import check_at_least
+from pyhbt.encoders.lora import LoraOptions
 from pyhbt.options import build, did_you_mean, documented, option
 from pyhbt.training.objectives import Objective
 from pyhbt.training.sampling import SamplerOptions
@@ -15,7 +16,7 @@ from pyhbt.training.sampling import SamplerOptions
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from pyhbt.encoders import Encoder
+    from pyhbt.encoders import EncoderLike
 
 _WARMUP_STEPS = 10
 _OWNED = {
@@ -59,6 +60,12 @@ class TrainingConfig:
         "Bilingual lexicon: en-de.txt (word, translation), four columns by tabs, or a folder.", None
     )
     code_switching: float = option("Probability that a word is replaced by a translation.", 0.0)
+    lora: str | None = option(
+        "Train low-rank adapters alone, through PEFT: r=16,alpha=32,targets=query,value,dropout=0.1 (alpha by default "
+        "2 r; targets all-linear, or ends of names of linear layers).",
+        None,
+    )
+    merge_lora: bool = option("Save the encoder with its adapters added to its weights, not apart.", False)
     mini_batch_size: int | None = option(
         "Texts embedded at a time, with gradient caching: less memory, one forward pass more.", None
     )
@@ -86,6 +93,10 @@ class TrainingConfig:
             raise ValueError(f"code_switching: found {self.code_switching}, expected a number in [0, 1]")
         if self.code_switching and self.lexicon is None:
             raise ValueError(f"lexicon: found None, expected a file: code_switching is {self.code_switching}")
+        if self.lora is not None:
+            LoraOptions.parse(self.lora)
+        if self.merge_lora and self.lora is None:
+            raise ValueError("merge_lora: found True, expected False: no adapters are trained (lora)")
         _check_arguments(self.arguments)
 
     @classmethod
@@ -99,14 +110,15 @@ class TrainingConfig:
         return build(cls, options)
 
     @classmethod
-    def for_encoder(cls, encoder: Encoder, **given: Any) -> TrainingConfig:
+    def for_encoder(cls, encoder: EncoderLike, **given: Any) -> TrainingConfig:
         """Defaults that suit the encoder, overridden by what is given and not None.
 
         A transformer gets temperature 0.02, weight decay 1e-2, and the paper's learning rate of 3e-5, or 1e-4 up
         to 384 dims (small models are trained for few steps here).
         """
-        from pyhbt.encoders import NgramEncoder
+        from pyhbt.encoders import NgramEncoder, as_encoder
 
+        encoder = as_encoder(encoder)
         defaults: dict[str, Any]
         if isinstance(encoder, NgramEncoder):
             defaults = {"steps": 300, "batch_size": 64, "learning_rate": 0.01, "temperature": 0.05}

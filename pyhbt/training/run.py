@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 import pyhbt
 from pyhbt.data.pair_set import PairSet
-from pyhbt.encoders import Encoder, LanguageMeans, TextKind
+from pyhbt.encoders import Encoder, LanguageMeans, LoraOptions, TextKind
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
 from pyhbt.options import plain_values, values_of, write_config
@@ -44,6 +44,8 @@ def make_trainer(
     switching = None
     if config.code_switching and config.lexicon is not None:
         switching = CodeSwitching(load_lexicon(config.lexicon), config.code_switching)
+    if config.lora is not None:
+        encoder.add_lora(LoraOptions.parse(config.lora), seed=arguments.seed)
     return HybridTrainer(
         encoder,
         arguments,
@@ -123,6 +125,8 @@ def train_encoder(
     trainer.train(resume_from_checkpoint=resume)
     if not arguments.should_save:
         return out / "encoder"
+    if config.merge_lora:
+        encoder.merge_lora()
     if language_means:
         encoder.language_means = LanguageMeans.of(encoder.encode, _texts_of(pairs))
     facts = CardFacts(

@@ -147,6 +147,7 @@ def test_weights_are_taken_from_another_folder(tmp_path: Path) -> None:
         "num_buckets": 20,
         "sizes": [1, 2, 3, 4],
         "max_length": 1024,
+        "files": ["model.safetensors"],
     }
     assert NgramEncoder.load(tmp_path, max_length=3).max_length == 3
 
