@@ -38,7 +38,7 @@ from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, write_config
 from pyhbt.study.cells import Cell, finished_cells
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
-from pyhbt.training.run import make_trainer
+from pyhbt.training.run import check_inputs, make_trainer
 
 
 @dataclass
@@ -88,8 +88,12 @@ def run_study(
 
     Raises:
         FileExistsError: OUT holds a study with another configuration and ``overwrite`` is off.
+        FileNotFoundError, ValueError: a file or a guide that an arm wants cannot be read.
     """
     out = Path(out)
+    done = set() if overwrite else finished_cells(out).keys()
+    missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
+    check_inputs(map(config.training_of, missing), data.train)
     _claim(out, config, command, overwrite)
     clear_leftovers(out / "cells")
     sets = _Sets(

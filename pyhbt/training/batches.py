@@ -6,7 +6,7 @@ it may change while loader workers run; texts are drawn, switched and tokenised 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
@@ -18,14 +18,31 @@ from torch.utils.data import Dataset, Sampler
 
 from pyhbt.arguments import check_at_least
 from pyhbt.data.pair_set import Pair, PairSet
+from pyhbt.data.teacher_scores import ScoredCandidates, TeacherScores
 from pyhbt.encoders.base import Encoder, Features
 from pyhbt.training.augmentation import Augmentation
+from pyhbt.training.guide import guide_features
 from pyhbt.training.sampling import HybridBatchSampler
 
 _AUGMENTATION = 3  # a stream of randomness beside the sampler's
 
 
-class Batch(TypedDict):
+class JudgedBatch(TypedDict, total=False):
+    """What others than the pairs say of a batch, where a training has a guide or a teacher.
+
+    ``guide_texts``, ``guide_order``: the texts of queries and passages as the guide takes them, and where the vector of
+    each is, int64 (n + m,). ``teacher_queries``, ``teacher_passages``, int64 (s,): positions among queries and
+    passages, those of one query in a row; ``teacher_scores`` (s,) float64 (float32 on devices without it).
+    """
+
+    guide_texts: list[Features]
+    guide_order: Tensor
+    teacher_queries: Tensor
+    teacher_passages: Tensor
+    teacher_scores: Tensor
+
+
+class Batch(JudgedBatch):
     """One training batch: n queries, translations of some of them, m >= n passages.
 
     ``texts`` are mini-batches of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64
@@ -48,10 +65,11 @@ class Batch(TypedDict):
 
 
 class Examples(NamedTuple):
-    """The pairs of one batch, and the int64 group ids of their passages, (n,)."""
+    """The pairs of one batch, the int64 group ids of their passages, (n,), and a teacher's scores, if there are any."""
 
     pairs: list[Pair]
     group_ids: NDArray[np.int64]
+    scored: ScoredCandidates | None = None
 
     @classmethod
     def of(cls, pairs: PairSet, rows: Sequence[int]) -> Examples:
@@ -62,14 +80,17 @@ class Examples(NamedTuple):
 class PairCollator:
     """Turns the examples of a batch into a :class:`Batch`; equal hard negatives are encoded once.
 
-    ``mini_batch_size``: most texts in a mini-batch (None: no limit).
+    ``mini_batch_size``: most texts in a mini-batch (None: no limit); ``guide``: another encoder that reads the batch.
     """
 
-    def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, mini_batch_size: int | None = None, guide: Encoder | None = None
+    ) -> None:
         if mini_batch_size is not None:
             check_at_least("mini_batch_size", mini_batch_size, 1)
         self.encoder = encoder
         self.mini_batch_size = mini_batch_size
+        self.guide = guide
 
     def __call__(self, examples: Examples) -> Batch:
         """Tokenise, pack and number the texts; O(text).
@@ -77,7 +98,7 @@ class PairCollator:
         Raises:
             ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
         """
-        pairs, groups = examples
+        pairs, groups, scored = examples
         kinds = {pair.query_lang != pair.passage_lang for pair in pairs}
         if len(kinds) != 1:
             raise ValueError(
@@ -95,7 +116,7 @@ class PairCollator:
             self.mini_batch_size,
         )
         query_of = np.array([*range(len(pairs)), *(i for i, _ in parallel)], dtype=np.int64)
-        return Batch(
+        batch = Batch(
             texts=texts,
             order=order,
             num_queries=len(pairs),
@@ -108,6 +129,32 @@ class PairCollator:
             ),
             cross_lingual=kinds.pop(),
         )
+        if self.guide is not None:
+            batch["guide_texts"], batch["guide_order"] = guide_features(
+                self.guide, [pair.query for pair in pairs], passages, self.mini_batch_size
+            )
+        if scored is not None:
+            place = {text: len(query_of) + number for number, text in enumerate(negatives)}
+            self._add_teacher(batch, scored, pairs, place)
+        return batch
+
+    def _add_teacher(
+        self,
+        batch: Batch,
+        scored: ScoredCandidates,
+        pairs: Sequence[Pair],
+        place_of_negative: Mapping[str, int],
+    ) -> None:
+        """Add a teacher's scores, by the places of the passages in the batch."""
+        positives = batch["positives"].tolist()
+        passages = [
+            positives[pair] if slot == 0 else place_of_negative[pairs[pair].negatives[slot - 1]]
+            for pair, slot in zip(scored.pairs.tolist(), scored.slots.tolist(), strict=True)
+        ]
+        dtype = torch.float32 if self.encoder.device.type == "mps" else torch.float64
+        batch["teacher_queries"] = torch.from_numpy(scored.queries)
+        batch["teacher_passages"] = torch.tensor(passages, dtype=torch.int64)
+        batch["teacher_scores"] = torch.from_numpy(scored.scores).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -134,18 +181,30 @@ class Draws(Sampler[Draw]):
 
 
 class DrawnExamples(Dataset[Examples]):
-    """Draw -> the examples of the batch, with what ``augmentation`` adds: a function of seed, step and position."""
+    """Draw -> the examples of the batch, with what ``augmentation`` adds: a function of seed, step and position.
 
-    def __init__(self, pairs: PairSet, seed: int, augmentation: Augmentation | None = None) -> None:
+    ``teacher_scores`` are added where they are given; those of texts hold for their code-switched forms too.
+    """
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        teacher_scores: TeacherScores | None = None,
+    ) -> None:
         self._pairs = pairs
         self._seed = seed
         self._augmentation = augmentation
+        self._teacher_scores = teacher_scores
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, draw: Draw) -> Examples:
         examples = Examples.of(self._pairs, draw.rows)
+        if self._teacher_scores is not None:
+            examples = examples._replace(scored=self._teacher_scores.of(draw.rows))
         if self._augmentation is None:
             return examples
         generators = (np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row)) for row in draw.rows)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments
 
 import pyhbt
+from pyhbt.data import TeacherScores
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, LanguageMeans, LoraOptions, TextKind
 from pyhbt.evaluation.run import Evaluate
@@ -20,6 +22,7 @@ from pyhbt.options import plain_values, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.guide import load_guide
 from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.schedules import RatioSchedule
 from pyhbt.training.trainer import HybridTrainer
@@ -39,7 +42,8 @@ def make_trainer(
     """A trainer with the options of ``config``; ``dev_pairs`` are for an adaptive ratio.
 
     Raises:
-        FileNotFoundError, ValueError: the lexicon cannot be read; and what :class:`HybridTrainer` refuses.
+        FileNotFoundError, ValueError: the lexicon, the guide or the teacher's scores cannot be read; and what
+            :class:`HybridTrainer` refuses.
     """
     switching = None
     if config.code_switching and config.lexicon is not None:
@@ -55,11 +59,29 @@ def make_trainer(
         mini_batch_size=config.mini_batch_size,
         **values_of(config.sampler),
         code_switching=switching,
+        teacher_scores=TeacherScores.load(config.teacher_scores, pairs) if config.teacher_scores else None,
         dev_pairs=dev_pairs,
         adapt_every=config.adapt_every,
         evaluate=evaluate,
         callbacks=callbacks,
     )
+
+
+def check_inputs(configs: Iterable[TrainingConfig], pairs: PairSet) -> None:
+    """Read once each lexicon, guide and file of a teacher's scores that trainings on ``pairs`` will want.
+
+    So that the last arm of a study does not fail for want of a file after all others are trained.
+
+    Raises:
+        FileNotFoundError, ValueError: one of them cannot be read.
+    """
+    wanted = list(configs)
+    for lexicon in sorted({config.lexicon for config in wanted if config.code_switching and config.lexicon}):
+        load_lexicon(lexicon)
+    for guide in sorted({config.objective.guide for config in wanted if config.objective.guide}):
+        load_guide(guide, torch.device("cpu"))
+    for scores in sorted({config.teacher_scores for config in wanted if config.teacher_scores}):
+        TeacherScores.load(scores, pairs)
 
 
 def train_encoder(
@@ -138,6 +160,11 @@ def train_encoder(
             "cross-lingual ratio": RatioSchedule.parse(ratio).label,
             "seed": seed,
             **plain_values(config),
+            **(
+                {}
+                if trainer.guide is None
+                else {"guide": f"{config.objective.guide}: {trainer.guide.describe()}"}
+            ),
         },
         _last_scores(trainer.state.log_history),
         scored_on,

@@ -24,6 +24,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pyhbt.arguments import renamed_arguments
 from pyhbt.data.pair_set import PairSet
+from pyhbt.data.teacher_scores import TeacherScores
 from pyhbt.encoders import Encoder, Features
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
@@ -34,6 +35,7 @@ from pyhbt.training.batches import Batch, BatchOfOne, DrawnExamples, Draws, Pair
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
 from pyhbt.training.gradient_cache import GradientCache
+from pyhbt.training.guide import guide_vectors, load_guide
 from pyhbt.training.log import Tally
 from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
 from pyhbt.training.sampling import CrossPairs, FalseNegatives, HybridBatchSampler
@@ -57,6 +59,7 @@ class HybridTrainer(Trainer):
             batch may then be as large as time allows. None: the whole batch with its graph, which is faster.
         language_sampling, cross_pairs, false_negatives: see :class:`HybridBatchSampler`.
         code_switching: replaces words of the texts by translations.
+        teacher_scores: those of a teacher for ``pairs``, which ``objective.distil`` follows.
         dev_pairs: where an adaptive ratio reads its losses, every ``adapt_every`` steps (None: a twentieth of the
             training).
         evaluate: called with the encoder and the number of steps done whenever the Trainer evaluates
@@ -75,7 +78,9 @@ class HybridTrainer(Trainer):
     Raises:
         ValueError: ``args`` that do not join the processes that torchrun started; arguments that
             :class:`HybridBatchSampler` refuses; an adaptive ratio without ``dev_pairs``; a
-            Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not have.
+            Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not have; ``teacher_scores``
+            without ``objective.distil``, or the other way round.
+        FileNotFoundError, ValueError: the guide of the objective cannot be loaded.
     """
 
     @renamed_arguments(groups="false_negatives")
@@ -92,6 +97,7 @@ class HybridTrainer(Trainer):
         cross_pairs: CrossPairs = "single",
         false_negatives: FalseNegatives = "avoided",
         code_switching: CodeSwitching | None = None,
+        teacher_scores: TeacherScores | None = None,
         dev_pairs: PairSet | None = None,
         adapt_every: int | None = None,
         evaluate: Evaluate | None = None,
@@ -119,7 +125,11 @@ class HybridTrainer(Trainer):
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
-        self._examples = DrawnExamples(pairs, seed, _augmentation(pairs, self._objective, code_switching))
+        _check_teacher(self._objective, teacher_scores)
+        self.guide = None if self._objective.guide is None else load_guide(self._objective.guide, args.device)
+        self._examples = DrawnExamples(
+            pairs, seed, _augmentation(pairs, self._objective, code_switching), teacher_scores
+        )
         self._evaluate_encoder = evaluate
         self._tally = Tally()
         self._trained = _Trained(encoder, self._objective)
@@ -129,7 +139,7 @@ class HybridTrainer(Trainer):
         super().__init__(
             model=self._trained,
             args=args,
-            data_collator=BatchOfOne(PairCollator(encoder, mini_batch_size)),  # type: ignore[arg-type]  # a dict
+            data_collator=BatchOfOne(PairCollator(encoder, mini_batch_size, self.guide)),  # type: ignore[arg-type]  # a dict
             train_dataset=self._examples,
             eval_dataset=[] if evaluate is not None else None,
             callbacks=[*([self._adaptive] if self._adaptive else []), *(callbacks or ())] or None,
@@ -185,7 +195,7 @@ class HybridTrainer(Trainer):
         self._tally.begin()
         vectors, temperature = model(inputs["texts"])
         vectors = vectors.float()[inputs["order"]]
-        loss = self._objective.loss(vectors, inputs, temperature)
+        loss = self._loss(vectors, inputs, temperature)
         self._count(inputs, loss)
         return (loss.value, {"vectors": vectors}) if return_outputs else loss.value
 
@@ -213,7 +223,7 @@ class HybridTrainer(Trainer):
         if isinstance(temperature, Tensor):
             temperature = temperature.detach().requires_grad_()
             leaves.append(temperature)
-        loss = self._objective.loss(cache.vectors[batch["order"]], batch, temperature)
+        loss = self._loss(cache.vectors[batch["order"]], batch, temperature)
         gradient, *of_temperature = torch.autograd.grad(loss.value, leaves)
 
         def surrogate(index: int, part: Tensor) -> Tensor:
@@ -229,6 +239,13 @@ class HybridTrainer(Trainer):
         )
         self._count(batch, loss)
         return loss.value.detach() / self.current_gradient_accumulation_steps
+
+    def _loss(self, vectors: Tensor, batch: Batch, temperature: Tensor | float) -> Loss:
+        """The objective, with what the guide sees in the batch, if there is one."""
+        if self.guide is None:
+            return self._objective.loss(vectors, batch, temperature)
+        seen = guide_vectors(self.guide, batch["guide_texts"], batch["guide_order"])
+        return self._objective.loss(vectors, batch, temperature, seen)
 
     def _count(self, batch: Batch, loss: Loss) -> None:
         ranks = world_size()
@@ -377,6 +394,15 @@ def _augmentation(
         parallel_passages=objective.parallel_passages,
         code_switching=code_switching,
     )
+
+
+def _check_teacher(objective: Objective, teacher_scores: TeacherScores | None) -> None:
+    if (objective.distil is None) != (teacher_scores is None):
+        found = "None" if teacher_scores is None else "some"
+        expected = "those to follow" if teacher_scores is None else "None"
+        raise ValueError(
+            f"teacher_scores: found {found}, expected {expected}: distil of the objective is {objective.distil!r}"
+        )
 
 
 def _own_arguments(args: TrainingArguments) -> TrainingArguments:
