@@ -49,7 +49,8 @@ def parts(room: str) -> Iterator[tuple[str, list[str]]]:
         yield room, list(module.__all__)
     elif hasattr(module, "__path__"):
         for inner in sorted(found.name for found in pkgutil.iter_modules(module.__path__)):
-            yield from parts(f"{room}.{inner}")
+            if not inner.startswith("_"):
+                yield from parts(f"{room}.{inner}")
     else:
         yield room, _own_names(module)
     for name in MEASURES.get(room, ()):

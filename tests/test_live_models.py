@@ -38,7 +38,7 @@ def model(bert: Path) -> SentenceTransformer:
 def test_evaluation_and_encoding(model: SentenceTransformer, tmp_path: Path) -> None:
     data, encoder = retrieval_set(3), as_encoder(model)
     live, wrapped = (score_encoder(one, data) for one in (model, encoder))
-    assert [one.macro_means() for one in live] == [one.macro_means() for one in wrapped]
+    assert [list(one.macro_means()) for one in live] == [list(one.macro_means()) for one in wrapped]
     assert torch.equal(encode_set(model, data)[0], encode_set(encoder, data)[0])
     (tmp_path / "texts").write_text("one\ntwo\n")
     assert encode_file(model, tmp_path / "texts", tmp_path / "vectors.npy") == (2, 32)

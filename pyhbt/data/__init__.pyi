@@ -21,6 +21,8 @@ from .registry import load_study as load_study
 from .registry import load_train as load_train
 from .retrieval_set import RetrievalSet as RetrievalSet
 from .retrieval_set import StudyData as StudyData
+from .teacher_scores import ScoredCandidates as ScoredCandidates
+from .teacher_scores import TeacherScores as TeacherScores
 from .texts import Passage as Passage
 from .texts import load_corpus as load_corpus
 from .texts import read_ids as read_ids

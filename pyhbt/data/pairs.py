@@ -152,7 +152,7 @@ def load_folder_study(
 
 def _read(path: Path, limit: int | None) -> Iterator[Pair]:
     """Pairs of a file; the group is empty where the row names none."""
-    for number, (where, row) in enumerate(_rows(path)):
+    for number, (where, row) in enumerate(read_rows(path)):
         if limit is not None and number >= limit:
             return
         negatives: list[object] = []
@@ -176,7 +176,12 @@ def _negative(entry: object, where: str) -> str:
     return entry
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """``(where, row)`` of every row of a ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.csv`` file, streamed.
+
+    Raises:
+        ValueError: a name that ends otherwise, or a file that cannot be read as what its name says.
+    """
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
         yield from read_jsonl(path)

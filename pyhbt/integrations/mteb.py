@@ -6,9 +6,11 @@ its embeddings in memory; reranking: one over each query's list.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+import numpy as np
 import torch
 
 from pyhbt.arguments import check_choice
@@ -20,11 +22,12 @@ from pyhbt.retrieval.index import ExactIndex
 if TYPE_CHECKING:
     from mteb.models import ModelMeta, SearchEncoderWrapper
 
-    from pyhbt.encoders import Encoder, TextKind
+    from pyhbt.encoders import EncoderLike, TextKind
     from pyhbt.ops.checks import Array
 
 Results: TypeAlias = tuple[list[list[float]], list[list[int]]]
 SimilarityFn: TypeAlias = "Callable[[Array, Array], Any]"
+Vectors: TypeAlias = "Array | Sequence[Any]"
 
 _SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot")
 _COMPARED = 8
@@ -179,8 +182,10 @@ class ExactSearchBackend:
 def search_wrapper(model: Any, *, similarity: Similarity | None = None) -> SearchEncoderWrapper:
     """An MTEB model whose retrieval tasks search exactly; hand it to ``mteb.evaluate``.
 
+    A ``SearchEncoderWrapper`` with an :class:`ExactSearchBackend`; a task that fails leaves no documents in it.
+
     Args:
-        model: an MTEB model, or an encoder of PyHBT's.
+        model: an MTEB model, an encoder of PyHBT's, or a live ``SentenceTransformer``.
         similarity: as for :class:`ExactSearchBackend`.
 
     Raises:
@@ -189,13 +194,13 @@ def search_wrapper(model: Any, *, similarity: Similarity | None = None) -> Searc
     """
     from pyhbt.encoders import Encoder
 
-    wrapper = _mteb().models.SearchEncoderWrapper
-    if isinstance(model, Encoder):
+    _mteb()
+    library = sys.modules.get("sentence_transformers")
+    from pyhbt.integrations._mteb_search import ForgettingSearchWrapper
+
+    if isinstance(model, Encoder) or (library and isinstance(model, library.SentenceTransformer)):
         model = MtebEncoder(model)
-    wrapped: SearchEncoderWrapper = wrapper(
-        model, index_backend=ExactSearchBackend(model, similarity=similarity)
-    )
-    return wrapped
+    return ForgettingSearchWrapper(model, index_backend=ExactSearchBackend(model, similarity=similarity))
 
 
 class MtebEncoder:
@@ -211,9 +216,11 @@ class MtebEncoder:
         ImportError: mteb is not installed.
     """
 
-    def __init__(self, encoder: Encoder, *, name: str = "pyhbt/encoder") -> None:
+    def __init__(self, encoder: EncoderLike, *, name: str = "pyhbt/encoder") -> None:
         meta = _mteb().models.ModelMeta
-        self.encoder = encoder
+        from pyhbt.encoders import as_encoder
+
+        self.encoder = encoder = as_encoder(encoder)
         self.mteb_model_meta: ModelMeta = meta.create_empty(
             {
                 "name": name,
@@ -229,14 +236,35 @@ class MtebEncoder:
         kind: TextKind = "query" if options.get("prompt_type") == "query" else "passage"
         return self.encoder.encode(texts, kind, batch_size=options.get("batch_size"))
 
-    def similarity(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
-        """Cosines (n, m) of all with all."""
-        first, second = _unit(embeddings1), _unit(embeddings2)
-        return first @ second.T
+    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> torch.Tensor:
+        """Cosines (n, m) of all with all; one vector (dim,) counts as one row.
 
-    def similarity_pairwise(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
-        """Cosines (n,) of each with its partner."""
-        return (_unit(embeddings1) * _unit(embeddings2)).sum(dim=1)
+        Args:
+            embeddings1, embeddings2: (n, dim) and (m, dim), or (dim,); tensors, arrays or lists of numbers. Two
+                float64 tensors give float64, all else float32, on the device of the first.
+
+        Raises:
+            ValueError: another number of dimensions, or two dims.
+        """
+        first, second = _units(embeddings1, embeddings2)
+        return first.reshape(-1, first.shape[-1]) @ second.reshape(-1, second.shape[-1]).T
+
+    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> torch.Tensor:
+        """Cosines (n,) of each with its partner; of one vector (dim,) with each row, and of two vectors a scalar.
+
+        Args:
+            embeddings1, embeddings2: as for :meth:`similarity`, of equal n.
+
+        Raises:
+            ValueError: as for :meth:`similarity`, and different numbers of rows, none of them 1.
+        """
+        first, second = _units(embeddings1, embeddings2)
+        rows = {len(vectors) for vectors in (first, second) if vectors.ndim == 2} - {1}
+        if len(rows) > 1:
+            raise ValueError(
+                f"embeddings2: found {len(second)} rows, expected {len(first)} (those of embeddings1)"
+            )
+        return (first * second).sum(dim=-1)
 
 
 def _similarity_of(model: Any) -> Similarity:
@@ -258,8 +286,37 @@ def _matrix(value: Array, name: str) -> torch.Tensor:
     return tensor if tensor.dtype in DTYPES else tensor.float()
 
 
-def _unit(value: Array) -> torch.Tensor:
-    return torch.nn.functional.normalize(_matrix(value, "embeddings").float(), dim=1)
+def _units(first: Vectors, second: Vectors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both as unit vectors, of one dtype and on one device."""
+    one, other = _vectors(first, "embeddings1"), _vectors(second, "embeddings2")
+    if one.shape[-1] != other.shape[-1]:
+        raise ValueError(
+            f"embeddings2: found dim {other.shape[-1]}, expected {one.shape[-1]} (the dim of embeddings1)"
+        )
+    both = (one, other.to(one.device))
+    dtype = torch.float64 if all(vectors.dtype == torch.float64 for vectors in both) else torch.float32
+    unit = torch.nn.functional.normalize
+    return unit(both[0].to(dtype), dim=-1), unit(both[1].to(dtype), dim=-1)
+
+
+def _vectors(value: Vectors, name: str) -> torch.Tensor:
+    if isinstance(value, (list, tuple)):
+        parts = [
+            part if isinstance(part, torch.Tensor) else torch.from_numpy(np.asarray(part, np.float32))
+            for part in value
+        ]
+        shapes = {tuple(part.shape) for part in parts}
+        if len(shapes) > 1:
+            raise ValueError(f"{name}: found vectors of shapes {sorted(shapes)}, expected one shape")
+        value = torch.stack(parts) if parts else torch.empty(0)
+    tensor = checks.as_tensor(cast("Array", value), name).detach()
+    if tensor.is_sparse:
+        tensor = tensor.to_dense()
+    if tensor.ndim not in (1, 2):
+        raise ValueError(
+            f"{name}: found {tensor.ndim} dimensions, expected 2 (rows, dim), or 1 of one vector"
+        )
+    return tensor if isinstance(value, torch.Tensor) else tensor.float()
 
 
 def _mteb() -> Any:

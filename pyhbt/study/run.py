@@ -39,9 +39,9 @@ from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.study.cells import Cell, finished_cells, write_exposure
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
-from pyhbt.training.guidance import unfilled_in_words
-from pyhbt.training.run import make_trainer
+from pyhbt.training.run import check_inputs, make_trainer
 from pyhbt.training.sampling import HybridBatchSampler
+from pyhbt.training.unfilled import unfilled_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +94,13 @@ def run_study(
     Raises:
         FileExistsError: OUT holds a study with another configuration and ``overwrite`` is off.
         FolderInUseError: another process runs a study in OUT.
+        FileNotFoundError, ValueError: a file or a guide that an arm wants cannot be read.
     """
     out = Path(out)
     with only_writer(out):
+        done = set() if overwrite else finished_cells(out).keys()
+        missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
+        check_inputs(map(config.training_of, missing), data.train)
         _claim(out, config, command, overwrite)
         return _run_cells(config, data, out, observe)
 

@@ -21,8 +21,11 @@ from torch.utils.data import Dataset, Sampler
 from pyhbt.arguments import check_at_least
 from pyhbt.data.answers import joined
 from pyhbt.data.pair_set import Pair, PairSet
-from pyhbt.encoders.base import Encoder, Features
+from pyhbt.data.teacher_scores import ScoredCandidates, TeacherScores
+from pyhbt.encoders import Encoder, EncoderLike, as_encoder
+from pyhbt.encoders.base import Features
 from pyhbt.training.augmentation import Augmentation
+from pyhbt.training.guide import guide_features
 from pyhbt.training.sampling import HybridBatchSampler
 
 _T = TypeVar("_T")
@@ -30,7 +33,22 @@ _T = TypeVar("_T")
 _AUGMENTATION = 3  # a stream of randomness beside the sampler's
 
 
-class Batch(TypedDict):
+class JudgedBatch(TypedDict, total=False):
+    """What others than the pairs say of a batch, where a training has a guide or a teacher.
+
+    ``guide_texts``, ``guide_order``: the texts of queries and passages as the guide takes them, and where the vector of
+    each is, int64 (n + m,). ``teacher_queries``, ``teacher_passages``, int64 (s,): positions among queries and
+    passages, those of one query in a row; ``teacher_scores`` (s,) float64 (float32 on devices without it).
+    """
+
+    guide_texts: list[Features]
+    guide_order: Tensor
+    teacher_queries: Tensor
+    teacher_passages: Tensor
+    teacher_scores: Tensor
+
+
+class Batch(JudgedBatch):
     """One training batch: n queries, translations of some of them, m passages.
 
     ``texts`` are mini-batches of texts of similar length, as the encoder's ``forward`` takes them; ``order`` int64
@@ -56,12 +74,14 @@ class Batch(TypedDict):
 class Examples(NamedTuple):
     """The pairs of one batch, the int64 ids (n,) of what answers their queries, and the ids of other texts.
 
-    ``text_ids`` holds those of the hard negatives that answer a query of the pairs' set.
+    ``text_ids`` holds those of the hard negatives that answer a query of the pairs' set; ``scored`` a teacher's scores,
+    if there are any.
     """
 
     pairs: list[Pair]
     group_ids: NDArray[np.int64]
     text_ids: Mapping[str, int] = MappingProxyType({})
+    scored: ScoredCandidates | None = None
 
     @classmethod
     def of(cls, pairs: PairSet, rows: Sequence[int]) -> Examples:
@@ -78,14 +98,17 @@ class Examples(NamedTuple):
 class PairCollator:
     """Turns the examples of a batch into a :class:`Batch`; equal texts are encoded once.
 
-    ``mini_batch_size``: most texts in a mini-batch (None: no limit).
+    ``mini_batch_size``: most texts in a mini-batch (None: no limit); ``guide``: another encoder that reads the batch.
     """
 
-    def __init__(self, encoder: Encoder, mini_batch_size: int | None = None) -> None:
+    def __init__(
+        self, encoder: EncoderLike, mini_batch_size: int | None = None, guide: Encoder | None = None
+    ) -> None:
         if mini_batch_size is not None:
             check_at_least("mini_batch_size", mini_batch_size, 1)
-        self.encoder = encoder
+        self.encoder = as_encoder(encoder)
         self.mini_batch_size = mini_batch_size
+        self.guide = guide
 
     def __call__(self, examples: Examples) -> Batch:
         """Tokenise, pack and number the texts; O(text).
@@ -93,7 +116,7 @@ class PairCollator:
         Raises:
             ValueError: no pairs, or pairs of both kinds (monolingual and cross-lingual) in one batch.
         """
-        pairs, groups, text_ids = examples
+        pairs, groups, text_ids, scored = examples
         kinds = {pair.query_lang != pair.passage_lang for pair in pairs}
         if len(kinds) != 1:
             raise ValueError(
@@ -123,7 +146,7 @@ class PairCollator:
             self.mini_batch_size,
         )
         vectors = [*queries.places, *range(len(queries.values), len(order))]
-        return Batch(
+        batch = Batch(
             texts=texts,
             order=order[vectors],
             num_queries=len(pairs),
@@ -134,6 +157,31 @@ class PairCollator:
             passage_groups=torch.from_numpy(passage_ids),
             cross_lingual=kinds.pop(),
         )
+        if self.guide is not None:
+            batch["guide_texts"], batch["guide_order"] = guide_features(
+                self.guide, [pair.query for pair in pairs], list(passages.values), self.mini_batch_size
+            )
+        if scored is not None:
+            self._add_teacher(batch, scored, pairs, passages.values)
+        return batch
+
+    def _add_teacher(
+        self,
+        batch: Batch,
+        scored: ScoredCandidates,
+        pairs: Sequence[Pair],
+        places: Mapping[str, int],
+    ) -> None:
+        """Add a teacher's scores, by the places of the passages in the batch."""
+        positives = batch["positives"].tolist()
+        passages = [
+            positives[pair] if slot == 0 else places[pairs[pair].negatives[slot - 1]]
+            for pair, slot in zip(scored.pairs.tolist(), scored.slots.tolist(), strict=True)
+        ]
+        dtype = torch.float32 if self.encoder.device.type == "mps" else torch.float64
+        batch["teacher_queries"] = torch.from_numpy(scored.queries)
+        batch["teacher_passages"] = torch.tensor(passages, dtype=torch.int64)
+        batch["teacher_scores"] = torch.from_numpy(scored.scores).to(dtype)
 
 
 class _Distinct(Generic[_T]):
@@ -187,18 +235,30 @@ class Draws(Sampler[Draw]):
 
 
 class DrawnExamples(Dataset[Examples]):
-    """Draw -> the examples of the batch, with what ``augmentation`` adds: a function of seed, step and position."""
+    """Draw -> the examples of the batch, with what ``augmentation`` adds: a function of seed, step and position.
 
-    def __init__(self, pairs: PairSet, seed: int, augmentation: Augmentation | None = None) -> None:
+    ``teacher_scores`` are added where they are given; those of texts hold for their code-switched forms too.
+    """
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        teacher_scores: TeacherScores | None = None,
+    ) -> None:
         self._pairs = pairs
         self._seed = seed
         self._augmentation = augmentation
+        self._teacher_scores = teacher_scores
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, draw: Draw) -> Examples:
         examples = Examples.of(self._pairs, draw.rows)
+        if self._teacher_scores is not None:
+            examples = examples._replace(scored=self._teacher_scores.of(draw.rows))
         if self._augmentation is None:
             return examples
         generators = (np.random.default_rng((self._seed, _AUGMENTATION, draw.step, row)) for row in draw.rows)

@@ -66,6 +66,10 @@ class TrainingConfig:
         None,
     )
     merge_lora: bool = option("Save the encoder with its adapters added to its weights, not apart.", False)
+    teacher_scores: str | None = option(
+        "File of a teacher's scores for distil: rows of query, passage and score (.jsonl, .jsonl.gz, .parquet, .csv).",
+        None,
+    )
     mini_batch_size: int | None = option(
         "Texts embedded at a time, with gradient caching: less memory, one forward pass more.", None
     )
@@ -97,6 +101,12 @@ class TrainingConfig:
             LoraOptions.parse(self.lora)
         if self.merge_lora and self.lora is None:
             raise ValueError("merge_lora: found True, expected False: no adapters are trained (lora)")
+        if (self.teacher_scores is None) != (self.objective.distil is None):
+            name, other = (
+                ("teacher_scores", "distil") if self.teacher_scores is None else ("distil", "teacher_scores")
+            )
+            given = self.objective.distil or self.teacher_scores
+            raise ValueError(f"{name}: found None, expected it with {other}, which is {given!r}")
         _check_arguments(self.arguments)
 
     @classmethod

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pyhbt.data import TeacherScores
     from pyhbt.data.pair_set import PairSet
     from pyhbt.encoders import Encoder, TextKind
     from pyhbt.training.code_switching import Lexicon
@@ -87,6 +88,14 @@ def fingerprint_of_lexicon(lexicon: Lexicon) -> dict[str, Any]:
         for lang in sorted(lexicon[key]):
             digest.texts((lang, *lexicon[key][lang]))
     return {"words": len(lexicon), "blake2b": digest.text}
+
+
+def fingerprint_of_scores(scores: TeacherScores) -> dict[str, Any]:
+    """How many scores fit the pairs, and ``blake2b`` of them, whatever file they came from."""
+    digest = _Digest()
+    for column in scores.columns:
+        digest.array(column)
+    return {"scores": len(scores), "blake2b": digest.text}
 
 
 def facts_of_encoder(encoder: Encoder) -> dict[str, Any]:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 import pyhbt
+from pyhbt.data import TeacherScores
 from pyhbt.data.pair_set import PairSet
-from pyhbt.encoders import Encoder, LanguageMeans, LoraOptions, TextKind
+from pyhbt.encoders import Encoder, EncoderLike, LanguageMeans, LoraOptions, TextKind, as_encoder
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import only_writer, write_atomically
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.guide import load_guide
 from pyhbt.training.model_card import write_model_card
 from pyhbt.training.record import RECORD, RunNames, RunRecord, check_resume
 from pyhbt.training.schedules import RatioSchedule
@@ -47,7 +50,8 @@ def make_trainer(
     """A trainer with the options of ``config``; ``dev_pairs`` are for an adaptive ratio, ``names`` for the card.
 
     Raises:
-        FileNotFoundError, ValueError: the lexicon cannot be read; and what :class:`HybridTrainer` refuses.
+        FileNotFoundError, ValueError: the lexicon, the guide or the teacher's scores cannot be read; and what
+            :class:`HybridTrainer` refuses.
     """
     switching = None
     if config.code_switching and config.lexicon is not None:
@@ -63,6 +67,7 @@ def make_trainer(
         mini_batch_size=config.mini_batch_size,
         **values_of(config.sampler),
         code_switching=switching,
+        teacher_scores=TeacherScores.load(config.teacher_scores, pairs) if config.teacher_scores else None,
         dev_pairs=dev_pairs,
         adapt_every=config.adapt_every,
         evaluate=evaluate,
@@ -71,8 +76,25 @@ def make_trainer(
     )
 
 
+def check_inputs(configs: Iterable[TrainingConfig], pairs: PairSet) -> None:
+    """Read once each lexicon, guide and file of a teacher's scores that trainings on ``pairs`` will want.
+
+    So that the last arm of a study does not fail for want of a file after all others are trained.
+
+    Raises:
+        FileNotFoundError, ValueError: one of them cannot be read.
+    """
+    wanted = list(configs)
+    for lexicon in sorted({config.lexicon for config in wanted if config.code_switching and config.lexicon}):
+        load_lexicon(lexicon)
+    for guide in sorted({config.objective.guide for config in wanted if config.objective.guide}):
+        load_guide(guide, torch.device("cpu"))
+    for scores in sorted({config.teacher_scores for config in wanted if config.teacher_scores}):
+        TeacherScores.load(scores, pairs)
+
+
 def train_encoder(
-    encoder: Encoder,
+    encoder: EncoderLike,
     pairs: PairSet,
     config: TrainingConfig,
     out: str | Path,
@@ -118,7 +140,7 @@ def train_encoder(
         RunDiffersError: ``resume`` is on with what would make another run; names each difference.
         ValueError: ``extend`` is on and ``resume`` is off.
     """
-    out = Path(out)
+    out, encoder = Path(out), as_encoder(encoder)
     if extend and not resume:
         raise ValueError("extend: found True, expected False where no run is resumed")
     with only_writer(out) if os.environ.get("RANK", "0") == "0" else nullcontext():

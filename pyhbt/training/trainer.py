@@ -27,7 +27,8 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from pyhbt.arguments import renamed_arguments
 from pyhbt.data import RetrievalSet
 from pyhbt.data.pair_set import PairSet
-from pyhbt.encoders import Encoder, Features
+from pyhbt.data.teacher_scores import TeacherScores
+from pyhbt.encoders import Encoder, EncoderLike, Features, as_encoder
 from pyhbt.evaluation.run import Evaluate, dev_scores
 from pyhbt.files import write_atomically
 from pyhbt.options import plain_values
@@ -39,9 +40,14 @@ from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
 from pyhbt.training.epochs import Epochs, updates_of_epoch
 from pyhbt.training.exposure import Exposure
-from pyhbt.training.fingerprint import fingerprint_of_lexicon, fingerprint_of_pairs
+from pyhbt.training.fingerprint import (
+    facts_of_encoder,
+    fingerprint_of_lexicon,
+    fingerprint_of_pairs,
+    fingerprint_of_scores,
+)
 from pyhbt.training.gradient_cache import GradientCache
-from pyhbt.training.guidance import unfilled_in_words
+from pyhbt.training.guide import guide_vectors, load_guide
 from pyhbt.training.log import Tally
 from pyhbt.training.model_card import CardFacts, write_model_card
 from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
@@ -56,6 +62,7 @@ from pyhbt.training.sampling import (
 )
 from pyhbt.training.schedules import RatioSchedule
 from pyhbt.training.trainer_arguments import check_arguments
+from pyhbt.training.unfilled import unfilled_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +73,7 @@ class HybridTrainer(Trainer):
     """Trains an encoder on hybrid batches by in-batch contrastive loss.
 
     Args:
-        encoder: the encoder, trained in place.
+        encoder: an encoder or a live ``SentenceTransformer``, trained in place.
         args: the Trainer's arguments; ``per_device_train_batch_size`` counts pairs, ``data_seed`` (or ``seed``)
             fixes the order of batches. An epoch is long enough to draw every distinct query once.
         pairs: training pairs.
@@ -76,6 +83,7 @@ class HybridTrainer(Trainer):
             batch may then be as large as time allows. None: the whole batch with its graph, which is faster.
         language_sampling, cross_pairs, false_negatives: see :class:`HybridBatchSampler`.
         code_switching: replaces words of the texts by translations.
+        teacher_scores: those of a teacher for ``pairs``, which ``objective.distil`` follows.
         dev_pairs: where an adaptive ratio reads its losses, every ``adapt_every`` steps (None: a twentieth of the
             training).
         evaluate: called with the encoder and the number of steps done whenever the Trainer evaluates
@@ -100,13 +108,14 @@ class HybridTrainer(Trainer):
         ValueError: ``args`` that are refused by name (the reference has a table of all), or that do not join the
             processes that torchrun started; arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio
             without ``dev_pairs``; a Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not
-            have.
+            have; ``teacher_scores`` without ``objective.distil``, or the other way round.
+        FileNotFoundError, ValueError: the guide of the objective cannot be loaded.
     """
 
     @renamed_arguments(groups="false_negatives")
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: EncoderLike,
         args: TrainingArguments,
         pairs: PairSet,
         *,
@@ -117,6 +126,7 @@ class HybridTrainer(Trainer):
         cross_pairs: CrossPairs = "single",
         false_negatives: FalseNegatives = "avoided",
         code_switching: CodeSwitching | None = None,
+        teacher_scores: TeacherScores | None = None,
         dev_pairs: PairSet | None = None,
         adapt_every: int | None = None,
         evaluate: Evaluate | None = None,
@@ -124,6 +134,7 @@ class HybridTrainer(Trainer):
         optimizers: tuple[Any, Any] = (None, None),
         names: RunNames | None = None,
     ) -> None:
+        encoder = as_encoder(encoder)
         check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
         args = _own_arguments(args, pairs)
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -144,7 +155,11 @@ class HybridTrainer(Trainer):
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
-        self._examples = DrawnExamples(pairs, seed, _augmentation(pairs, self._objective, code_switching))
+        _check_teacher(self._objective, teacher_scores)
+        self.guide = None if self._objective.guide is None else load_guide(self._objective.guide, args.device)
+        self._examples = DrawnExamples(
+            pairs, seed, _augmentation(pairs, self._objective, code_switching), teacher_scores
+        )
         self._evaluate_encoder = evaluate
         self._tally = Tally(finite_only=args.logging_nan_inf_filter)
         self._trained = _Trained(encoder, self._objective)
@@ -154,7 +169,7 @@ class HybridTrainer(Trainer):
         super().__init__(
             model=self._trained,
             args=args,
-            data_collator=BatchOfOne(PairCollator(encoder, mini_batch_size)),  # type: ignore[arg-type]  # a dict
+            data_collator=BatchOfOne(PairCollator(encoder, mini_batch_size, self.guide)),  # type: ignore[arg-type]  # a dict
             train_dataset=self._examples,
             eval_dataset=[] if evaluate is not None else None,
             callbacks=[
@@ -177,13 +192,25 @@ class HybridTrainer(Trainer):
             "lexicon": fingerprint_of_lexicon(code_switching.lexicon) if code_switching else None,
             "adapt_every": self._adaptive.every if self._adaptive else None,
             "dev_pairs": fingerprint_of_pairs(dev_pairs) if self._adaptive and dev_pairs else None,
+            "teacher_scores": fingerprint_of_scores(teacher_scores) if teacher_scores else None,
             "optimizers": [type(given).__name__ for given in optimizers if given is not None],
             **plain_values(self._objective),
+            **self._guide_facts(),
         }
         self._run = RunState(encoder, pairs, options, names)
         unfilled = unfilled_in_words(self.sampler)
         if unfilled and args.process_index == 0 and self._says_warnings():
             logger.warning("%s", unfilled)
+
+    def _guide_facts(self) -> dict[str, str]:
+        """For the record: which encoder guides, and its weights."""
+        if self.guide is None:
+            return {}
+        facts = facts_of_encoder(self.guide)
+        return {
+            "guide": f"{self._objective.guide}: {facts['encoder']}",
+            "guide_weights": facts["encoder_weights"],
+        }
 
     def _controller(
         self, args: TrainingArguments, dev_pairs: PairSet | None, adapt_every: int | None
@@ -236,7 +263,7 @@ class HybridTrainer(Trainer):
         self._tally.begin()
         vectors, temperature = model(inputs["texts"])
         vectors = vectors.float()[inputs["order"]]
-        loss = self._objective.loss(vectors, inputs, temperature)
+        loss = self._loss(vectors, inputs, temperature)
         self._count(inputs, loss)
         return (loss.value, {"vectors": vectors}) if return_outputs else loss.value
 
@@ -264,7 +291,7 @@ class HybridTrainer(Trainer):
         if isinstance(temperature, Tensor):
             temperature = temperature.detach().requires_grad_()
             leaves.append(temperature)
-        loss = self._objective.loss(cache.vectors[batch["order"]], batch, temperature)
+        loss = self._loss(cache.vectors[batch["order"]], batch, temperature)
         gradient, *of_temperature = torch.autograd.grad(loss.value, leaves)
         every = self.args.torch_empty_cache_steps
         if every is not None and self.state.global_step % every == 0:
@@ -283,6 +310,13 @@ class HybridTrainer(Trainer):
         )
         self._count(batch, loss)
         return loss.value.detach() / self.current_gradient_accumulation_steps
+
+    def _loss(self, vectors: Tensor, batch: Batch, temperature: Tensor | float) -> Loss:
+        """The objective, with what the guide sees in the batch, if there is one."""
+        if self.guide is None:
+            return self._objective.loss(vectors, batch, temperature)
+        seen = guide_vectors(self.guide, batch["guide_texts"], batch["guide_order"])
+        return self._objective.loss(vectors, batch, temperature, seen)
 
     def _count(self, batch: Batch, loss: Loss) -> None:
         self._run.counted.count_to(self._batches_done)
@@ -581,6 +615,15 @@ def _augmentation(
         parallel_passages=objective.parallel_passages,
         code_switching=code_switching,
     )
+
+
+def _check_teacher(objective: Objective, teacher_scores: TeacherScores | None) -> None:
+    if (objective.distil is None) != (teacher_scores is None):
+        found = "None" if teacher_scores is None else "some"
+        expected = "those to follow" if teacher_scores is None else "None"
+        raise ValueError(
+            f"teacher_scores: found {found}, expected {expected}: distil of the objective is {objective.distil!r}"
+        )
 
 
 def _own_arguments(args: TrainingArguments, pairs: PairSet) -> TrainingArguments:

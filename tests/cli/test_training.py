@@ -60,6 +60,40 @@ def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path, with
     assert config["temperature"] == 0.02
 
 
+def test_a_guide_and_a_teacher_are_options(
+    pyhbt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    langs = {"query_lang": "en", "passage_lang": "en"}
+    rows = [{"query": f"q{i}", "passage": f"p{i}", **langs, "negatives": [f"n{i}"]} for i in range(6)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = tmp_path / "scores.csv"
+    lines = [f"q{i},{kind}{i},{i + (kind == 'p')}" for i in range(4) for kind in "pn"]
+    scores.write_text("\n".join(["query,passage,score", *lines]) + "\n")
+    options = ["--data", f"jsonl:{pairs}", "--ratio", 0, "--steps", 2, "--batch-size", 6]
+    options += ["--out", tmp_path / "out"]
+    teacher = ["--distil", "margin-mse", "--distil-weight", 0.5, "--teacher-scores", scores]
+    code, _, err = pyhbt("train", *options, *teacher, "--guide", "ngram", "--guide-margin", 0.1)
+    assert code == 0, err
+    assert "4 of 6 pairs have a score of their passage, 4 of these one of a negative too" in caplog.text
+    config = read_config(tmp_path / "out/config.yaml")
+    wanted = {"guide": "ngram", "guide_margin": 0.1, "distil": "margin-mse", "teacher_scores": str(scores)}
+    assert {name: config[name] for name in wanted} == wanted
+    log = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
+    assert all(row["loss_distil"] > 0 for row in log if "loss" in row)
+    assert "margin-mse" in (tmp_path / "out/encoder/README.md").read_text()
+    for wrong, message in (
+        (["--distil", "kl"], "teacher_scores: found None, expected it with distil, which is 'kl'"),
+        (["--teacher-scores", scores], "distil: found None, expected it with teacher_scores"),
+        (["--guide", tmp_path / "none"], "guide: found"),
+        ([*teacher[:-1], tmp_path / "none.csv"], "none.csv: no such file"),
+    ):
+        code, _, err = pyhbt("train", *options[:-1], tmp_path / "other", *wrong)
+        assert code == 2
+        assert message in err.replace("\n", " ")
+        assert not (tmp_path / "other").exists()
+
+
 def test_a_damaged_checkpoint_is_told_in_one_line(pyhbt: Any, tmp_path: Path) -> None:
     options = ("--languages", "en,de,fr", "--steps", 2, "--out", tmp_path)
     assert pyhbt("train", *options)[0] == 0

@@ -17,6 +17,7 @@ mteb = pytest.importorskip("mteb")
 datasets = pytest.importorskip("datasets")
 
 from mteb.abstasks.retrieval import AbsTaskRetrieval  # noqa: E402
+from mteb.abstasks.text.summarization import AbsTaskSummarization  # noqa: E402
 from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
 from mteb.models.model_meta import ScoringFunction  # noqa: E402
 
@@ -146,6 +147,93 @@ def test_pyhbt_encoders_know_queries_from_passages() -> None:
     torch.testing.assert_close(model.similarity(3 * first, second.numpy()), first @ second.T)
     torch.testing.assert_close(model.similarity_pairwise(first, second), (first * second).sum(dim=1))
     assert model.mteb_model_meta.name == "owner/name"
+
+
+@pytest.mark.parametrize("first", ["vector", "rows"])
+@pytest.mark.parametrize("second", ["vector", "rows"])
+@pytest.mark.parametrize(
+    "kind", ["array", "float64 array", "tensor", "half", "float64", "list", "tuple of tensors"]
+)
+def test_similarity_is_theirs(kind: str, first: str, second: str) -> None:
+    """As mteb and sentence-transformers have it, for vectors and matrices of every kind."""
+    theirs = pytest.importorskip("sentence_transformers.util")
+    rng = np.random.default_rng(3)
+    values = {"vector": rng.normal(size=7), "rows": rng.normal(size=(4, 7))}
+    make: dict[str, Callable[[Any], Any]] = {
+        "array": lambda value: value.astype(np.float32),
+        "float64 array": lambda value: value,
+        "tensor": lambda value: torch.tensor(value, dtype=torch.float32),
+        "half": lambda value: torch.tensor(value, dtype=torch.float16),
+        "float64": torch.tensor,
+        "list": lambda value: value.tolist(),
+        "tuple of tensors": lambda value: tuple(torch.tensor(value)),
+    }
+    one, other = make[kind](values[first]), make[kind](values[second] * 3 + 0.5)
+    model = MtebEncoder(NgramEncoder(dim=7, num_buckets=64))
+    found = model.similarity(one, other), model.similarity_pairwise(one, other)
+    listed = [list(value) if isinstance(value, tuple) else value for value in (one, other)]
+    expected = theirs.cos_sim(*listed), theirs.pairwise_cos_sim(*listed)
+    rows = [1 if name == "vector" else 4 for name in (first, second)]
+    assert found[0].shape == tuple(rows)
+    for ours, own in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), own.double(), rtol=0, atol=1e-6)
+    if kind != "tuple of tensors":
+        torch.testing.assert_close(found[0], mteb.similarity_functions.cos_sim(one, other))
+        if first == second == "rows":
+            torch.testing.assert_close(found[1], mteb.similarity_functions.pairwise_cos_sim(one, other))
+
+
+def test_similarity_of_what_is_no_vector() -> None:
+    model = MtebEncoder(NgramEncoder(dim=3, num_buckets=64))
+    rows = np.eye(3, dtype=np.float32)
+    with pytest.raises(ValueError, match="embeddings2: found dim 2, expected 3"):
+        model.similarity(rows, rows[:, :2])
+    with pytest.raises(ValueError, match="embeddings1: found 3 dimensions, expected 2"):
+        model.similarity(rows[None], rows)
+    with pytest.raises(ValueError, match="embeddings1: found 0 dimensions"):
+        model.similarity_pairwise(torch.tensor(1.0), rows)
+    with pytest.raises(ValueError, match="embeddings2: found vectors of shapes"):
+        model.similarity(rows, [[1.0, 2.0, 3.0], [1.0]])
+    with pytest.raises(ValueError, match="embeddings2: found 2 rows, expected 3"):
+        model.similarity_pairwise(rows, rows[:2])
+    assert model.similarity(rows[:0], rows).shape == (0, 3)
+    mixed = model.similarity(torch.eye(3, dtype=torch.float64), rows)
+    assert (mixed.dtype, mixed.tolist()) == (torch.float32, np.eye(3).tolist())
+
+
+def test_a_summarization_task() -> None:
+    """Its evaluator asks for the similarity of one vector with another."""
+
+    class Summaries(AbsTaskSummarization):  # type: ignore[misc]
+        metadata = mteb.TaskMetadata(
+            name="PyhbtToySummaries",
+            description="Small texts.",
+            dataset={"path": "none/none", "revision": "1"},
+            type="Summarization",
+            category="t2t",
+            eval_splits=["test"],
+            eval_langs=["eng-Latn"],
+            main_score="cosine_spearman",
+        )
+        min_score, max_score = 0, 5
+
+        def load_data(self, *args: Any, **options: Any) -> None:
+            texts = TOY.passage_texts
+            rows = [
+                {
+                    "text": texts[row],
+                    "human_summaries": [texts[row][:9], texts[row][3:12]],
+                    "machine_summaries": [texts[row][2 * part :] for part in range(4)],
+                    "relevance": [4.0, 3.0, 1.5, row % 2],
+                }
+                for row in range(5)
+            ]
+            self.dataset = datasets.DatasetDict(test=datasets.Dataset.from_list(rows))
+            self.data_loaded = True
+
+    found = scores(MtebEncoder(NgramEncoder(dim=32, num_buckets=512)), Summaries())
+    assert found["spearman"] == pytest.approx(found["cosine_spearman"])
+    assert np.isfinite(found["cosine_spearman"])
 
 
 def test_queries_without_a_list_find_nothing() -> None:

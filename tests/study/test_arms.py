@@ -72,12 +72,35 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "guide=/no/such/guide",
+        "distil=kl+teacher-scores=/no/such/scores.csv",
+        "lexicon=/no/aa-bb.txt+code-switching=1",
+    ],
+)
+def test_files_of_the_last_arm_are_read_before_the_first_is_trained(change: str, tmp_path: Path) -> None:
+    config = StudyConfig(TRAINING, data="toy", arms=("0.5", f"0.5+{change}"), seeds=(0,))
+    with pytest.raises(FileNotFoundError, match="/no/"):
+        run_study(config, study_data(), tmp_path, observe=lambda progress: pytest.fail("trained"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
     lexicon = tmp_path / "aa-bb.txt"
     items = parallel_items(15, ("aa", "bb")) + parallel_items(60, ("aa",), seed=7)  # languages of unlike size
     data = replace(study_data(), train=PairSet.from_parallel(items))
     words = {pair.query for pair in data.train if pair.query_lang == "aa"}
     lexicon.write_text("".join(f"{word} {word}us\n" for word in sorted(words)))
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text(
+        "".join(
+            json.dumps({"query": query, "passage": passage, "score": float((row * place) % 7)}) + "\n"
+            for row, query in enumerate(data.train.queries)
+            for place, passage in enumerate(data.train.passages)
+        )
+    )
     arms = (
         0.5,
         "linear:0:1",
@@ -88,6 +111,8 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
         "0.5+alignment=0.1",
         "0.5+js=0.5",
         "0.5+learn-temperature+symmetric",
+        "0.5+guide=ngram+guide-margin=0.1",
+        f"0.5+distil=kl+distil-weight=0.5+teacher-scores={scores}",
     )
     training = TrainingConfig.of(
         steps=16, batch_size=8, learning_rate=0.01, temperature=0.05, lexicon=str(lexicon)
@@ -121,3 +146,4 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
     assert any("loss_alignment" in row for row in logs["0.5+alignment=0.1"])
     assert any("dev_loss_cross_lingual" in row for row in logs["adaptive:0.7:0.9"])
     assert any("temperature" in row for row in logs["0.5+learn-temperature+symmetric"])
+    assert any("loss_distil" in row for row in logs[arms[-1]])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pyhbt.data import TeacherScores
 from pyhbt.data.pair_set import PairSet
 from pyhbt.training.distributed import first_ranks, gather_rows, rank, total, world_size
 from pyhbt.training.objectives import Objective
@@ -25,7 +28,26 @@ OBJECTIVES = {
     "matryoshka": Objective(0.1, matryoshka_dims=(4, 16), symmetric=True),
     "learnt": Objective(0.1, learn_temperature=True),
     "bias": Objective(0.1, parallel_passages=2, alignment_weight=0.5, js_weight=0.5),
+    "guided": Objective(0.1, guide="ngram", guide_margin=0.05, symmetric=True, matryoshka_dims=(4, 16)),
+    "margins": Objective(0.1, distil="margin-mse", distil_weight=0.01, learn_temperature=True),
+    "distilled": Objective(0.1, distil="kl", distil_weight=0.1, contrastive_weight=0),
 }
+
+
+def scored_pairs() -> tuple[PairSet, TeacherScores]:
+    """Pairs with a hard negative of their own, most of which a teacher has scored with their passages."""
+    pairs = PairSet.from_pairs(
+        replace(pair, negatives=(f"negative {row}", f"no {row}")) for row, pair in enumerate(PAIRS)
+    )
+    table = {}
+    for row in range(len(pairs)):
+        for text in (int(pairs.passage_index[row]), *pairs.negatives[row]):
+            if (row + text) % 4:
+                table[int(pairs.query_index[row]) * len(pairs.passages) + text] = (
+                    (row * 7 + text * 3) % 11 / 2
+                )
+    keys = np.array(sorted(table), dtype=np.int64)
+    return pairs, TeacherScores(pairs, keys, np.array([table[key] for key in sorted(table)]))
 
 
 def test_one_process_is_its_own_group() -> None:
@@ -88,6 +110,7 @@ def train(
         encoder = without_dropout(load_encoder(bert))
         if lora:
             encoder.add_lora(LoraOptions(2, 16), seed=1)
+    pairs, scores = scored_pairs() if OBJECTIVES[name].distil else (PAIRS, None)
     trainer = HybridTrainer(
         encoder,
         arguments(
@@ -99,8 +122,9 @@ def train(
             per_device_train_batch_size=batch_size,
             seed=1,
         ),
-        PAIRS,
+        pairs,
         objective=OBJECTIVES[name],
+        teacher_scores=scores,
         mini_batch_size=mini,
     )
     seen: list[tuple[bool, int]] = []

@@ -60,7 +60,9 @@ def test_means_in_float64(batches: list[tuple[bool, float, float | None]]) -> No
         assert (name in found) == bool(values)
         if values:
             mean = float(np.mean(np.array(values, np.float64)))
-            assert found[name] == pytest.approx(mean, abs=9 * 2**-24 * largest)
+            assert found[name] == pytest.approx(
+                mean, abs=9 * 2**-24 * largest + 2**-149
+            )  # or a step of the least numbers
     assert found["cross_lingual_share"] == sum(cross for cross, _, _ in batches) / len(batches)
     assert "examples_per_second" not in found  # time never began
 

@@ -21,7 +21,7 @@ from pyhbt.integrations.sentence_transformers.identities import identities, text
 from pyhbt.integrations.sentence_transformers.temperature import Temperature
 from pyhbt.ops import contrastive_loss
 from pyhbt.training.distributed import total, world_size
-from pyhbt.training.objectives import union_loss
+from pyhbt.training.union_loss import union_loss
 
 _SIMILARITIES = ("cosine", "dot")
 

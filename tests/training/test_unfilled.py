@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyhbt.data.pair_set import Pair, PairSet
-from pyhbt.training.guidance import unfilled_in_words
 from pyhbt.training.sampling import HybridBatchSampler
 from pyhbt.training.trainer import HybridTrainer
+from pyhbt.training.unfilled import unfilled_in_words
 from tests.training.test_exposure import pairs_of
 from tests.training.test_trainer import arguments, small_ngram
 

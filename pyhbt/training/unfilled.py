@@ -1,4 +1,4 @@
-"""Guidance before a training: a batch size that the data cannot fill."""
+"""What is said before a training: a batch size that the data cannot fill."""
 
 from __future__ import annotations
 
