@@ -14,9 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyhbt.data import TeacherScores
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders import NgramEncoder, load_encoder
-from pyhbt.training.fingerprint import facts_of_encoder, fingerprint_of_lexicon, fingerprint_of_pairs
+from pyhbt.training.fingerprint import (
+    facts_of_encoder,
+    fingerprint_of_lexicon,
+    fingerprint_of_pairs,
+    fingerprint_of_scores,
+)
 from tests.toy import save_tiny_bert
 
 TEXTS = st.sampled_from(["", "a", "ab", "b", "abc", "c", "\ud800", "é中"])
@@ -155,3 +161,13 @@ def test_language_means_and_mode_do_not_count(bert: Path) -> None:
     before = facts_of_encoder(encoder)
     other = copy.deepcopy(encoder).train(not encoder.training)
     assert facts_of_encoder(other) == before
+
+
+def test_scores_of_a_teacher() -> None:
+    pairs = PairSet.from_pairs([Pair("q", "p", "en", "en", "g", ("n",))])
+    keys, scores = np.array([0, 1]), np.array([2.0, 1.0])
+    found = fingerprint_of_scores(TeacherScores(pairs, keys, scores))
+    assert found["scores"] == 2
+    assert found == fingerprint_of_scores(TeacherScores(pairs, keys.copy(), scores.copy()))
+    for other in (TeacherScores(pairs, keys, scores + 1), TeacherScores(pairs, keys[:1], scores[:1])):
+        assert fingerprint_of_scores(other)["blake2b"] != found["blake2b"]

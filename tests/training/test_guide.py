@@ -16,6 +16,7 @@ from pyhbt.training.batches import Batch, Examples, PairCollator
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.guide import Guidance, guide_vectors, guided_loss, load_guide
 from pyhbt.training.objectives import Objective
+from pyhbt.training.record import RunDiffersError
 from pyhbt.training.run import train_encoder
 from pyhbt.training.trainer import HybridTrainer
 from tests.toy import parallel_items, save_tiny_bert
@@ -216,10 +217,10 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def other(tmp_path: Path) -> str:
     """A small guide with tokens of its own."""
-    folder = tmp_path_factory.mktemp("guide")
+    folder = tmp_path / "guide"
     NgramEncoder(dim=6, num_buckets=97, sizes=(2,), seed=3).save(folder)
     return str(folder)
 
@@ -325,4 +326,7 @@ def test_resumes_bit_for_bit(tmp_path: Path, other: str) -> None:
     (tmp_path / "parts").mkdir()
     (tmp_path / "whole" / "checkpoint-3").rename(tmp_path / "parts" / "checkpoint-3")
     resumed = run(tmp_path / "parts", resume=True)
+    NgramEncoder(dim=6, num_buckets=97, sizes=(2,), seed=4).save(other)
+    with pytest.raises(RunDiffersError, match="guide_weights: found .*, the run has "):
+        run(tmp_path / "parts", resume=True)
     assert torch.equal(resumed.table.weight, whole.table.weight)  # type: ignore[union-attr]
