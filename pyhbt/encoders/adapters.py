@@ -77,7 +77,8 @@ def in_words(model: PeftModel) -> str:
     if not isinstance(config, LoraConfig):
         return f"{config.peft_type} adapter"
     targets = config.target_modules
-    named = targets if isinstance(targets, str) else ",".join(sorted(targets or ()))
+    ends = {targets} if isinstance(targets, str) else {name.rsplit(".", 1)[-1] for name in targets or ()}
+    named = ",".join(sorted(ends))
     return f"LoRA r={config.r},alpha={config.lora_alpha:g},targets={named},dropout={config.lora_dropout:g}"
 
 

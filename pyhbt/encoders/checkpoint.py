@@ -26,6 +26,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from pyhbt.encoders.adapters import with_adapter
+from pyhbt.encoders.loading_report import weights_reported
 
 MODULES_NAME = "modules.json"
 ADAPTER_NAME = "adapter_config.json"
@@ -89,7 +90,7 @@ def load_checkpoint(folder: Path) -> SentenceTransformer:
     with TemporaryDirectory() as temporary:
         adapter = (root / ADAPTER_NAME).is_file()
         whole = _with_base(folder, Path(temporary)) if adapter else folder
-        with _in_one_line(folder):
+        with _in_one_line(folder), weights_reported() as missing:
             arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
             if not _uses_pooler(_root(whole)) and _has_pooler(_root(whole)):
                 arguments["add_pooling_layer"] = False  # its output is never read
@@ -99,6 +100,10 @@ def load_checkpoint(folder: Path) -> SentenceTransformer:
             first: Any = model[0]
             if adapter:
                 first.model = with_adapter(first.model, root)
+    if unset := [name for name in missing if "pooler." not in name]:
+        raise ValueError(
+            f"{folder}: found no weights for {unset[0]} ({len(unset)} in all), which would be random"
+        )
     check_modules(model, str(folder))
     words = first.tokenizer
     if len(words) - len(set(words.all_special_tokens)) < 2:  # made of nothing, where there is no vocabulary
@@ -175,6 +180,8 @@ def check_folder(folder: Path) -> None:
             f"{folder / MODULES_NAME}: missing, expected it beside other files of sentence-transformers"
         )
     root = _root(folder)
+    for settings in (*root.glob("sentence_*_config.json"), root / "tokenizer_config.json"):
+        _read(settings)
     adapter = (root / ADAPTER_NAME).is_file()
     if not adapter:
         _expect(root / "config.json")

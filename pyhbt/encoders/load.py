@@ -42,6 +42,8 @@ def load_encoder(
         ValueError: an option that the encoder does not have, a folder of which a file is missing or damaged, or a model
             that cannot be served.
     """
+    if not str(spec).strip():
+        raise ValueError(f"encoder: found {str(spec)!r}, expected ngram, a folder or a hub name")
     ngram_options = {"pooling": pooling, "query_prefix": query_prefix, "passage_prefix": passage_prefix}
     if str(spec) == "ngram":
         _check_none(ngram_options)

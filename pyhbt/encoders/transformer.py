@@ -77,7 +77,10 @@ class TransformerEncoder(Encoder):
                 )
         self._lengths = {kind: min(max_length or UNLIMITED, longest[kind]) for kind in _TASKS}
         self.max_length = max(self._lengths.values())
-        self.dim = int(model.truncate_dim or model.get_embedding_dimension() or 0)
+        whole = int(model.get_embedding_dimension() or 0)
+        if model.truncate_dim is not None:
+            check_at_least("truncate_dim", model.truncate_dim, 1)
+        self.dim = whole if model.truncate_dim is None else min(model.truncate_dim, whole)
         tokenizer, first = self.tokenizer, self._first
         self._modality = "text" if "message" not in first.modality_config else "message"
         self._padding = {
@@ -182,18 +185,25 @@ class TransformerEncoder(Encoder):
         """Token ids of each text with special tokens and the prompt of its kind, (tokens,).
 
         (tokens, 2 or 3) where the model wants more of a token than its id: its type, whether it is the prompt's.
+
+        Raises:
+            ValueError: a text with a lone surrogate.
         """
         if not texts:
             return []
         length = self._lengths[kind]
-        with _unflattened(self._first):
-            encoded = self._first.preprocess(
-                list(texts),
-                prompt=self.prefixes[kind] or None,
-                task=_TASKS[kind],
-                processing_kwargs={"text": {"padding": False}, "common": {"return_tensors": None}},
-                **({} if length == UNLIMITED else {"max_length": length}),
-            )
+        try:
+            with _unflattened(self._first):
+                encoded = self._first.preprocess(
+                    list(texts),
+                    prompt=self.prefixes[kind] or None,
+                    task=_TASKS[kind],
+                    processing_kwargs={"text": {"padding": False}, "common": {"return_tensors": None}},
+                    **({} if length == UNLIMITED else {"max_length": length}),
+                )
+        except (TypeError, UnicodeError):
+            _check_unicode(texts)
+            raise
         rows = [np.asarray(ids, dtype=np.int64) for ids in encoded["input_ids"]]
         columns = [rows]
         if "token_type_ids" in self._columns:
@@ -259,9 +269,15 @@ class TransformerEncoder(Encoder):
         for module in list(self.model)[1:]:
             states = module(states)
         vectors: Tensor = states["sentence_embedding"]
-        if isinstance(self.model[-1], Normalize) and vectors.shape[-1] == self.dim:
+        if self.model.truncate_dim is not None:
+            vectors = vectors[:, : self.dim]
+        if vectors.shape[1] != self.dim:
+            raise ValueError(
+                f"model: found vectors of {vectors.shape[1]} dims, expected {self.dim}, as its modules say"
+            )
+        if isinstance(self.model[-1], Normalize) and self.model.truncate_dim is None:
             return vectors  # once more would round again
-        return F.normalize(vectors[..., : self.dim], dim=-1)
+        return F.normalize(vectors, dim=-1)
 
     def _poolings(self) -> list[PoolingModule]:
         return [module for module in self.model if isinstance(module, PoolingModule)]
@@ -382,6 +398,12 @@ def _unflattened(transformer: Any) -> Iterator[None]:
     finally:
         if transformer.unpad_inputs is not flat:
             transformer.unpad_inputs = flat
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    for place, text in enumerate(texts):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"texts[{place}]: found {text!r}, expected text without lone surrogates")
 
 
 def _rows(states: dict[str, Any], chosen: Tensor) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -222,3 +224,30 @@ def test_describe(bert: Path) -> None:
     assert load_encoder(bert, pooling="cls", max_length=9, query_prefix="query: ").describe() == (
         "BertModel, 32 dims, cls pooling, at most 9 tokens, query prefix 'query: ', passage prefix ''"
     )
+
+
+def test_vectors_are_never_cut_in_silence(bert: Path) -> None:
+    longer = SentenceTransformer(str(bert), device="cpu", truncate_dim=100)
+    assert as_encoder(longer).dim == 32
+    assert as_encoder(longer).encode(["text"]).shape == (1, 32)
+    with pytest.raises(ValueError, match="truncate_dim: found -1, expected at least 1"):
+        as_encoder(SentenceTransformer(str(bert), device="cpu", truncate_dim=-1))
+    model = SentenceTransformer(modules=[Transformer(str(bert)), PoolingModule(7)], device="cpu")
+    with pytest.raises(ValueError, match="model: found vectors of 32 dims, expected 7, as its modules say"):
+        as_encoder(model).encode(["text"])
+
+
+def test_odd_texts(bert: Path) -> None:
+    encoder = load_encoder(bert)
+    assert encoder.encode(["\0", "   ", "", "\u200f\n"]).isfinite().all()
+    with pytest.raises(
+        ValueError, match=r"texts\[1\]: found 'a\\ud800', expected text without lone surrogates"
+    ):
+        encoder.encode(["fine", "a\ud800"])
+
+
+def test_encoders_are_copied_and_pickled(bert: Path) -> None:
+    encoder = load_encoder(bert, query_prefix="ask: ")
+    expected = encoder.encode(["text"], "query")
+    for other in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
+        assert torch.equal(other.encode(["text"], "query"), expected)

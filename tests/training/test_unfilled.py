@@ -85,10 +85,11 @@ def test_the_trainer_warns_once_and_is_quiet_where_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="pyhbt"):
-        HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=2), PAIRS)
+        HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=2, log_level="warning"), PAIRS)
     assert [record.getMessage() for record in caplog.records] == [said(PAIRS, 8)]
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="pyhbt"):
         HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=2, log_level="error"), PAIRS)
-        HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=2, per_device_train_batch_size=3), PAIRS)
+        few = arguments(tmp_path, max_steps=2, per_device_train_batch_size=3, log_level="warning")
+        HybridTrainer(small_ngram(), few, PAIRS)
     assert caplog.records == []
