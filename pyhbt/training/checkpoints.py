@@ -67,6 +67,17 @@ def fault(checkpoint: Path) -> str | None:
     return None
 
 
+def check(checkpoint: Path) -> None:
+    """Refuse a checkpoint that is not whole.
+
+    Raises:
+        CheckpointError: it is unfinished or damaged; says how.
+    """
+    wrong = fault(checkpoint)
+    if wrong is not None:
+        raise CheckpointError(f"{checkpoint}: {wrong}")
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Checkpoint folders, whole or not, the latest step first."""
     found = []

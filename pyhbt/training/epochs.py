@@ -7,18 +7,12 @@ nothing else, so a resumed training goes on with the batch that an uninterrupted
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pyhbt.training.batches import Draws
-
-
-def updates_of_epoch(steps: int, gradient_accumulation_steps: int) -> int:
-    """Updates of the weights in an epoch of ``steps`` batches a rank."""
-    return math.ceil(steps / gradient_accumulation_steps)
 
 
 class Epochs(TrainerCallback):

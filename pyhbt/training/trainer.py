@@ -7,13 +7,10 @@ callback.
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -21,14 +18,13 @@ import torch
 from accelerate.utils.memory import clear_device_cache  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers import TrainerCallback, TrainingArguments
 
 from pyhbt.arguments import renamed_arguments
 from pyhbt.data import RetrievalSet
 from pyhbt.data.pair_set import PairSet
 from pyhbt.data.teacher_scores import TeacherScores
-from pyhbt.encoders import Encoder, EncoderLike, Features, as_encoder
+from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.evaluation.run import Evaluate, dev_scores
 from pyhbt.files import write_atomically
 from pyhbt.options import plain_values
@@ -38,7 +34,7 @@ from pyhbt.training.augmentation import Augmentation
 from pyhbt.training.batches import Batch, BatchOfOne, DrawnExamples, Draws, PairCollator
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
-from pyhbt.training.epochs import Epochs, updates_of_epoch
+from pyhbt.training.epochs import Epochs
 from pyhbt.training.exposure import Exposure
 from pyhbt.training.fingerprint import (
     facts_of_encoder,
@@ -50,7 +46,8 @@ from pyhbt.training.gradient_cache import GradientCache
 from pyhbt.training.guide import guide_vectors, load_guide
 from pyhbt.training.log import Tally
 from pyhbt.training.model_card import CardFacts, write_model_card
-from pyhbt.training.objectives import MIN_TEMPERATURE, Loss, Objective
+from pyhbt.training.objectives import Loss, Objective
+from pyhbt.training.own_arguments import IntervalsAsAsked, own_arguments, updates_of_epoch
 from pyhbt.training.record import RECORD, RunNames, RunRecord
 from pyhbt.training.run_state import RunState
 from pyhbt.training.sampling import (
@@ -58,9 +55,10 @@ from pyhbt.training.sampling import (
     FalseNegatives,
     HybridBatchSampler,
     SamplerOptions,
-    steps_of_epoch,
 )
 from pyhbt.training.schedules import RatioSchedule
+from pyhbt.training.sealed_trainer import SealedTrainer
+from pyhbt.training.trained import Trained
 from pyhbt.training.trainer_arguments import check_arguments
 from pyhbt.training.unfilled import unfilled_in_words
 
@@ -69,7 +67,7 @@ logger = logging.getLogger(__name__)
 _STATE = "pyhbt_state.json"
 
 
-class HybridTrainer(Trainer):
+class HybridTrainer(SealedTrainer):
     """Trains an encoder on hybrid batches by in-batch contrastive loss.
 
     Args:
@@ -136,7 +134,7 @@ class HybridTrainer(Trainer):
     ) -> None:
         encoder = as_encoder(encoder)
         check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
-        args = _own_arguments(args, pairs)
+        args = own_arguments(args, pairs)
         seed = args.seed if args.data_seed is None else args.data_seed
         self.encoder = encoder
         self.pairs = pairs
@@ -151,7 +149,7 @@ class HybridTrainer(Trainer):
             false_negatives=false_negatives,
             num_ranks=args.world_size,
         )
-        self._draws = Draws(self.sampler, _updates_of_epoch(args, pairs) * args.gradient_accumulation_steps)
+        self._draws = Draws(self.sampler, updates_of_epoch(args, pairs) * args.gradient_accumulation_steps)
         self._objective = Objective() if objective is None else objective
         self._objective.check_dim(encoder.dim)
         self.mini_batch_size = mini_batch_size
@@ -162,7 +160,7 @@ class HybridTrainer(Trainer):
         )
         self._evaluate_encoder = evaluate
         self._tally = Tally(finite_only=args.logging_nan_inf_filter)
-        self._trained = _Trained(encoder, self._objective)
+        self._trained = Trained(encoder, self._objective)
         self._adaptive: AdaptRatio | None = None
         if self.sampler.schedule.kind == "adaptive":
             self._adaptive = self._controller(args, dev_pairs, adapt_every)
@@ -179,7 +177,7 @@ class HybridTrainer(Trainer):
             ],
             optimizers=optimizers,
         )
-        self.add_callback(_IntervalsAsAsked())
+        self.add_callback(IntervalsAsAsked())
         sampling = SamplerOptions(language_sampling, cross_pairs, self.sampler.false_negatives)
         options = {
             "ratio": self.sampler.schedule.label,
@@ -284,7 +282,7 @@ class HybridTrainer(Trainer):
         self._tally.begin()
         mini_batches = batch["texts"]
         with self.compute_loss_context_manager():
-            # through _Trained, in whose forward accelerate puts autocast
+            # through Trained, in whose forward accelerate puts autocast
             cache = GradientCache(lambda some: self._trained(some)[0], mini_batches, self.encoder.device)
         temperature = self._trained.temperature()
         leaves = [cache.vectors]
@@ -454,22 +452,12 @@ class HybridTrainer(Trainer):
         """
         if extend and not resume_from_checkpoint:
             raise ValueError("extend: found True, expected False where no run is resumed")
-        if isinstance(resume_from_checkpoint, bool):
-            resume_from_checkpoint = self._last_checkpoint() if resume_from_checkpoint else None
-        elif resume_from_checkpoint is not None:
-            wrong = checkpoints.fault(Path(resume_from_checkpoint))
-            if wrong is not None:
-                raise checkpoints.CheckpointError(f"{resume_from_checkpoint}: {wrong}")
-        if resume_from_checkpoint is not None and not checkpoints.resumable(Path(resume_from_checkpoint)):
-            raise ValueError(
-                f"resume_from_checkpoint: found {resume_from_checkpoint}, saved with save_only_model, expected one "
-                "with the optimizer's state"
-            )
-        if resume_from_checkpoint is None:
+        checkpoint = self.whole_checkpoint(resume_from_checkpoint)
+        if checkpoint is None:
             self._run.begin(self.args)
         else:
-            self._run.go_on(Path(resume_from_checkpoint), self.args, extend=extend)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+            self._run.go_on(checkpoint, self.args, extend=extend)
+        return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
 
     def _says_warnings(self) -> bool:
         level: int = self.args.get_process_log_level()  # type: ignore[no-untyped-call]
@@ -504,60 +492,6 @@ class HybridTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         self._run.extend_learning_rate(self.args, self.lr_scheduler, self.optimizer)
 
-    def _last_checkpoint(self) -> str | None:
-        """The last whole checkpoint; None where the training ended before it had finished its first."""
-        folder = Path(str(self.args.output_dir))
-        found = checkpoints.checkpoints(folder)
-        if not found:
-            raise FileNotFoundError(f"{folder}: no checkpoint to resume from")
-        last = checkpoints.last_whole(folder)
-        if last is None and any((path / checkpoints.MANIFEST).is_file() for path in found):
-            raise checkpoints.CheckpointError(f"{folder}: no whole checkpoint to resume from")
-        return None if last is None else str(last)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """The Trainer's checkpoint, sealed by a manifest; then older ones go.
-
-        Raises:
-            CheckpointError: it could not be written; what there is of it is removed.
-        """
-        folder = Path(self._get_output_dir(trial=trial))
-        target = folder / f"checkpoint-{self.state.global_step}"
-        self._alone(lambda: checkpoints.discard(target))
-        limit, self.args.save_total_limit = self.args.save_total_limit, None  # rotation comes after the seal
-        try:
-            super()._save_checkpoint(model, trial)
-            self._wait()
-            self._alone(lambda: checkpoints.seal(target))
-        except checkpoints.WRITE_ERRORS as error:
-            checkpoints.discard(target)
-            raise checkpoints.CheckpointError(
-                f"{target} could not be written ({error}); {checkpoints.last_in_words(folder)}"
-            ) from error
-        finally:
-            self.args.save_total_limit = limit
-        self._alone(lambda: checkpoints.keep_last(folder, limit, self.state.best_model_checkpoint))
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(target))
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Upload the whole encoder, not only the weights. The Trainer calls this once before the seal: too early."""
-        if not (Path(checkpoint_folder) / checkpoints.MANIFEST).is_file():
-            return
-        if self.args.hub_strategy != "end":
-            self._save()
-        super()._push_from_checkpoint(checkpoint_folder)
-
-    def _alone(self, action: Callable[[], object]) -> None:
-        """Do it on the rank that writes; the others wait."""
-        if self.args.should_save:
-            action()
-        self._wait()
-
-    def _wait(self) -> None:
-        if world_size() > 1:
-            torch.distributed.barrier()
-
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Write the encoder as its own folder format, which ``load_encoder`` and others read."""
         if self.args.should_save:
@@ -587,9 +521,7 @@ class HybridTrainer(Trainer):
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
         if best is not None:
-            wrong = checkpoints.fault(Path(best))
-            if wrong is not None:
-                raise checkpoints.CheckpointError(f"{best}: {wrong}")
+            checkpoints.check(Path(best))
             state = self._load_model(Path(best))
             self._run.restore_best(int(Path(best).name.rsplit("-", 1)[1]), state["exposure"])
 
@@ -626,85 +558,6 @@ def _check_teacher(objective: Objective, teacher_scores: TeacherScores | None) -
         )
 
 
-def _own_arguments(args: TrainingArguments, pairs: PairSet) -> TrainingArguments:
-    """A copy with what hybrid batches need, and with ``max_steps``.
-
-    Raises:
-        ValueError: it does not join the processes that torchrun started.
-    """
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != args.world_size:
-        raise ValueError(
-            f"args: found world_size {args.world_size} in one of {launched} processes, expected them to be joined; "
-            "on CPUs that takes use_cpu=True"
-        )
-    args = copy.copy(args)
-    args.accelerator_config = copy.deepcopy(args.accelerator_config)  # the Trainer writes into it
-    args.remove_unused_columns = False
-    args._n_gpu = min(args.n_gpu, 1)  # one process feeds one GPU: a batch in parts has other negatives
-    if args.ddp_find_unused_parameters is None:
-        args.ddp_find_unused_parameters = False  # the Trainer's default for models not its own costs a walk
-    if args.max_steps <= 0:
-        args.max_steps = math.ceil(args.num_train_epochs * _updates_of_epoch(args, pairs))
-    return args
-
-
-def _updates_of_epoch(args: TrainingArguments, pairs: PairSet) -> int:
-    steps = steps_of_epoch(pairs, args.per_device_train_batch_size * args.world_size)
-    return updates_of_epoch(steps, args.gradient_accumulation_steps)
-
-
 def _check_retrieval_set(name: str, data: object) -> None:
     if not isinstance(data, RetrievalSet):
         raise TypeError(f"{name}: found {type(data).__name__}, expected a RetrievalSet")
-
-
-class _IntervalsAsAsked(TrainerCallback):
-    """A resumed training logs, evaluates and saves as often as it is told now, not as the checkpoint was."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Set the intervals of the state anew."""
-        state.compute_steps(args, state.max_steps)  # type: ignore[no-untyped-call]
-
-
-class _Trained(nn.Module):
-    """What the optimizer and DDP see: the encoder, and the temperature where it is learnt."""
-
-    def __init__(self, encoder: Encoder, objective: Objective) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self._fixed_temperature = objective.temperature
-        self.log_temperature: nn.Parameter | None = None
-        if objective.learn_temperature:
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(objective.temperature)))
-
-    def temperature(self) -> Tensor | float:
-        """The temperature: a scalar with graph to the parameter, or the fixed number."""
-        if self.log_temperature is None:
-            return self._fixed_temperature
-        return self.log_temperature.exp()
-
-    def clamp_temperature(self) -> None:
-        """Bring a learnt temperature back to its least value, if a step went below."""
-        if self.log_temperature is not None:
-            with torch.no_grad():
-                self.log_temperature.clamp_(min=math.log(MIN_TEMPERATURE))
-
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Called by the Trainer: of the encoder's transformer."""
-        cast(Any, self.encoder.backbone).activation_checkpointing_enable(**options)
-
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """The same in transformers before 5.20."""
-        cast(Any, self.encoder.backbone).gradient_checkpointing_enable(**options)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Called by the Trainer: the token embeddings, to which NEFTune adds noise."""
-        embeddings: nn.Module = cast(Any, self.encoder.backbone).get_input_embeddings()
-        return embeddings
-
-    def forward(self, mini_batches: Sequence[Features]) -> tuple[Tensor, Tensor | float]:
-        """Vectors of all mini-batches in a row, and the temperature."""
-        return self.encoder(mini_batches), self.temperature()

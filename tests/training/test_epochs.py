@@ -19,7 +19,7 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Features, NgramEncoder
 from pyhbt.training import checkpoints
 from pyhbt.training.batches import Draw, DrawnExamples, Draws, Examples
-from pyhbt.training.epochs import Epochs, updates_of_epoch
+from pyhbt.training.epochs import Epochs
 from pyhbt.training.sampling import HybridBatchSampler
 from pyhbt.training.trainer import HybridTrainer
 from tests.toy import parallel_items
@@ -262,7 +262,3 @@ def test_only_the_first_epoch_of_a_training_is_resumed(tmp_path: Path) -> None:
         for updates, first in ((8, 10), (11, 22)):
             epochs.on_epoch_begin(args, TrainerState(global_step=updates), control)
             assert next(iter(draws)).step == first
-
-
-def test_updates_of_an_epoch_are_rounded_up() -> None:
-    assert [updates_of_epoch(steps, 3) for steps in (1, 3, 4, 9)] == [1, 1, 2, 3]
