@@ -68,15 +68,9 @@ class TransformerEncoder(Encoder):
         super().__init__()
         check_modules(model, "model")
         self.model = model
-        longest = self._longest()
+        self._lengths = self._longest()
         if max_length is not None:
-            check_at_least("max_length", max_length, 1)
-            if max_length > max(longest.values()):
-                raise ValueError(
-                    f"max_length: found {max_length}, expected at most {max(longest.values())}, the model's own"
-                )
-        self._lengths = {kind: min(max_length or UNLIMITED, longest[kind]) for kind in _TASKS}
-        self.max_length = max(self._lengths.values())
+            self.max_length = max_length
         whole = int(model.get_embedding_dimension() or 0)
         if model.truncate_dim is not None:
             check_at_least("truncate_dim", model.truncate_dim, 1)
@@ -147,6 +141,27 @@ class TransformerEncoder(Encoder):
                 model.similarity_fn_name,
             )
         return cls(model, max_length=max_length)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens kept of a text, special ones and prompt among them; of the kind that may be longer.
+
+        It may be set, to at most what the model takes; the less of it and the length of a kind holds.
+
+        Raises:
+            ValueError: set below 1 or above what the model takes.
+        """
+        return max(self._lengths.values())
+
+    @max_length.setter
+    def max_length(self, length: int) -> None:
+        longest = self._longest()
+        check_at_least("max_length", length, 1)
+        if length > max(longest.values()):
+            raise ValueError(
+                f"max_length: found {length}, expected at most {max(longest.values())}, the model's own"
+            )
+        self._lengths = {kind: min(length, own) for kind, own in longest.items()}
 
     @property
     def _first(self) -> Any:
@@ -371,7 +386,7 @@ def _named(model: SentenceTransformer) -> dict[str, str]:
 def _hint_at_prompts(name: str, model: SentenceTransformer) -> None:
     """Say so where prompts are probably missing: of E5, whose checkpoints do not name them, and under another name."""
     others = {key: prompt for key, prompt in model.prompts.items() if prompt}
-    wanted = "the prompts query: and passage:" if re.search(r"(^|[/_-])e5([_-]|$)", name.lower()) else ""
+    wanted = "the prompts query: and passage:" if re.search(r"(^|[_-])e5([_-]|$)", Path(name).name.lower()) else ""
     if others:
         wanted = f"its prompts {others}, of which sentence-transformers uses none for queries or passages"
     if wanted:

@@ -146,6 +146,8 @@ def train_encoder(
     with only_writer(out) if os.environ.get("RANK", "0") == "0" else nullcontext():
         folder = out / "checkpoints"
         found = checkpoints(folder)
+        if resume and not found:
+            raise FileNotFoundError(f"{folder}: no checkpoint to resume from")
         if found and not resume:
             raise FileExistsError(f"{found[0]} is there: resume from it, or choose another folder")
         records = [out / _RUN, *(checkpoint / RECORD for checkpoint in found)] if resume else []

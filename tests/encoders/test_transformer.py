@@ -55,6 +55,12 @@ def test_prefixes(bert: Path, tmp_path: Path) -> None:
 def test_length(bert: Path) -> None:
     assert max(map(len, load_encoder(bert).token_ids(["x" * 200], "query"))) == 64
     assert max(map(len, load_encoder(bert, max_length=10).token_ids(["x" * 200], "query"))) == 10
+    encoder = load_encoder(bert)
+    encoder.max_length = 7
+    assert max(map(len, encoder.token_ids(["x" * 200], "passage"))) == encoder.max_length == 7
+    for set_to in (65, 0):
+        with pytest.raises(ValueError, match=f"max_length: found {set_to}, expected at"):
+            encoder.max_length = set_to
     with pytest.raises(ValueError, match="max_length: found 65, expected at most 64"):
         load_encoder(bert, max_length=65)
     with pytest.raises(ValueError, match="max_length: found 0, expected at least 1"):
@@ -200,6 +206,8 @@ def test_what_a_model_is_silent_about_is_said(
     assert not caplog.records
     shutil.copytree(bert, tmp_path / "multilingual-e5-tiny")
     load_encoder(tmp_path / "multilingual-e5-tiny", query_prefix="query: ")
+    shutil.copytree(bert, tmp_path / "e5-runs/other")
+    load_encoder(tmp_path / "e5-runs/other")
     assert not caplog.records
     load_encoder(tmp_path / "multilingual-e5-tiny")
     assert "no prompt is put before texts; it may want the prompts query: and passage:" in caplog.text
