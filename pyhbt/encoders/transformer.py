@@ -386,7 +386,9 @@ def _named(model: SentenceTransformer) -> dict[str, str]:
 def _hint_at_prompts(name: str, model: SentenceTransformer) -> None:
     """Say so where prompts are probably missing: of E5, whose checkpoints do not name them, and under another name."""
     others = {key: prompt for key, prompt in model.prompts.items() if prompt}
-    wanted = "the prompts query: and passage:" if re.search(r"(^|[_-])e5([_-]|$)", Path(name).name.lower()) else ""
+    wanted = (
+        "the prompts query: and passage:" if re.search(r"(^|[_-])e5([_-]|$)", Path(name).name.lower()) else ""
+    )
     if others:
         wanted = f"its prompts {others}, of which sentence-transformers uses none for queries or passages"
     if wanted:
