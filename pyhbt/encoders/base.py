@@ -92,6 +92,11 @@ class Encoder(nn.Module, ABC):
     def merge_lora(self) -> None:
         """Add the adapters to the weights, so that the encoder is saved whole."""
 
+    @property
+    def unread_weights(self) -> frozenset[str]:
+        """Names in the state of weights that no vector comes from: not trained, loaded or compared."""
+        return frozenset()
+
     @abstractmethod
     def load_weights(self, folder: str | Path) -> None:
         """Replace the weights by those that :meth:`save` wrote to ``folder``."""

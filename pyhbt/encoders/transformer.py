@@ -90,9 +90,7 @@ class TransformerEncoder(Encoder):
             raise ValueError(
                 "model: found an adapter inside the transformer, expected one around it (peft.get_peft_model) or none"
             )
-        pooler = getattr(self.backbone, "pooler", None)
-        if isinstance(pooler, nn.Module) and "pooler_output" not in str(first.modality_config):
-            pooler.requires_grad_(False)  # its output is never read
+        self._freeze_unread()
 
     @classmethod
     def load(
@@ -173,6 +171,26 @@ class TransformerEncoder(Encoder):
         """The transformers model, without what PEFT puts around it."""
         found: nn.Module = self._first.model
         return found.get_base_model() if isinstance(found, PeftModel) else found
+
+    @property
+    def unread_weights(self) -> frozenset[str]:
+        """Those of a pooler whose output no module takes; a live model may have it, a loaded one has none."""
+        pooler = self._unread_pooler()
+        if pooler is None:
+            return frozenset()
+        prefix = next(name for name, module in self.named_modules() if module is pooler)
+        return frozenset(f"{prefix}.{name}" for name in pooler.state_dict())
+
+    def _unread_pooler(self) -> nn.Module | None:
+        pooler = getattr(self.backbone, "pooler", None)
+        read = "pooler_output" in str(self._first.modality_config)
+        return pooler if isinstance(pooler, nn.Module) and not read else None
+
+    def _freeze_unread(self) -> None:
+        """Ranks wait for the gradient of every weight that is trained, and these get none."""
+        pooler = self._unread_pooler()
+        if pooler is not None:
+            pooler.requires_grad_(False)
 
     @property
     def tokenizer(self) -> Any:
@@ -329,10 +347,18 @@ class TransformerEncoder(Encoder):
         return {"type": "transformer"}
 
     def load_weights(self, folder: str | Path) -> None:
-        """Replace all weights (of an adapter alone, where there is one) by those that :meth:`save` wrote."""
+        """Replace all weights (of an adapter alone, where there is one) by those that :meth:`save` wrote.
+
+        Raises:
+            ValueError: they are of another model.
+        """
         found = self._first.model
         if not isinstance(found, PeftModel):
-            self.load_state_dict(type(self).load(folder).state_dict())
+            weights = type(self).load(folder).state_dict()
+            wrong = sorted((self.state_dict().keys() ^ weights.keys()) - self.unread_weights)
+            if wrong:
+                raise ValueError(f"{folder}: of another model: {wrong[0]} does not fit")
+            self.load_state_dict(weights, strict=False)
             return
         adapters.load_adapter(found, Path(folder))
         for place, module in enumerate(self.model):
@@ -359,6 +385,7 @@ class TransformerEncoder(Encoder):
         if isinstance(found, PeftModel):
             self._first.model = found.merge_and_unload()
             self._first.model.requires_grad_()
+            self._freeze_unread()
 
 
 def _set_pooling(model: SentenceTransformer, mode: Pooling) -> None:

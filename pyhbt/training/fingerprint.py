@@ -101,13 +101,15 @@ def fingerprint_of_scores(scores: TeacherScores) -> dict[str, Any]:
 def facts_of_encoder(encoder: Encoder) -> dict[str, Any]:
     """What an encoder brings to the outcome of a training, by name, as it is now.
 
-    ``encoder``: its description; ``encoder_weights``: blake2b of all weights and buffers; ``trained_weights``: how many
-    numbers are trained; ``max_length``; ``tokens``: blake2b of the tokens of letters of most scripts, so of tokenizer
-    and prefixes; ``dropout``: how many layers have which probability, and what configurations say of it.
+    ``encoder``: its description; ``encoder_weights``: blake2b of all weights and buffers that vectors come from;
+    ``trained_weights``: how many numbers are trained; ``max_length``; ``tokens``: blake2b of the tokens of letters of
+    most scripts, so of tokenizer and prefixes; ``dropout``: how many layers have which probability, and what
+    configurations say of it.
     """
     weights, tokens = _Digest(), _Digest()
+    unread = encoder.unread_weights
     for name, value in sorted(encoder.state_dict().items()):
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and name not in unread:
             weights.tensor(name, value)
     kinds: tuple[TextKind, ...] = ("query", "passage")
     for kind in kinds:

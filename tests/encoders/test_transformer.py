@@ -97,6 +97,17 @@ def test_transformer_round_trip(bert: Path, tmp_path: Path, pooling: Pooling, wi
     assert not list((tmp_path / "saved").glob("*.bin"))
 
 
+def test_weights_of_another_model_are_refused_before_any_is_replaced(bert: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(bert)
+    before = encoder.encode(["text"])
+    SentenceTransformer(
+        modules=[*SentenceTransformer(str(bert), device="cpu"), Dense(32, 32)], device="cpu"
+    ).save(str(tmp_path), create_model_card=False)
+    with pytest.raises(ValueError, match=r"of another model: model\.2\.linear\.bias does not fit"):
+        encoder.load_weights(tmp_path)
+    assert torch.equal(encoder.encode(["text"]), before)
+
+
 def test_a_live_model_is_shared_not_copied(bert: Path) -> None:
     model = SentenceTransformer(str(bert), device="cpu")
     encoder = as_encoder(model)

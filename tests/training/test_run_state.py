@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders import NgramEncoder
@@ -19,7 +20,7 @@ from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.objectives import Objective
 from pyhbt.training.record import RECORD, RunDiffersError, RunNames, RunRecord
 from pyhbt.training.trainer import HybridTrainer
-from tests.toy import parallel_items
+from tests.toy import parallel_items, save_tiny_bert
 from tests.training.test_trainer import PAIRS, arguments, small_ngram
 
 ARGUMENTS: dict[str, Any] = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "logging_steps": 2}
@@ -327,3 +328,23 @@ def test_the_log_says_what_batches_held(tmp_path: Path) -> None:
     assert [row["short_batches"] for row in rows] == [4, 8, 12]
     assert {row["pairs_per_batch"] for row in rows} == {40.0}
     assert done.exposure.total.pairs == 40 * 12
+
+
+def test_a_live_model_goes_on_whatever_its_unread_pooler_is(tmp_path: Path) -> None:
+    """transformers draws a pooler that the checkpoint lacks at random, anew in every process."""
+    bert = save_tiny_bert(tmp_path / "bert")
+
+    def made(out: str, seed: int) -> HybridTrainer:
+        torch.manual_seed(seed)
+        model = SentenceTransformer(str(bert), device="cpu")
+        assert model[0].model.pooler is not None
+        return trainer(tmp_path / out, encoder=model, args={"learning_rate": 1e-3, "seed": 1})
+
+    whole = made("run", 1)
+    whole.train()
+    shutil.copytree(tmp_path / "run" / "checkpoint-3", tmp_path / "resumed" / "checkpoint-3")
+    resumed = made("resumed", 2)
+    resumed.train(resume_from_checkpoint=True)
+    found, wanted = (done.encoder.encode(["kalo", "ten ru"]) for done in (resumed, whole))
+    assert torch.equal(found, wanted)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-6"))
