@@ -92,6 +92,9 @@ class Encoder(nn.Module, ABC):
     def merge_lora(self) -> None:
         """Add the adapters to the weights, so that the encoder is saved whole."""
 
+    def remove_lora(self) -> None:
+        """Take the adapters away, so that the encoder is as it was before :meth:`add_lora`."""
+
     @property
     def unread_weights(self) -> frozenset[str]:
         """Names in the state of weights that no vector comes from: not trained, loaded or compared."""

@@ -383,9 +383,17 @@ class TransformerEncoder(Encoder):
         """Add the adapter to the weights (W + alpha / r B A), so that the encoder is saved whole."""
         found = self._first.model
         if isinstance(found, PeftModel):
-            self._first.model = found.merge_and_unload()
-            self._first.model.requires_grad_()
-            self._freeze_unread()
+            self._train_all(found.merge_and_unload())
+
+    def remove_lora(self) -> None:
+        """Take the adapter away, with what it has learnt; all weights of the transformer are trained again."""
+        found = self._first.model
+        if isinstance(found, PeftModel):
+            self._train_all(found.unload())
+
+    def _train_all(self, model: nn.Module) -> None:
+        self._first.model = model.requires_grad_()
+        self._freeze_unread()
 
 
 def _set_pooling(model: SentenceTransformer, mode: Pooling) -> None:

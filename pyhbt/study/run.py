@@ -15,7 +15,7 @@ import logging
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,23 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 import pyhbt
-from pyhbt.data import StudyData
+from pyhbt.data import RetrievalSet, StudyData
 from pyhbt.data.groups import judged_pairs
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder
 from pyhbt.evaluation.centring import DESCRIPTION
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_set
 from pyhbt.evaluation.names import BIAS_METRICS, STUDY_CENTRINGS
+from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import clear_leftovers, only_writer, write_atomically
 from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, values_of, write_config
+from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell, finished_cells, write_exposure
 from pyhbt.study.config import UNIT_METRICS, StudyConfig
-from pyhbt.training.run import check_inputs, make_trainer
+from pyhbt.training.run import make_trainer
 from pyhbt.training.sampling import HybridBatchSampler
+from pyhbt.training.trainer import HybridTrainer
 from pyhbt.training.unfilled import unfilled_in_words
 
 logger = logging.getLogger(__name__)
@@ -94,13 +97,14 @@ def run_study(
     Raises:
         FileExistsError: OUT holds a study with another configuration and ``overwrite`` is off.
         FolderInUseError: another process runs a study in OUT.
-        FileNotFoundError, ValueError: a file or a guide that an arm wants cannot be read.
+        FileNotFoundError, ValueError: what an arm wants cannot be read, or does not go with the encoder or the data;
+            nothing is trained or written.
     """
     out = Path(out)
     with only_writer(out):
         done = set() if overwrite else finished_cells(out).keys()
         missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
-        check_inputs(map(config.training_of, missing), data.train)
+        _check_arms(config, data, sorted(missing))
         _claim(out, config, command, overwrite)
         return _run_cells(config, data, out, observe)
 
@@ -156,30 +160,10 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
         observe(progress)
         return dict(progress.scores)
 
-    training = config.training_of(cell.arm)
-    steps = training.steps
+    steps = config.training_of(cell.arm).steps
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = training.trainer_arguments(
-            scratch,
-            cell.seed,
-            eval_strategy="steps",
-            eval_steps=config.eval_every,
-            eval_on_start=True,
-            logging_steps=max(1, steps // 100),
-            save_strategy="no",
-            disable_tqdm=True,
-            log_level="error",
-        )
-        trainer = make_trainer(
-            training,
-            encoder,
-            arguments,
-            sets.train,
-            cell.arm.ratio,
-            dev_pairs=judged_pairs(sets.dev.data) if cell.arm.ratio.kind == "adaptive" else None,
-            evaluate=on_dev,
-            callbacks=[_StepObserver(progress, observe)],
-        )
+        trainer = _trainer(config, cell, encoder, sets.train, sets.dev.data, scratch, on_dev)
+        trainer.add_callback(_StepObserver(progress, observe))
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     if steps not in evaluated:
@@ -200,6 +184,52 @@ def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path
     _write_jsonl(folder / "train.jsonl", trainer.state.log_history)
     write_exposure(folder, trainer.exposure)
     np.savez_compressed(folder / "scores.npz", **scores)  # type: ignore[arg-type]
+
+
+def _trainer(
+    config: StudyConfig,
+    cell: Cell,
+    encoder: Encoder,
+    train: PairSet,
+    dev: RetrievalSet,
+    folder: str,
+    evaluate: Evaluate,
+) -> HybridTrainer:
+    """The trainer of a cell."""
+    training = config.training_of(cell.arm)
+    arguments = training.trainer_arguments(
+        folder,
+        cell.seed,
+        eval_strategy="steps",
+        eval_steps=config.eval_every,
+        eval_on_start=True,
+        logging_steps=max(1, training.steps // 100),
+        save_strategy="no",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    return make_trainer(
+        training,
+        encoder,
+        arguments,
+        train,
+        cell.arm.ratio,
+        dev_pairs=judged_pairs(dev) if cell.arm.ratio.kind == "adaptive" else None,
+        evaluate=evaluate,
+    )
+
+
+def _check_arms(config: StudyConfig, data: StudyData, arms: Sequence[Arm]) -> None:
+    """Make the trainer of each arm once, so that the last one is not refused after all others are trained."""
+    if not arms:
+        return
+    encoder = config.make_encoder(config.seeds[0])
+    for arm in arms:
+        with tempfile.TemporaryDirectory() as scratch:
+            cell = Cell(arm, config.seeds[0])
+            _trainer(config, cell, encoder, data.train, data.dev, scratch, lambda encoder, step: {})
+        if config.training_of(arm).lora is not None:
+            encoder.remove_lora()
 
 
 def _evaluations(encoder: Encoder, evaluator: Evaluator) -> Iterator[Evaluation]:

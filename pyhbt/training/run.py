@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
@@ -26,9 +25,8 @@ from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
-from pyhbt.training.guide import load_guide
 from pyhbt.training.model_card import write_model_card
-from pyhbt.training.record import RECORD, RunNames, RunRecord, check_resume
+from pyhbt.training.record import RECORD, RunDiffersError, RunNames, RunRecord, check_resume
 from pyhbt.training.schedules import RatioSchedule
 from pyhbt.training.trainer import HybridTrainer
 
@@ -49,6 +47,8 @@ def make_trainer(
 ) -> HybridTrainer:
     """A trainer with the options of ``config``; ``dev_pairs`` are for an adaptive ratio, ``names`` for the card.
 
+    The encoder gets the adapters that ``config`` asks for, unless something is refused.
+
     Raises:
         FileNotFoundError, ValueError: the lexicon, the guide or the teacher's scores cannot be read; and what
             :class:`HybridTrainer` refuses.
@@ -56,41 +56,39 @@ def make_trainer(
     switching = None
     if config.code_switching and config.lexicon is not None:
         switching = CodeSwitching(load_lexicon(config.lexicon), config.code_switching)
-    if config.lora is not None:
-        encoder.add_lora(LoraOptions.parse(config.lora), seed=arguments.seed)
-    return HybridTrainer(
-        encoder,
-        arguments,
-        pairs,
-        ratio=ratio,
-        objective=config.objective,
-        mini_batch_size=config.mini_batch_size,
-        **values_of(config.sampler),
-        code_switching=switching,
-        teacher_scores=TeacherScores.load(config.teacher_scores, pairs) if config.teacher_scores else None,
-        dev_pairs=dev_pairs,
-        adapt_every=config.adapt_every,
-        evaluate=evaluate,
-        callbacks=callbacks,
-        names=names,
-    )
+    with _adapters(encoder, config, seed=arguments.seed):
+        return HybridTrainer(
+            encoder,
+            arguments,
+            pairs,
+            ratio=ratio,
+            objective=config.objective,
+            mini_batch_size=config.mini_batch_size,
+            **values_of(config.sampler),
+            code_switching=switching,
+            teacher_scores=TeacherScores.load(config.teacher_scores, pairs)
+            if config.teacher_scores
+            else None,
+            dev_pairs=dev_pairs,
+            adapt_every=config.adapt_every,
+            evaluate=evaluate,
+            callbacks=callbacks,
+            names=names,
+        )
 
 
-def check_inputs(configs: Iterable[TrainingConfig], pairs: PairSet) -> None:
-    """Read once each lexicon, guide and file of a teacher's scores that trainings on ``pairs`` will want.
-
-    So that the last arm of a study does not fail for want of a file after all others are trained.
-
-    Raises:
-        FileNotFoundError, ValueError: one of them cannot be read.
-    """
-    wanted = list(configs)
-    for lexicon in sorted({config.lexicon for config in wanted if config.code_switching and config.lexicon}):
-        load_lexicon(lexicon)
-    for guide in sorted({config.objective.guide for config in wanted if config.objective.guide}):
-        load_guide(guide, torch.device("cpu"))
-    for scores in sorted({config.teacher_scores for config in wanted if config.teacher_scores}):
-        TeacherScores.load(scores, pairs)
+@contextmanager
+def _adapters(encoder: Encoder, config: TrainingConfig, *, seed: int) -> Iterator[None]:
+    """The adapters that ``config`` asks for, if any, in ``encoder``; taken away again where the block raises."""
+    if config.lora is None:
+        yield
+        return
+    encoder.add_lora(LoraOptions.parse(config.lora), seed=seed)
+    try:
+        yield
+    except BaseException:
+        encoder.remove_lora()
+        raise
 
 
 def train_encoder(
@@ -178,7 +176,12 @@ def train_encoder(
             names=RunNames(base, data_name, scored_on),
         )
         if run is not None:
-            check_resume(run, trainer.run_record, extend=extend, where=str(known))
+            try:
+                check_resume(run, trainer.run_record, extend=extend, where=str(known))
+            except RunDiffersError:
+                if config.lora is not None:
+                    encoder.remove_lora()
+                raise
         if options is None:
             options = {**plain_values(config), "ratio": str(RatioSchedule.parse(ratio).label), "seed": seed}
         if arguments.should_save:

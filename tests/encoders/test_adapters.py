@@ -69,7 +69,11 @@ def test_all_linear_layers_but_the_unread_pooler(bert: Path) -> None:
     assert all(weight.grad is not None for weight in encoder.parameters() if weight.requires_grad)
     encoder.merge_lora()
     frozen = {name for name, weight in encoder.named_parameters() if not weight.requires_grad}
-    assert frozen == encoder.unread_weights == {f"model.0.model.pooler.dense.{name}" for name in ("weight", "bias")}
+    assert (
+        frozen
+        == encoder.unread_weights
+        == {f"model.0.model.pooler.dense.{name}" for name in ("weight", "bias")}
+    )
 
 
 def test_saved_as_adapter_and_merged(bert: Path, tmp_path: Path) -> None:

@@ -87,6 +87,22 @@ def test_files_of_the_last_arm_are_read_before_the_first_is_trained(change: str,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lora=r=2", "NgramEncoder has no linear layers"),
+        ("matryoshka-dims=4096", "matryoshka_dims: found 4096, expected at most"),
+    ],
+)
+def test_an_arm_that_does_not_go_with_the_encoder_is_refused_before_any_is_trained(
+    change: str, message: str, tmp_path: Path
+) -> None:
+    config = StudyConfig(TRAINING, data="toy", arms=("0.5", f"0.5+{change}"), seeds=(0,))
+    with pytest.raises(ValueError, match=message):
+        run_study(config, study_data(), tmp_path, observe=lambda progress: pytest.fail("trained"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
     lexicon = tmp_path / "aa-bb.txt"
     items = parallel_items(15, ("aa", "bb")) + parallel_items(60, ("aa",), seed=7)  # languages of unlike size

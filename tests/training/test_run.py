@@ -329,6 +329,20 @@ def test_adapters_are_trained_kept_in_checkpoints_and_merged_on_request(merged: 
     torch.testing.assert_close(checkpoint.encode(["kalo"]), loaded.encode(["kalo"]), atol=1e-6, rtol=0)
 
 
+def test_what_is_refused_leaves_no_adapter(tmp_path: Path) -> None:
+    encoder = load_encoder(save_tiny_bert(tmp_path / "bert"))
+    pairs = PairSet.from_parallel(parallel_items(12, ("aa", "bb")))
+    config = TrainingConfig.of(steps=2, batch_size=4, learning_rate=1e-2, lora="r=2")
+    before, trained = encoder.describe(), [weight.requires_grad for weight in encoder.parameters()]
+    with pytest.raises(ValueError, match="matryoshka_dims: found 64"):
+        train_encoder(encoder, pairs, changed(config, matryoshka_dims=(64,)), tmp_path / "out")
+    train_encoder(load_encoder(tmp_path / "bert"), pairs, config, tmp_path / "out")
+    with pytest.raises(RunDiffersError, match="LoRA r=3"):
+        train_encoder(encoder, pairs, changed(config, lora="r=3"), tmp_path / "out", resume=True)
+    assert encoder.describe() == before
+    assert [weight.requires_grad for weight in encoder.parameters()] == trained
+
+
 def test_no_adapters_for_ngrams(tmp_path: Path) -> None:
     config = TrainingConfig.of(steps=2, batch_size=4, learning_rate=1e-2, lora="r=2")
     with pytest.raises(ValueError, match="NgramEncoder has no linear layers"):
