@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,13 @@ UNIT_METRICS = ("mAP", "recall@10")
 def read_arms(value: Any) -> tuple[Arm, ...]:
     """Arms of a text, separated by spaces if there are any or a schedule is among them, else by commas; or of a list.
 
+    A comma before a letter is one of an option, as in ``0.5+lora=r=4,alpha=8``: arms begin with a number there.
+
     Raises:
         ValueError: something that is no arm.
     """
     if isinstance(value, str):
-        value = value.split() if " " in value or ":" in value else value.split(",")
+        value = value.split() if " " in value or ":" in value else re.split(r",(?![a-z])", value)
     elif isinstance(value, (int, float, Arm)):
         value = [value]
     if not isinstance(value, (list, tuple)) or any(isinstance(part, bool) for part in value):

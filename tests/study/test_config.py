@@ -57,6 +57,10 @@ def test_changes_are_checked_with_the_settings() -> None:
         ("0 linear:0:1", ["0", "linear:0:1"]),
         ("linear:0:1", ["linear:0:1"]),
         ("steps:0@0,1@0.5", ["steps:0@0,1@0.5"]),  # its comma parts no arms
+        (
+            "0.5,0.5+lora=r=4,alpha=8,targets=query,value,1",
+            ["0.5", "0.5+lora=r=4,alpha=8,targets=query,value", "1"],
+        ),
         ("0.5,0.5+js=1", ["0.5", "0.5+js=1.0"]),
         ("0.25,", ["0.25"]),
         ("", []),
