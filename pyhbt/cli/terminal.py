@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def study_progress(title: str) -> Iterator[Observer]:
-    """A live display of a study: a bar over cells, one over steps, the last dev figures; a line a finished cell."""
+    """A live display of a study: a bar over cells, one over the steps of each cell in work; a line a finished cell."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -55,36 +55,37 @@ def study_progress(title: str) -> Iterator[Observer]:
     )
     with Progress(*columns, console=console, transient=True) as bars:
         cells = bars.add_task(title, total=None, note="")
-        steps = bars.add_task("", total=None, note="")
-        current: StudyProgress | None = None
-        started = time.monotonic()
+        tasks: dict[int, tuple[TaskID, float]] = {}  # of cells in work, by number
+        done = 0
 
         def observe(progress: StudyProgress) -> None:
-            nonlocal current, started
-            if progress is not current:
-                current, started = progress, time.monotonic()
-            bars.update(cells, total=progress.cells, completed=progress.number)
+            nonlocal done
+            if progress.number not in tasks:
+                tasks[progress.number] = bars.add_task("", note=""), time.monotonic()
+            task, started = tasks[progress.number]
             scores = progress.scores
             note = "  ".join(
                 f"{setting[:5]} R@10 {scores[f'{setting} recall@10']:.3f}"
                 for setting in SETTINGS
                 if f"{setting} recall@10" in scores
             )
+            bars.update(cells, total=progress.cells)
             bars.update(
-                steps,
-                description=f"{progress.cell.arm.called} seed {progress.cell.seed}",
+                task,
+                description=progress.cell.called,
                 total=progress.steps,
                 completed=progress.step,
                 note=note,
             )
             if progress.finished:
+                done += 1
                 seconds = time.monotonic() - started
-                cell = progress.cell
-                say(
-                    f"[{progress.number + 1}/{progress.cells}] {cell.arm.called} seed {cell.seed}: "
-                    f"dev {note}  ({seconds:.0f} s)"
-                )
-                bars.update(cells, completed=progress.number + 1)
+                say(f"[{done}/{progress.cells}] {progress.cell.called}: dev {note}  ({seconds:.0f} s)")
+                bars.update(cells, completed=done)
+                bars.remove_task(task)
+                del tasks[progress.number]
+                if done == progress.cells:
+                    done = 0  # the next ones are of another stage: cells made of these
 
         yield observe
 

@@ -38,8 +38,17 @@ class StudyCommand:
         "Folder of results; an interrupted study goes on.", None, unset="pyhbt-study", saved=False
     )
     quick: bool = option("Three ratios, one seed, fewer steps.", False, saved=False)
+    jobs: int | None = option(
+        "Processes that train cells at the same time; torch's threads are divided among them.",
+        None,
+        unset="one a thread, as many as a quarter of the free memory holds; on a GPU one",
+        saved=False,
+    )
     threads: int | None = threads_option()
     overwrite: bool = option("Replace another study in the folder.", False, saved=False)
+
+    def __post_init__(self) -> None:
+        check_given(self, "jobs")
 
 
 def study(given: Given) -> None:
@@ -47,6 +56,7 @@ def study(given: Given) -> None:
     set_up(given.get("threads"))
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
+    from pyhbt.study.jobs import fitting_jobs
     from pyhbt.study.report import summary_table, write_report
     from pyhbt.study.results import load_results
     from pyhbt.study.run import run_study
@@ -68,7 +78,13 @@ def study(given: Given) -> None:
     command = shlex.join(["pyhbt", *sys.argv[1:]])
     with study_progress("cells") as observe:
         run_study(
-            config, loaded, out, command=command, overwrite=given.get("overwrite", False), observe=observe
+            config,
+            loaded,
+            out,
+            command=command,
+            overwrite=given.get("overwrite", False),
+            jobs=given.get("jobs") or fitting_jobs(model),
+            observe=observe,
         )
     with console.status("writing the report"):
         report_path = write_report(out)

@@ -45,7 +45,7 @@ def load_afriqa(
     """Questions of one split against all passages of their pivot languages: the cross-lingual setting.
 
     A few passages stand in the files twice (white space apart): all copies of the answer's passage are relevant. Ids
-    are the files' own, with the language in front.
+    are the files' own, with the language in front. Questions with the same answer passage are a cluster.
 
     Args:
         folder: the files of AfriQA.
@@ -245,4 +245,7 @@ def _retrieval_set(
             for query_id, (_, _, question) in zip(query_ids, asked, strict=True)
         },
         tiers=dict(tiers),
+        clusters=tuple(
+            min(same_text[question.pivot, _passage(passages, question)]) for _, _, question in asked
+        ),
     )

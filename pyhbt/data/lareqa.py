@@ -5,6 +5,7 @@ A folder holds one file a language (``en.json``) of SQuAD's layout with sentence
 ``.answers[].answer_start``. Every sentence of every paragraph is a passage, repeated ones too; the relevant passage
 of a question in a language is the sentence in which its answer starts. Questions are matched over languages by id;
 in MLQA-R a question exists in 2-4 languages. Reading costs O(file size).
+Questions of one paragraph, in any language, are a cluster.
 Source: Roy et al. 2020, LAReQA (arXiv:2004.05484), https://github.com/google-research-datasets/lareqa.
 """
 
@@ -20,6 +21,7 @@ from pyhbt.data.groups import DisjointSets
 from pyhbt.data.pair_set import PairSet, ParallelItem
 from pyhbt.data.records import existing_folder, field
 from pyhbt.data.retrieval_set import RetrievalSet, StudyData
+from pyhbt.data.splits import stratified_split
 from pyhbt.data.tiers import assign_tiers, kept_languages, known_languages
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pyhbt.data.tiers import Tier
 
 # Of XQuAD-R's 48 articles: 32 to train on, 4 for learning curves, 12 for final figures.
-_TRAIN_SHARE, _DEV_SHARE = 32 / 48, 4 / 48
+_SHARES = {"train": 32 / 48, "dev": 4 / 48, "test": 12 / 48}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class _Paragraph:
     language: str
     article: int
     number: int
+    title: str
     sentences: tuple[str, ...]
     questions: tuple[_Question, ...]
 
@@ -75,7 +78,8 @@ def load_lareqa(
     """
     chosen = _languages(folder, languages)
     found: Mapping[str, Tier] = assign_tiers(chosen) if tiers is None else tiers
-    return _retrieval_set(name, _read(folder, chosen), chosen, found)
+    paragraphs = _read(folder, chosen)
+    return _retrieval_set(name, paragraphs, chosen, found, _clusters(paragraphs))
 
 
 def load_lareqa_study(
@@ -89,11 +93,13 @@ def load_lareqa_study(
 ) -> StudyData:
     """Questions and their sentences, split by article: two thirds train, a twelfth dev, a quarter test.
 
-    Articles of different languages that share a question count as one, and go in file order (of the first language
-    chosen, then the next): XQuAD-R's articles 0-31 train, 32-35 dev, 36-47 test. A training item is a question with the
-    sentence that holds its answer, in every language that has it, less the zero-shot ones; a low-resource language
-    keeps ``low_resource_items`` questions. The answers of questions that lie in the same sentence (or in sentences of
-    the same text) in *any* language share a group, since sentences are cut differently in each language.
+    Articles of different languages that share a question, a context or a title in one language count as one. They are
+    split by a stable hash, stratified by the languages that have them (:func:`pyhbt.data.splits.stratified_split`),
+    which languages ``folder`` holds and not which are chosen: leaving a language out moves no article. A training item
+    is a question with the sentence that holds its answer, in every language that has it, less the zero-shot ones; a
+    low-resource language keeps ``low_resource_items`` questions. The answers of questions that lie in the same sentence
+    (or in sentences of the same text) in *any* language share a group, since sentences are cut differently in each
+    language.
 
     Raises:
         FileNotFoundError: a missing folder.
@@ -101,21 +107,24 @@ def load_lareqa_study(
     """
     chosen = _languages(folder, languages)
     tiers = assign_tiers(chosen, low_resource, zero_shot)
-    paragraphs = _read(folder, chosen)
-    articles = _aligned_articles(paragraphs)
+    everything = _read(folder, _languages(folder, None))
+    articles = _aligned_articles(everything)
     if len(articles) < 3:
         raise ValueError(f"folder: {len(articles)} articles in {folder}, expected at least 3 to split")
-    dev_begin = min(max(1, round(_TRAIN_SHARE * len(articles))), len(articles) - 2)
-    dev_end = min(max(dev_begin + 1, dev_begin + round(_DEV_SHARE * len(articles))), len(articles) - 1)
-    train, dev, test = (
-        [paragraph for article in part for paragraph in article]
-        for part in (articles[:dev_begin], articles[dev_begin:dev_end], articles[dev_end:])
-    )
+    strata = {name: {paragraph.language for paragraph in part} for name, part in articles.items()}
+    split_of = stratified_split(strata, _SHARES)
+    clusters = _clusters(everything)
+    parts: dict[str, list[_Paragraph]] = {split: [] for split in _SHARES}
+    for article, paragraphs in articles.items():
+        parts[split_of[article]] += [paragraph for paragraph in paragraphs if paragraph.language in tiers]
+    for split, found in parts.items():
+        if not found:
+            raise ValueError(f"languages: no article of {', '.join(chosen)} in the {split} split of {folder}")
     return StudyData(
         name,
-        PairSet.from_parallel(_training_items(train, tiers, low_resource_items)),
-        _retrieval_set(f"{name} dev", dev, chosen, tiers),
-        _retrieval_set(f"{name} test", test, chosen, tiers),
+        PairSet.from_parallel(_training_items(parts["train"], tiers, low_resource_items)),
+        _retrieval_set(f"{name} dev", parts["dev"], chosen, tiers, clusters),
+        _retrieval_set(f"{name} test", parts["test"], chosen, tiers, clusters),
     )
 
 
@@ -152,23 +161,58 @@ def _training_items(
     return items
 
 
-def _aligned_articles(paragraphs: Sequence[_Paragraph]) -> list[list[_Paragraph]]:
-    """Paragraphs by article, where articles of two languages that share a question are one; in order of sight."""
+def _aligned_articles(paragraphs: Sequence[_Paragraph]) -> dict[str, list[_Paragraph]]:
+    """Paragraphs by article: articles that share a question, a context or a title are one.
+
+    The name of an article is the least of its questions' ids, whatever languages it is in.
+    """
     same = DisjointSets()
     for paragraph in paragraphs:
         node = (paragraph.language, paragraph.article)
-        same.join(node, node)
+        same.join(node, ("title", paragraph.language, paragraph.title or paragraph.article))
+        same.join(node, ("context", paragraph.language, paragraph.sentences))
         for question in paragraph.questions:
-            same.join(node, question.id)
-    articles: dict[Hashable, list[_Paragraph]] = {}
+            same.join(node, ("question", question.id))
+    found: dict[Hashable, list[_Paragraph]] = {}
     for paragraph in paragraphs:
         root = same.root((paragraph.language, paragraph.article))
-        articles.setdefault(root, []).append(paragraph)
-    return list(articles.values())
+        found.setdefault(root, []).append(paragraph)
+    named = {_first_question(part): part for part in found.values()}
+    return {name: named[name] for name in sorted(named)}
+
+
+def _first_question(paragraphs: Iterable[_Paragraph]) -> str:
+    """What an article or a cluster is called."""
+    ids = [question.id for paragraph in paragraphs for question in paragraph.questions]
+    places = [f"{paragraph.language}:{paragraph.article}:{paragraph.number}" for paragraph in paragraphs]
+    return min(ids) if ids else min(places)
+
+
+def _clusters(paragraphs: Sequence[_Paragraph]) -> dict[str, str]:
+    """Question id -> its cluster: paragraphs that share a question over languages, or a context."""
+    same = DisjointSets()
+    for paragraph in paragraphs:
+        node = (paragraph.language, paragraph.article, paragraph.number)
+        same.join(node, ("context", paragraph.language, paragraph.sentences))
+        for question in paragraph.questions:
+            same.join(node, ("question", question.id))
+    roots = {
+        question.id: same.root(("question", question.id))
+        for paragraph in paragraphs
+        for question in paragraph.questions
+    }
+    names: dict[Hashable, str] = {}
+    for identity in sorted(roots):
+        names.setdefault(roots[identity], identity)
+    return {identity: names[root] for identity, root in roots.items()}
 
 
 def _retrieval_set(
-    name: str, paragraphs: Sequence[_Paragraph], languages: Sequence[str], tiers: Mapping[str, Tier]
+    name: str,
+    paragraphs: Sequence[_Paragraph],
+    languages: Sequence[str],
+    tiers: Mapping[str, Tier],
+    clusters: Mapping[str, str],
 ) -> RetrievalSet:
     relevant: dict[str, dict[str, int]] = {}
     for paragraph in paragraphs:
@@ -194,6 +238,7 @@ def _retrieval_set(
         passage_langs=tuple(code for _, _, code in passages),
         qrels={query_id: relevant[query.id] for query_id, (_, query) in zip(query_ids, queries, strict=True)},
         tiers=dict(tiers),
+        clusters=tuple(clusters[query.id] for _, query in queries),
     )
 
 
@@ -219,8 +264,10 @@ def _read_file(path: Path, language: str) -> list[_Paragraph]:
     articles = field(root, "data", list, f"{path}: ")
     for number, article in enumerate(articles):
         at = f"{path}: data[{number}]."
+        title = article.get("title") if isinstance(article, dict) else None
+        title = title.strip() if isinstance(title, str) else ""
         for position, entry in enumerate(field(article, "paragraphs", list, at)):
-            paragraph = _paragraph(entry, language, number, position, f"{at}paragraphs[{position}].")
+            paragraph = _paragraph(entry, language, number, position, title, f"{at}paragraphs[{position}].")
             for question in paragraph.questions:
                 if question.id in seen:
                     raise ValueError(f"{at}paragraphs[{position}].qas: question id {question.id!r} twice")
@@ -229,7 +276,7 @@ def _read_file(path: Path, language: str) -> list[_Paragraph]:
     return paragraphs
 
 
-def _paragraph(entry: object, language: str, article: int, number: int, at: str) -> _Paragraph:
+def _paragraph(entry: object, language: str, article: int, number: int, title: str, at: str) -> _Paragraph:
     context = field(entry, "context", str, at)
     sentences = field(entry, "sentences", list, at)
     breaks = field(entry, "sentence_breaks", list, at)
@@ -264,7 +311,8 @@ def _paragraph(entry: object, language: str, article: int, number: int, at: str)
         # or past the end of the last, belongs to the sentence before it.
         where_found = dict.fromkeys(max(0, bisect_right(begins, start) - 1) for start in starts)
         questions.append(_Question(identity, _clean(question), tuple(where_found)))
-    return _Paragraph(language, article, number, tuple(_clean(text) for text in sentences), tuple(questions))
+    texts = tuple(_clean(text) for text in sentences)
+    return _Paragraph(language, article, number, title, texts, tuple(questions))
 
 
 def _clean(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyhbt.arguments import renamed_fields
 from pyhbt.data.pair_set import PairSet
@@ -16,9 +16,10 @@ class RetrievalSet:
     """Queries, a corpus, relevance judgements, and the resource tier of every language.
 
     All ``query_*`` tuples and ``questions`` have one entry a query, all ``passage_*`` tuples one a passage.
-    ``questions`` names what a query asks: its translations share it. ``qrels`` maps query id -> passage id ->
-    relevance (> 0 is relevant) over *all* languages of the corpus; the evaluation restricts it to the pool of
-    each setting.
+    ``questions`` names what a query asks: its translations share it. ``clusters`` names what questions have in common
+    that makes their scores depend on each other, such as their paragraph, for tests and intervals; empty: nothing. A
+    question lies in one cluster. ``qrels`` maps query id -> passage id -> relevance (> 0 is relevant) over *all*
+    languages of the corpus; the evaluation restricts it to the pool of each setting.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RetrievalSet:
     passage_langs: tuple[str, ...]
     qrels: Mapping[str, Mapping[str, int]]
     tiers: Mapping[str, Tier]
+    clusters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for side in ("query", "passage"):
@@ -42,6 +44,16 @@ class RetrievalSet:
                 found = len(getattr(self, column))
                 if found != len(ids):
                     raise ValueError(f"{column}: {found} entries, expected {len(ids)}")
+        if self.clusters:
+            if len(self.clusters) != len(self.query_ids):
+                raise ValueError(f"clusters: {len(self.clusters)} entries, expected {len(self.query_ids)}")
+            cluster_of: dict[str, str] = {}
+            for question, cluster in zip(self.questions, self.clusters, strict=True):
+                if cluster_of.setdefault(question, cluster) != cluster:
+                    raise ValueError(
+                        f"clusters: found {cluster_of[question]!r} and {cluster!r} for question {question!r}, "
+                        "expected one"
+                    )
         unknown = self.qrels.keys() - set(self.query_ids)
         if unknown:
             raise ValueError(f"qrels: query {min(unknown)!r} is not among query_ids")
@@ -62,6 +74,11 @@ class RetrievalSet:
                 )
 
     @property
+    def cluster_names(self) -> tuple[str, ...]:
+        """The cluster of each query: its question where none is given."""
+        return self.clusters or self.questions
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages of queries or passages, sorted."""
         return tuple(sorted(set(self.query_langs) | set(self.passage_langs)))
@@ -71,6 +88,11 @@ class RetrievalSet:
             f"RetrievalSet({self.name!r}, {len(self.query_ids):,} queries, "
             f"{len(self.passage_ids):,} passages, {len(self.languages)} languages: {' '.join(self.languages)})"
         )
+
+
+def with_tiers(data: RetrievalSet, tiers: Mapping[str, Tier]) -> RetrievalSet:
+    """The set with the tiers that its languages have in other data; a language that these lack is zero-shot."""
+    return replace(data, tiers={language: tiers.get(language, "zero-shot") for language in data.languages})
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, get_args
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyhbt.evaluation.names import CENTRINGS, Centring
 from pyhbt.ops.checks import Array, as_tensor
-
-Centring = Literal["none", "passages", "both"]
-CENTRINGS: tuple[Centring, ...] = get_args(Centring)
 
 DESCRIPTION = {
     "none": "embeddings as the encoder gives them",

@@ -115,33 +115,40 @@ class Evaluation:
                         block.setting, block.query_lang, block.passage_lang, block.tier, metric, value
                     )
 
-    def question_scores(
-        self, metrics: Sequence[str]
+    def influences(
+        self, metrics: Sequence[str] | None = None
     ) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
-        """Scores by question, the unit of significance tests: translations of a question are not independent.
+        """How much each cluster of queries moves each macro mean: what intervals and tests over queries are made of.
+
+        With B blocks, of which block b has the mean m_b over its n_b queries that the measure is defined for, a cluster
+        c has the influence z_c = sum over b and over its queries q in b of (score_q - m_b) / (B n_b): the macro mean,
+        a sum of ratios, linearised (Taylor series under cluster sampling: Wolter 2007, doi:10.1007/978-0-387-35099-8,
+        chapter 6). They sum to 0, and those of two encoders on the same data differ by the influences on the
+        difference of their macro means.
 
         Returns:
-            The questions (u,) and, for each ``"setting/tier/metric"``, float64 (u,): the mean over the question's
-            queries and language pairs of that tier, NaN where it has none. O(scores).
+            The clusters (c,) and, for each ``"setting/tier/metric"`` that has a macro mean, float64 (c,). O(scores).
         """
-        questions = tuple(dict.fromkeys(self.data.questions))
-        number = {question: index for index, question in enumerate(questions)}
-        of_query = np.array([number[question] for question in self.data.questions], dtype=np.int64)
-        scores: dict[str, NDArray[np.float64]] = {}
-        for setting in SETTINGS:
+        names = self.data.cluster_names
+        clusters = tuple(dict.fromkeys(names))
+        number = {cluster: index for index, cluster in enumerate(clusters)}
+        of_query = np.array([number[name] for name in names], dtype=np.int64)
+        found: dict[str, NDArray[np.float64]] = {}
+        for setting in dict.fromkeys(block.setting for block in self.blocks):
             for tier in ALL_TIERS:
                 chosen = [b for b in self.blocks if b.setting == setting and tier in ("all", b.tier)]
-                if not chosen:
-                    continue
-                units = of_query[np.concatenate([block.queries for block in chosen])]
-                counts = np.bincount(units, minlength=len(questions))
-                for metric in metrics:
-                    values = np.concatenate([block.values[metric] for block in chosen])
-                    sums = np.bincount(units, weights=values, minlength=len(questions))
-                    scores[f"{setting}/{tier}/{metric}"] = np.divide(
-                        sums, counts, out=np.full(len(questions), np.nan), where=counts > 0
-                    )
-        return questions, scores
+                wanted = chosen[0].values if chosen and metrics is None else metrics or ()
+                for metric in wanted if chosen else ():
+                    defined = [block for block in chosen if not np.isnan(block.means[metric])]
+                    if defined:
+                        sums = np.zeros(len(clusters))
+                        for block in defined:
+                            known = ~np.isnan(block.values[metric])
+                            moved = (block.values[metric][known] - block.means[metric]) / known.sum()
+                            units = of_query[block.queries[known]]
+                            sums += np.bincount(units, weights=moved, minlength=len(clusters))
+                        found[f"{setting}/{tier}/{metric}"] = sums / len(defined)
+        return clusters, found
 
 
 def encode_set(
@@ -276,14 +283,15 @@ class Evaluator:
     ) -> dict[str, NDArray[np.float64]]:
         """Measures of language bias from the ranks ``found`` and the passages ranked ``first`` (queries, depth)."""
         langs, asking = self._target_langs, pool.queries
-        same = self._passage_langs[first[:, 0]] == self._query_langs[asking]
+        same = (self._passage_langs[first[:, 0]] == self._query_langs[asking]).astype(np.float64)
+        same[~np.isin(self._query_langs[asking], self._passage_langs)] = np.nan  # no passage could be
         fairness = np.full(len(found), np.nan)
         tells = self._peer_tells
         fairness[tells] = peer(found[tells], pool.gains[tells], langs[tells], PEER_CUTOFF)
         return {
             RANK_DISTANCE: rank_distance(found, langs),
             MAX_RANK: max_rank(found, langs),
-            TOP_1_SAME_LANGUAGE: same.astype(np.float64),
+            TOP_1_SAME_LANGUAGE: same,
             RANK_CORRELATION: mean_rank_correlation(
                 first, self._questions[asking], self._query_codes[asking]
             ),

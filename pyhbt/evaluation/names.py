@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal, get_args
 
 from pyhbt.data.tiers import TIERS
@@ -15,7 +16,9 @@ METRICS_HELP: Final = "Measures, comma-separated: mAP, mAP@k, recall@k, nDCG@k, 
 ALL_TIERS: Final = ("all", *TIERS)
 ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a mean over all
 
-STUDY_CENTRINGS: Final = ("none", "both")  # every figure of a study is given plain and centred
+Centring = Literal["none", "passages", "both"]
+CENTRINGS: Final[tuple[Centring, ...]] = get_args(Centring)
+STUDY_CENTRINGS: Final[tuple[Centring, ...]] = ("none", "both")  # every figure of a study is given plain and centred
 
 RANK_DISTANCE: Final = "rank distance"
 MAX_RANK: Final = "Max@R"
@@ -25,4 +28,11 @@ RANK_CORRELATION: Final = f"MRC@{RANK_CORRELATION_CUTOFF}"
 PEER_CUTOFF: Final = 100
 PEER: Final = f"PEER@{PEER_CUTOFF}"
 RANK_METRICS: Final = (RANK_DISTANCE, MAX_RANK)  # measured in ranks, unbounded, the lower the better
+LOWER_IS_BETTER: Final = RANK_METRICS  # of the others, higher, or, of the share in the query's language, neither
 BIAS_METRICS: Final = (*RANK_METRICS, PEER, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)
+
+
+def headline_metrics(metrics: Iterable[str]) -> list[str]:
+    """recall@10 and mAP where they are among ``metrics``; else the first two measures of quality."""
+    quality = [metric for metric in metrics if metric not in BIAS_METRICS]
+    return [metric for metric in ("recall@10", "mAP") if metric in quality] or quality[:2]

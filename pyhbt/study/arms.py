@@ -1,8 +1,9 @@
 """Arms of a study: a ratio, and what else an arm does otherwise than the study's options.
 
 Written ``RATIO+NAME=VALUE+...``, for example ``0.5``, ``adaptive:0.1:0.9``, ``0.5+js=0.5+alignment=0.1`` or
-``0.5+learning-rate=1e-4``: NAME is any option of a training but ``steps``. An arm is read once and carried as an
-object; its label, which reads back as the same arm, names it in files.
+``0.5+learning-rate=1e-4``: NAME is any option of a training but ``steps``. ``average:0+1@0.5`` is no training but the
+average of two trained arms' weights (model soups, arXiv 2203.05482), here with 0.5 of the second. An arm is read once
+and carried as an object; its label, which reads back as the same arm, names it in files.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pyhbt.training.schedules import RatioSchedule, number_text
 
 _SHORT = {"alignment": "alignment_weight", "js": "js_weight"}
 _SAME_FOR_ALL = ("steps", "arguments")
+_AVERAGE = "average:"
 
 
 @total_ordering
@@ -23,11 +25,15 @@ _SAME_FOR_ALL = ("steps", "arguments")
 class Arm:
     """``ratio``, and ``changes`` to options of :class:`pyhbt.training.config.TrainingConfig` by name.
 
-    Arms are ordered: constant ratios ascending, then the others by label.
+    With ``parents`` it is not trained: its weights are ``1 - weight`` of the first parent's and ``weight`` of the
+    second's, of the same seed, and its ratio is the mixture of theirs. Arms are ordered: constant ratios ascending,
+    then the others by label.
     """
 
     ratio: RatioSchedule
     changes: tuple[tuple[str, Any], ...] = ()
+    parents: tuple[Arm, Arm] | None = None
+    weight: float = 0.0
 
     @classmethod
     def parse(cls, spec: float | str | Arm) -> Arm:
@@ -40,6 +46,8 @@ class Arm:
             return spec
         if not isinstance(spec, str):
             return cls(RatioSchedule.parse(spec))
+        if spec.strip().startswith(_AVERAGE):
+            return cls._average(spec.strip())
         ratio, *parts = spec.strip().split("+")
         known = _changeable() if parts else {}
         changes: dict[str, Any] = {}
@@ -54,9 +62,36 @@ class Arm:
             changes[field] = _value(spec, known[field], name, value, bool(equals))
         return cls(RatioSchedule.parse(ratio), tuple(changes.items()))
 
+    @classmethod
+    def _average(cls, spec: str) -> Arm:
+        """An arm from ``average:A+B@WEIGHT``, where A and B are ratios or schedules."""
+        names, at, weight = spec.removeprefix(_AVERAGE).rpartition("@")
+        parts = names.split("+")
+        try:
+            share = float(weight)
+        except ValueError:
+            share = -1.0
+        if not at or len(parts) != 2 or not 0 < share < 1:
+            raise ValueError(
+                f"arm: found {spec!r}, expected average:A+B@WEIGHT: two ratios and a weight of the second between 0 and 1"
+            )
+        first, second = (cls(RatioSchedule.parse(part)) for part in parts)
+        if first == second:
+            raise ValueError(f"arm {spec!r}: found {parts[0]} twice, expected two arms that differ")
+        mean = (1 - share) * sum(first.ratio.bounds) / 2 + share * sum(second.ratio.bounds) / 2
+        return cls(RatioSchedule.constant(mean), parents=(first, second), weight=share)
+
+    def with_learning_rate(self, rate: float) -> Arm:
+        """The same arm at another learning rate."""
+        others = tuple(change for change in self.changes if change[0] != "learning_rate")
+        return Arm(self.ratio, (*others, ("learning_rate", rate)))
+
     @cached_property
     def label(self) -> str:
         """The text that :meth:`parse` reads back; numbers are written exactly."""
+        if self.parents is not None:
+            first, second = self.parents
+            return f"{_AVERAGE}{first.label}+{second.label}@{number_text(self.weight)}"
         known = _changeable() if self.changes else {}
         short = {field: name for name, field in _SHORT.items()}
         parts = [self.ratio.text]
@@ -85,7 +120,7 @@ class Arm:
     @property
     def plain(self) -> bool:
         """Whether it is a constant ratio and nothing else."""
-        return self.ratio.kind == "constant" and not self.changes
+        return self.ratio.kind == "constant" and not self.changes and self.parents is None
 
     def __str__(self) -> str:
         return self.label

@@ -1,14 +1,16 @@
-"""Cells of a study, an arm with a seed each, and the folders that hold the finished ones.
+"""Cells of a study, an arm with a seed each, and the folders that hold them.
 
-A finished cell is a folder below OUT/cells, written whole or not at all:
+A cell is a folder below OUT/cells that says itself what it is; the folder's name is for people and never read:
 
-* ``cell.json``: which arm and seed it is of; the folder's name is for people and never read;
-* ``rows.jsonl``: its measurements;
-* ``scores.npz``: final scores by question, for paired tests;
+* ``cell.json``: arm, seed, steps, and what else decides the training (:mod:`pyhbt.study.description`);
+* ``rows.jsonl``: the learning curve, and what the training saw;
+* ``exposure.json``: what the training saw, in full;
 * ``train.jsonl``: the training log;
-* ``batches.json``: what the batches of the training held.
+* ``encoder/``: the trained encoder, where it is kept;
+* ``measured/NAME/``: one test set each: ``measured.json`` (what was measured), ``rows.jsonl``, ``scores.npz``.
 
-Imports nothing heavy.
+The folder and each of ``measured/NAME`` are written whole or not at all. Cells of 0.1 have their test rows in
+``rows.jsonl``, and scores by question instead of influences. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Any, NamedTuple
 from pyhbt.study.arms import Arm
 from pyhbt.training.exposure import Exposure
 
-_CELL = "cell.json"
-_ROWS = "rows.jsonl"
-_BATCHES = "batches.json"
+CELL = "cell.json"
+ROWS = "rows.jsonl"
+ENCODER = "encoder"
+MEASURED = "measured"
+EXPOSURE = "exposure.json"
 
 
 class Cell(NamedTuple):
@@ -36,20 +40,35 @@ class Cell(NamedTuple):
 
     @property
     def folder_name(self) -> str:
-        """A name for people; a label that file systems dislike is written otherwise, with its digest."""
-        name = re.sub(r"[^A-Za-z0-9.:@,=+-]", "_", self.arm.label)[:80]
-        if name != self.arm.label:
-            name += "~" + hashlib.blake2b(self.arm.label.encode(), digest_size=4).hexdigest()
-        return f"arm={name},seed={self.seed}"
+        """A name for people."""
+        return f"arm={_readable(self.arm.label)},seed={self.seed}"
 
-    def sign(self, folder: Path) -> None:
-        """Say in a cell's folder which cell it is."""
-        record = {"arm": self.arm.label, "seed": self.seed}
-        (folder / _CELL).write_text(json.dumps(record) + "\n", encoding="utf-8")
+    @property
+    def called(self) -> str:
+        """The cell in a sentence."""
+        return f"{self.arm.called} seed {self.seed}"
+
+    def sign(self, folder: Path, **described: Any) -> None:
+        """Say in a cell's folder which cell it is, and what else is ``described``."""
+        record = {"arm": self.arm.label, "seed": self.seed, **described}
+        (folder / CELL).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _readable(label: str) -> str:
+    """A name of a folder; a label that file systems dislike is written otherwise, with its digest."""
+    name = re.sub(r"[^A-Za-z0-9.:@,=+-]", "_", label)[:80]
+    if name != label:
+        name += "~" + hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
+    return name
+
+
+def part_folder(folder: Path, split: str) -> Path:
+    """Where what was measured on a test set lies in a cell's folder; the name is for people."""
+    return folder / MEASURED / _readable(split)
 
 
 def arm_of(record: dict[str, Any]) -> Arm:
-    """The arm of a row or a cell; called ``ratio`` in files before 0.2.
+    """The arm of a row or a cell; called ``ratio`` in files of 0.1.
 
     Raises:
         ValueError: there is none, or it is no arm.
@@ -67,45 +86,80 @@ def _arm(spec: float | str) -> Arm:
 
 
 def finished_cells(out: Path) -> dict[Cell, Path]:
-    """The finished cells of a study's folder and where each lies, by what is inside; O(cells).
+    """The trained cells of a study's folder and where each lies, by what is inside; O(cells).
 
     Raises:
-        ValueError: a folder that does not say which cell it is; names file and field.
+        ValueError: a folder that does not say which cell it is, or two of the same; names files and field.
     """
-    folders = sorted(path.parent for path in (out / "cells").glob(f"*/{_ROWS}"))
-    return {_read(folder): folder for folder in folders if not folder.name.startswith(".")}
+    found: dict[Cell, Path] = {}
+    for folder in sorted(path.parent for path in (out / "cells").glob(f"*/{ROWS}")):
+        if not folder.name.startswith("."):
+            cell = _read(folder)
+            if cell in found:
+                raise ValueError(f"{folder}: {cell.called}: found in {found[cell]} too, expected it once")
+            found[cell] = folder
+    return found
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """All that a cell says of itself; {} of cells of 0.1."""
+    path = folder / CELL
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    return record if isinstance(record, dict) else {}
+
+
+def measured_parts(folder: Path) -> dict[str, Path]:
+    """The test sets that a cell was measured on, by split (``test``, ``test:NAME``), and where each lies.
+
+    Raises:
+        ValueError: a part does not say of what it is; names the file.
+    """
+    parts = {}
+    for path in sorted((folder / MEASURED).glob("*/measured.json")):
+        try:
+            parts[str(json.loads(path.read_text(encoding="utf-8"))["split"])] = path.parent
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: split: found none that can be read ({error!r})") from None
+    return parts
 
 
 def _read(folder: Path) -> Cell:
-    """The cell of a folder: what it is signed as, or, in studies before 0.2, what its first row says."""
-    path = folder / _CELL
-    if not path.is_file():
-        path = folder / _ROWS
+    """The cell of a folder: what it is signed as, or, in studies of 0.1, what its first row says."""
+    path = folder / CELL
     try:
-        with path.open(encoding="utf-8") as lines:
-            record = json.loads(next(lines))
-        return Cell(arm_of(record), int(record["seed"]))
+        if path.is_file():
+            record = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            path = folder / ROWS
+            with path.open(encoding="utf-8") as lines:
+                record = json.loads(next(lines))
+        if type(record["seed"]) is not int:
+            raise ValueError(f"seed {record['seed']!r}")
+        return Cell(arm_of(record), record["seed"])
     except (StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: arm, seed: found none that can be read ({error})") from None
 
 
 def write_exposure(folder: Path, exposure: Exposure) -> None:
-    """Write in a cell's folder what the batches of its training held."""
-    (folder / _BATCHES).write_text(json.dumps(exposure.state()) + "\n", encoding="utf-8")
+    """Write in a cell's folder what its training saw."""
+    (folder / EXPOSURE).write_text(json.dumps(exposure.state()) + "\n", encoding="utf-8")
 
 
-def exposures(out: Path) -> dict[Cell, Exposure]:
-    """What the batches of the finished cells held; cells before 0.2 do not say.
+def read_exposure(folder: Path) -> Exposure | None:
+    """What the training of a cell saw; None of cells of 0.1, which do not say.
 
     Raises:
-        ValueError: a file cannot be read; names it.
+        ValueError: the file cannot be read; names it.
     """
-    found = {}
-    for cell, folder in finished_cells(out).items():
-        path = folder / _BATCHES
-        if path.is_file():
-            try:
-                found[cell] = Exposure.restore(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: found no counts of batches ({error!r})") from None
-    return found
+    path = folder / EXPOSURE
+    if not path.is_file():
+        return None
+    try:
+        return Exposure.restore(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: found no counts of batches ({error!r})") from None

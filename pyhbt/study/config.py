@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyhbt.arguments import check_at_least, renamed_fields
 from pyhbt.data.registry import data_option, languages_option
@@ -16,15 +16,17 @@ from pyhbt.encoders.options import (
     query_prefix_option,
 )
 from pyhbt.evaluation.metrics import measure
-from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
+from pyhbt.evaluation.names import BIAS_METRICS, DEFAULT_METRICS, METRICS_HELP
 from pyhbt.options import changed, documented, option
 from pyhbt.study.arms import Arm
+from pyhbt.study.endpoints import EndpointName
+from pyhbt.training.budget import Budget
 from pyhbt.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from pyhbt.encoders import Encoder
 
-UNIT_METRICS = ("mAP", "recall@10")
+Keeping = Literal["auto", "all", "none"]
 
 
 def read_arms(value: Any) -> tuple[Arm, ...]:
@@ -113,8 +115,47 @@ class StudyConfig:
         (0, 1, 2),
         read=read_seeds,
     )
+    budget: Budget = option(
+        "What arms have equally much of: steps; or examples or tokens, as many as full batches have in --steps steps, "
+        "for which arms with short batches take more steps.",
+        "examples",
+    )
     eval_every: int | None = option(
-        "Steps between points of the curve.", None, unset="a tenth of the training"
+        "Steps between points of the curve.",
+        None,
+        unset="after 1, 2, 3, 4, 6, 8, 12, 16, ... steps and at the end",
+    )
+    curve_questions: int = option("Questions of the dev set that curves are scored on.", 100)
+    curve_passages: int = option(
+        "Passages a language of the dev set that curves are scored on, relevant ones first.", 500
+    )
+    learning_rates: tuple[float, ...] | None = option(
+        "Learning rates, at least three, of which each arm gets the one that is best on the dev set with the first "
+        "seed, comma-separated.",
+        None,
+        unset="the one of --learning-rate for all arms",
+    )
+    test: tuple[str, ...] = option(
+        "Further test sets that the encoders are scored on, such as beir:FOLDER, comma-separated.", ()
+    )
+    pivot: str | None = option(
+        "Score pools of two languages too: this one and the query's.", None, unset="none"
+    )
+    centring_text: str | None = option(
+        "Data set of parallel text whose language means centre embeddings, beside those of the test set's own.",
+        None,
+        unset="none",
+    )
+    primary: str | None = option(
+        "The one endpoint that the study is about: SETTING METRIC, TIER; all others are secondary.",
+        None,
+        unset="cross-lingual recall@10, or the first of --metrics",
+    )
+    margin: float = option("Loss below which an arm counts as no worse (non-inferiority).", 0.01)
+    keep_encoders: Keeping = option(
+        "Keep the trained encoders, which a study that grows in metrics or test sets needs: all, none, or where they "
+        "take no more than 1 GiB.",
+        "auto",
     )
     max_length: int | None = max_length_option("the encoder's own; of a transformer on the command line, 128")
     query_prefix: str | None = query_prefix_option()
@@ -126,22 +167,53 @@ class StudyConfig:
         object.__setattr__(self, "seeds", read_seeds(list(self.seeds)))
         for arm in self.arms:
             self.training_of(arm)  # refuses what does not go together
-        if self.eval_every is None:
-            object.__setattr__(self, "eval_every", max(1, self.training.steps // 10))
-        else:
-            check_at_least("eval_every", self.eval_every, 1)
+        for name in ("eval_every", "curve_questions", "curve_passages"):
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), 1)
+        if not 0 < self.margin < 1:
+            raise ValueError(f"margin: found {self.margin}, expected a number between 0 and 1")
+        self._check_parents()
+        self._check_learning_rates()
         for name in ("arms", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 shown = ", ".join(map(str, values)) or "none"
                 raise ValueError(f"{name}: found {shown}, expected at least one, all different")
+        if not self.metrics:
+            raise ValueError("metrics: found none, expected at least one")
         for metric in self.metrics:
             measure(metric)
-        missing = set(UNIT_METRICS) - set(self.metrics)
-        if missing:
+        if self.endpoint.metric not in (*self.metrics, *BIAS_METRICS):
             raise ValueError(
-                f"metrics: found {list(self.metrics)}, expected {', '.join(sorted(missing))} too"
+                f"primary: found {self.primary!r}, expected one of the metrics {', '.join(self.metrics)}"
             )
+
+    @property
+    def endpoint(self) -> EndpointName:
+        """The primary endpoint."""
+        if self.primary is not None:
+            return EndpointName.parse(self.primary)
+        metric = "recall@10" if "recall@10" in self.metrics else self.metrics[0]
+        return EndpointName("cross-lingual", metric)
+
+    def _check_parents(self) -> None:
+        """Arms that average two others need these to be trained, in weights that can be averaged."""
+        for arm in self.arms:
+            for parent in arm.parents or ():
+                if parent not in self.arms:
+                    raise ValueError(f"arms: found {arm.label} without {parent.label}, expected both")
+            if arm.parents and self.training.lora is not None:
+                raise ValueError(
+                    f"arms: found {arm.label} with lora, expected none: averages of adapters are no average of weights"
+                )
+
+    def _check_learning_rates(self) -> None:
+        if self.learning_rates is None:
+            return
+        rates = set(self.learning_rates)
+        if len(rates) < 3 or len(rates) != len(self.learning_rates) or min(rates) <= 0:
+            shown = ", ".join(map(str, self.learning_rates)) or "none"
+            raise ValueError(f"learning_rates: found {shown}, expected at least three different ones above 0")
 
     def training_of(self, arm: Arm) -> TrainingConfig:
         """The options of an arm's training."""
@@ -151,6 +223,11 @@ class StudyConfig:
     def cells(self) -> tuple[tuple[Arm, int], ...]:
         """(arm, seed) of every cell; seeds outermost, so that early on all arms can be compared."""
         return tuple((arm, seed) for seed in self.seeds for arm in self.arms)
+
+    def is_tuned(self, arm: Arm) -> bool:
+        """Whether the learning rate of an arm is chosen among :attr:`learning_rates`."""
+        named = any(name == "learning_rate" for name, _ in arm.changes)
+        return self.learning_rates is not None and arm.parents is None and not named
 
     def make_encoder(self, seed: int) -> Encoder:
         """The encoder that a cell starts from."""

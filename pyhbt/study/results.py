@@ -2,7 +2,7 @@
 
 ``results.jsonl`` holds one measurement a line; :class:`Results` keeps r of them by column (r int32 codes for
 each text column, r float64 values), so that 200,000 rows take a few MB and a selection a millisecond.
-``cells/*/scores.npz`` hold the scores of every unit (question) behind the final macro means.
+``cells/*/measured/*/scores.npz`` hold the influence of every cluster of queries on the final macro means.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import numpy as np
 from pyhbt.data.tiers import TIERS
 from pyhbt.evaluation.names import (
     ALL_TIERS,
+    CENTRINGS,
     MAX_RANK,
     RANK_CORRELATION,
     RANK_DISTANCE,
     SETTINGS,
-    STUDY_CENTRINGS,
 )
+from pyhbt.files import write_atomically
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, arm_of, finished_cells
+from pyhbt.study.cells import ROWS, Cell, arm_of, measured_parts
+from pyhbt.study.tuning import study_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "split": ("dev", "test"),
-    "centring": STUDY_CENTRINGS,
-    "setting": SETTINGS,
+    "centring": CENTRINGS,
+    "setting": (*SETTINGS, "all"),
     "tier": ALL_TIERS,
 }
+_SPLITS: Final = ("train", "dev", "test")  # and "test:NAME" of further test sets
 _TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
 _CODED_KEYS: Final = ("arm", "seed", "step", *_TEXT_KEYS)
 _RANGES: Final = {
@@ -45,6 +47,7 @@ _RANGES: Final = {
     MAX_RANK: (1.0, math.inf),
     RANK_CORRELATION: (-1.0, 1.0),
 }  # of the other metrics: 0 to 1
+EXPOSURE: Final = "exposure "  # before the names of what a training saw
 _ROUNDING: Final = 1e-9  # by which a mean may pass the top of its range
 
 
@@ -88,7 +91,8 @@ class Results:
 
     def _check_distinct(self, source: str) -> None:
         """No measurement twice, and final figures at one step alone."""
-        test = self._mask("split", "test")
+        final = [level for level in self.levels["split"] if level.startswith("test")]
+        test = self._mask("split", final)
         keys = [np.where(test, -1, self.codes["step"])]
         keys += [self.codes[key] for key in _CODED_KEYS if key != "step"]
         order = np.lexsort(keys)
@@ -181,6 +185,12 @@ class Results:
                 ranks[language] = min(rank, ranks.get(language, rank))
         return {language: TIERS[rank] for rank, language in sorted((r, x) for x, r in ranks.items())}
 
+    def distinct_pairs(self) -> list[tuple[str, str]]:
+        """(query language, passage language) of the rows that are of a language pair, sorted; ``*`` is a pool of all."""
+        codes = np.unique(np.stack([self.codes["query_lang"], self.codes["passage_lang"]], axis=1), axis=0)
+        named = ((self.levels["query_lang"][q], self.levels["passage_lang"][p]) for q, p in codes)
+        return sorted(pair for pair in named if pair != ("*", "*"))
+
     def pair_means(self, **where: Any) -> dict[tuple[str, str], float]:
         """(query language, passage language) -> mean over seeds of ``select(**where)``'s rows of pairs."""
         chosen = self.select(**where)
@@ -233,11 +243,16 @@ def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key in _TEXT_KEYS:
         if not isinstance(row[key], str) or not row[key]:
             raise ValueError(f"{where}: {key}: found {row[key]!r}, expected text")
+        if key == "split" and row[key] not in _SPLITS and not row[key].startswith("test:"):
+            raise ValueError(
+                f"{where}: split: found {row[key]!r}, expected one of {', '.join(_SPLITS)} or test:NAME"
+            )
         if key in _CHOICES and row[key] not in _CHOICES[key]:
             raise ValueError(
                 f"{where}: {key}: found {row[key]!r}, expected one of {', '.join(_CHOICES[key])}"
             )
-    low, high = _RANGES.get(row["metric"], (0.0, 1.0))
+    counted = (0.0, math.inf) if row["metric"].startswith(EXPOSURE) else (0.0, 1.0)
+    low, high = _RANGES.get(row["metric"], counted)
     if type(value) not in (int, float) or not low <= value <= high + _ROUNDING or math.isinf(value):
         expected = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
         raise ValueError(f"{where}: value: found {value!r}, expected {expected}")
@@ -245,68 +260,87 @@ def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class UnitScores:
-    """Final scores of every unit (question), by cell.
+class Influences:
+    """How much every cluster of queries moved the final macro means, by cell, on one test set.
 
-    ``cells[arm, seed][name]`` is float64 (u,), in the order of ``units``; NaN where a unit has no query.
-    Names are ``centring/setting/tier/metric``.
+    ``cells[cell][name]`` is float64 (c,), in the order of ``clusters``, and sums to 0; it lies beside the macro mean of
+    the same name. Names are ``centring/setting/tier/metric``.
     """
 
-    units: tuple[str, ...]
+    clusters: tuple[str, ...]
     cells: Mapping[Cell, Mapping[str, NDArray[np.float64]]]
 
-    def seed_mean(self, arm: Arm, name: str) -> NDArray[np.float64]:
-        """Mean over the finished seeds of ``arm``, (u,); NaN for units that a seed lacks."""
-        scores = [
-            cell[name] for (cell_arm, _), cell in self.cells.items() if cell_arm == arm and name in cell
-        ]
-        if not scores:
-            return np.full(len(self.units), np.nan)
-        mean: NDArray[np.float64] = np.mean(scores, axis=0)
-        return mean
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that any cell has, sorted."""
+        return tuple(sorted({name for scores in self.cells.values() for name in scores}))
 
 
-def load_unit_scores(out: Path) -> UnitScores:
-    """Read the scores of every finished cell, aligned by unit.
+def load_influences(out: Path, split: str = "test") -> Influences:
+    """Read the influences of every cell that was measured on a test set, aligned by cluster.
 
     Raises:
         ValueError: a file is malformed.
     """
     raw: dict[Cell, tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
-    for cell, folder in finished_cells(out).items():
-        if (folder / "scores.npz").is_file():
-            raw[cell] = _read_scores(folder / "scores.npz")
-    units = sorted({unit for names, _ in raw.values() for unit in names})
-    position = {unit: i for i, unit in enumerate(units)}
+    for cell, folder in study_cells(out).items():
+        part = measured_parts(folder).get(split)
+        if part is not None:
+            raw[cell] = _read_scores(part / "scores.npz")
+    clusters = sorted({name for names, _ in raw.values() for name in names})
+    position = {name: place for place, name in enumerate(clusters)}
     cells = {}
     for cell, (names, columns) in raw.items():
-        index = [position[unit] for unit in names]
-        cells[cell] = {name: _spread(scores, index, len(units)) for name, scores in columns.items()}
-    return UnitScores(tuple(units), cells)
+        index = [position[name] for name in names]
+        cells[cell] = {name: _spread(scores, index, len(clusters)) for name, scores in columns.items()}
+    return Influences(tuple(clusters), cells)
 
 
 def _spread(scores: NDArray[np.float64], index: list[int], size: int) -> NDArray[np.float64]:
-    """``scores`` at ``index`` of an array (size,) that is NaN elsewhere."""
-    aligned = np.full(size, np.nan)
+    """``scores`` at ``index`` of an array (size,) that is 0 elsewhere."""
+    aligned = np.zeros(size)
     aligned[index] = scores
     return aligned
 
 
 def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Units and columns of one scores.npz."""
+    """Clusters and columns of one scores.npz."""
     with np.load(path, allow_pickle=False) as arrays:
-        if "units" not in arrays:
-            raise ValueError(f"{path}: units: missing, expected the names of the questions")
-        names = [str(unit) for unit in arrays["units"]]
+        if "clusters" not in arrays:
+            raise ValueError(f"{path}: clusters: missing, expected the names of clusters of queries")
+        names = [str(name) for name in arrays["clusters"]]
         if len(set(names)) != len(names):
-            raise ValueError(f"{path}: units: found {len(names)} names, {len(set(names))} of them distinct")
+            raise ValueError(
+                f"{path}: clusters: found {len(names)} names, {len(set(names))} of them distinct"
+            )
         columns = {}
         for name in arrays.files:
-            if name == "units":
+            if name == "clusters":
                 continue
             scores = arrays[name]
-            if scores.shape != (len(names),) or scores.dtype.kind != "f":
+            if scores.shape != (len(names),) or scores.dtype.kind != "f" or not np.isfinite(scores).all():
                 found = f"{scores.dtype} {scores.shape}"
-                raise ValueError(f"{path}: {name}: found {found}, expected float64 ({len(names)},)")
+                raise ValueError(f"{path}: {name}: found {found}, expected finite float64 ({len(names)},)")
             columns[name] = scores.astype(np.float64)
     return names, columns
+
+
+def collect(out: Path) -> Path:
+    """All cells' rows as OUT/results.jsonl, by seed and arm; a tuned arm's under the name of the arm. O(rows)."""
+    path = out / "results.jsonl"
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as target:
+        cells = sorted(study_cells(out).items(), key=lambda item: (item[0].seed, item[0].arm))
+        for cell, folder in cells:
+            for part in (folder, *measured_parts(folder).values()):
+                with (part / ROWS).open(encoding="utf-8") as lines:
+                    for line in lines:
+                        target.write(_renamed(line, cell.arm.label))
+    return path
+
+
+def _renamed(line: str, label: str) -> str:
+    """A row under the arm's label."""
+    row = json.loads(line)
+    if row.get("arm") == label:
+        return line
+    return json.dumps({**row, "arm": label}, ensure_ascii=False) + "\n"

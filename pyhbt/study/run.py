@@ -1,11 +1,13 @@
 """The ratio study: train several arms with several seeds, measure convergence and final quality.
 
-One cell is one training of one arm with one seed (:mod:`pyhbt.study.cells`). A finished cell is a folder, written whole
-or not at all, so an interrupted study goes on with the cells that are missing and ends with the same rows.
-OUT/results.jsonl is all cells' measurements, OUT/config.yaml what was run, OUT/environment.json on what.
+One cell is one training of one arm with one seed (:mod:`pyhbt.study.cells`). Cells are made by this process or by
+workers, in any order; an interrupted study goes on with what is missing, and one that grows (arms, seeds, metrics, test
+sets) keeps the cells that are there. OUT/results.jsonl is all cells' measurements, OUT/config.yaml what was run,
+OUT/data.json what the data hold, OUT/environment.json on what it ran.
 
 Rows carry arm, seed, step, split, centring, setting, query_lang, passage_lang, tier, metric, value. Learning curves
-(split "dev") have macro means alone; final figures (split "test") also one row a language pair.
+(split "dev") have macro means alone; final figures ("test", "test:NAME") also one row a language pair; what trainings
+saw is in split "train", where the setting is the kind of batch.
 """
 
 from __future__ import annotations
@@ -15,64 +17,38 @@ import logging
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import TrainerControl, TrainerState
 
 import pyhbt
-from pyhbt.data import RetrievalSet, StudyData
-from pyhbt.data.groups import judged_pairs
+from pyhbt.data import RetrievalSet, StudyData, load_retrieval
+from pyhbt.data.coverage import coverage, meaning_of_ratio
 from pyhbt.data.pair_set import PairSet
-from pyhbt.encoders import Encoder
+from pyhbt.data.retrieval_set import with_tiers
 from pyhbt.evaluation.centring import DESCRIPTION
-from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_set
-from pyhbt.evaluation.names import BIAS_METRICS, STUDY_CENTRINGS
-from pyhbt.evaluation.run import Evaluate
+from pyhbt.evaluation.names import STUDY_CENTRINGS
 from pyhbt.files import clear_leftovers, only_writer, write_atomically
 from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, finished_cells, write_exposure
-from pyhbt.study.config import UNIT_METRICS, StudyConfig
-from pyhbt.training.run import make_trainer
+from pyhbt.study.cells import ENCODER, Cell, finished_cells, measured_parts
+from pyhbt.study.config import StudyConfig
+from pyhbt.study.description import check_cells, describe
+from pyhbt.study.jobs import Job, run_jobs
+from pyhbt.study.results import collect
+from pyhbt.study.tuning import candidates, choose, chosen_cells
+from pyhbt.study.workplace import Observer, Workplace
 from pyhbt.training.sampling import HybridBatchSampler
-from pyhbt.training.trainer import HybridTrainer
 from pyhbt.training.unfilled import unfilled_in_words
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class Progress:
-    """Where a study is; handed to its observer after every step and evaluation."""
-
-    number: int
-    """Of the cell, from 0."""
-    cells: int
-    cell: Cell
-    step: int
-    steps: int
-    scores: Mapping[str, float] = field(default_factory=dict)
-    finished: bool = False
-
-
-Observer = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class _Sets:
-    """The data, ready to be evaluated on many times."""
-
-    train: PairSet
-    dev: Evaluator
-    test: Evaluator
+_MADE = ("cells", "results.jsonl", "tuning.json", "data.json", "report.html", "plots")
 
 
 def run_study(
@@ -82,9 +58,10 @@ def run_study(
     *,
     command: str = "",
     overwrite: bool = False,
+    jobs: int = 1,
     observe: Observer = lambda progress: None,
 ) -> Path:
-    """Run the cells that OUT lacks and write OUT/results.jsonl; returns its path.
+    """Make what OUT lacks and write OUT/results.jsonl; returns its path.
 
     Args:
         config: the study.
@@ -92,39 +69,81 @@ def run_study(
         out: a folder, made if it is not there.
         command: kept with the results, for the report.
         overwrite: replace another study.
-        observe: called after every step and evaluation.
+        jobs: processes that make cells; torch's threads are divided among them.
+        observe: called after every step and evaluation of a cell.
 
     Raises:
-        FileExistsError: OUT holds a study with another configuration and ``overwrite`` is off.
+        FileExistsError: OUT holds cells of another study and ``overwrite`` is off.
         FolderInUseError: another process runs a study in OUT.
         FileNotFoundError, ValueError: what an arm wants cannot be read, or does not go with the encoder or the data;
             nothing is trained or written.
     """
     out = Path(out)
     with only_writer(out):
+        tests = _further_tests(config, data)
+        description = describe(config, data)
         done = set() if overwrite else finished_cells(out).keys()
+        if not overwrite:
+            check_cells(out, description)
+        place = Workplace(config, data, tests, out, description)
         missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
-        _check_arms(config, data, sorted(missing))
-        _claim(out, config, command, overwrite)
-        return _run_cells(config, data, out, observe)
+        _check_arms(place, sorted(missing))
+        _claim(place, data, command, overwrite)
+        return _make_cells(place, jobs, observe)
 
 
-def _run_cells(config: StudyConfig, data: StudyData, out: Path, observe: Observer) -> Path:
-    """Run the cells that OUT lacks."""
+def _further_tests(config: StudyConfig, data: StudyData) -> dict[str, RetrievalSet]:
+    """The further test sets by the text that names them, with the tiers of the study's training data."""
+    return {spec: with_tiers(load_retrieval(spec), data.test.tiers) for spec in config.test}
+
+
+def _make_cells(place: Workplace, jobs: int, observe: Observer) -> Path:
+    """Make the cells that are missing, those that others are made of first."""
+    config, out = place.config, place.out
     clear_leftovers(out / "cells")
-    sets = _Sets(
-        data.train, Evaluator(data.dev, metrics=config.metrics), Evaluator(data.test, metrics=config.metrics)
-    )
-    _warn_of_short_batches(config, data.train)
-    for number, cell in enumerate(map(Cell._make, config.cells)):
-        if cell not in finished_cells(out):
-            progress = Progress(number, len(config.cells), cell, 0, config.training.steps)
-            with write_atomically(out / "cells" / cell.folder_name) as temporary:
-                _run_cell(config, sets, progress, temporary, observe)
-            _collect(out, config)
-            progress.finished = True
-            observe(progress)
-    return _collect(out, config)
+    _warn_of_short_batches(config, place.train_pairs)
+    trained = [cell for cell in map(Cell._make, config.cells) if not cell.arm.parents]
+    averaged = [cell for cell in map(Cell._make, config.cells) if cell.arm.parents]
+    tuned = [cell for cell in trained if config.is_tuned(cell.arm)]
+    if tuned:
+        run_jobs(place, _training_jobs(place, candidates(config)), jobs, observe)
+        choose(config, out)
+        _drop_encoders(place)
+    for cells in (trained, averaged):
+        run_jobs(place, _measuring_jobs(place, chosen_cells(out, cells)), jobs, observe)
+        collect(out)
+    return collect(out)
+
+
+def _drop_encoders(place: Workplace) -> None:
+    """Remove the encoders of candidates that were not chosen, where encoders are not kept."""
+    cells = finished_cells(place.out)
+    chosen = set(chosen_cells(place.out, map(Cell._make, place.config.cells)))
+    for cell in candidates(place.config):
+        if cell not in chosen and not place.keeps_encoders(cell.arm):
+            _remove(cells[cell] / ENCODER)
+
+
+def _training_jobs(place: Workplace, cells: Sequence[Cell]) -> list[Job]:
+    """Trainings whose learning rate may be chosen: the encoder is kept for the test sets, which are not read yet."""
+    done = finished_cells(place.out)
+    return [Job(cell, keep=True) for cell in cells if cell not in done]
+
+
+def _measuring_jobs(place: Workplace, cells: Sequence[Cell]) -> list[Job]:
+    """What the cells lack, trainings included."""
+    done = finished_cells(place.out)
+    jobs = []
+    for cell in cells:
+        parts = measured_parts(done[cell]) if cell in done else {}
+        splits = tuple(
+            split
+            for split, test in place.tests.items()
+            if split not in parts or not test.serves(parts[split])
+        )
+        if cell not in done or splits:
+            jobs.append(Job(cell, splits))
+    return jobs
 
 
 def _warn_of_short_batches(config: StudyConfig, pairs: PairSet) -> None:
@@ -141,160 +160,60 @@ def _warn_of_short_batches(config: StudyConfig, pairs: PairSet) -> None:
         logger.warning("%s: %s", ", ".join(arms), text)
 
 
-def _run_cell(config: StudyConfig, sets: _Sets, progress: Progress, folder: Path, observe: Observer) -> None:
-    """Train and measure ``progress.cell`` and write its files to ``folder``, which is made."""
-    cell = progress.cell
-    encoder = config.make_encoder(cell.seed)
-    rows: list[dict[str, Any]] = []
-    evaluated: set[int] = set()
-
-    def on_dev(encoder: Encoder, step: int) -> dict[str, float]:
-        evaluated.add(step)
-        for evaluation in _evaluations(encoder, sets.dev):
-            means = list(evaluation.macro_means())
-            rows.extend(_rows(cell, step, "dev", evaluation, means))
-            if evaluation.centring == STUDY_CENTRINGS[0]:
-                progress.scores = {
-                    f"{mean.setting} {mean.metric}": mean.value for mean in means if mean.tier == "all"
-                }
-        observe(progress)
-        return dict(progress.scores)
-
-    steps = config.training_of(cell.arm).steps
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(config, cell, encoder, sets.train, sets.dev.data, scratch, on_dev)
-        trainer.add_callback(_StepObserver(progress, observe))
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    if steps not in evaluated:
-        on_dev(encoder, steps)
-    scores: dict[str, np.ndarray] = {}
-    for evaluation in _evaluations(encoder, sets.test):
-        means = [
-            *evaluation.macro_means(),
-            *evaluation.pair_means((*UNIT_METRICS, *BIAS_METRICS)),
-        ]
-        rows.extend(_rows(cell, steps, "test", evaluation, means))
-        questions, by_question = evaluation.question_scores(UNIT_METRICS)
-        scores["units"] = np.asarray(questions)
-        scores |= {f"{evaluation.centring}/{name}": values for name, values in by_question.items()}
-    folder.mkdir(parents=True)
-    cell.sign(folder)
-    _write_jsonl(folder / "rows.jsonl", rows)
-    _write_jsonl(folder / "train.jsonl", trainer.state.log_history)
-    write_exposure(folder, trainer.exposure)
-    np.savez_compressed(folder / "scores.npz", **scores)  # type: ignore[arg-type]
-
-
-def _trainer(
-    config: StudyConfig,
-    cell: Cell,
-    encoder: Encoder,
-    train: PairSet,
-    dev: RetrievalSet,
-    folder: str,
-    evaluate: Evaluate,
-) -> HybridTrainer:
-    """The trainer of a cell."""
-    training = config.training_of(cell.arm)
-    arguments = training.trainer_arguments(
-        folder,
-        cell.seed,
-        eval_strategy="steps",
-        eval_steps=config.eval_every,
-        eval_on_start=True,
-        logging_steps=max(1, training.steps // 100),
-        save_strategy="no",
-        disable_tqdm=True,
-        log_level="error",
-    )
-    return make_trainer(
-        training,
-        encoder,
-        arguments,
-        train,
-        cell.arm.ratio,
-        dev_pairs=judged_pairs(dev) if cell.arm.ratio.kind == "adaptive" else None,
-        evaluate=evaluate,
-    )
-
-
-def _check_arms(config: StudyConfig, data: StudyData, arms: Sequence[Arm]) -> None:
+def _check_arms(place: Workplace, arms: Sequence[Arm]) -> None:
     """Make the trainer of each arm once, so that the last one is not refused after all others are trained."""
-    if not arms:
+    trained = [arm for arm in arms if not arm.parents]
+    if not trained:
         return
-    encoder = config.make_encoder(config.seeds[0])
-    for arm in arms:
+    encoder = place.config.make_encoder(place.config.seeds[0])
+    for arm in trained:
         with tempfile.TemporaryDirectory() as scratch:
-            cell = Cell(arm, config.seeds[0])
-            _trainer(config, cell, encoder, data.train, data.dev, scratch, lambda encoder, step: {})
-        if config.training_of(arm).lora is not None:
+            cell = Cell(arm, place.config.seeds[0])
+            place.trainer(cell, encoder, scratch, lambda encoder, step: {})
+        if place.config.training_of(arm).lora is not None:
             encoder.remove_lora()
 
 
-def _evaluations(encoder: Encoder, evaluator: Evaluator) -> Iterator[Evaluation]:
-    """A set scored plain and centred, from one encoding."""
-    queries, passages = encode_set(encoder, evaluator.data)
-    for centring in STUDY_CENTRINGS:
-        yield evaluator.evaluate(queries, passages, centring=centring)
-
-
-def _rows(
-    cell: Cell, step: int, split: str, evaluation: Evaluation, means: list[MeanScore]
-) -> Iterator[dict[str, Any]]:
-    for mean in means:
-        yield {
-            "arm": cell.arm.label,
-            "seed": cell.seed,
-            "step": step,
-            "split": split,
-            "centring": evaluation.centring,
-            **asdict(mean),
-        }
-
-
-class _StepObserver(TrainerCallback):
-    """Passes every step on to the study's observer."""
-
-    def __init__(self, progress: Progress, observe: Observer) -> None:
-        self._progress = progress
-        self._observe = observe
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._progress.step = state.global_step
-        self._observe(self._progress)
-
-
-def _claim(out: Path, config: StudyConfig, command: str, overwrite: bool) -> None:
-    """Make OUT this study's folder, or check that it already is."""
+def _claim(place: Workplace, data: StudyData, command: str, overwrite: bool) -> None:
+    """Make OUT this study's folder."""
+    out, config = place.out, place.config
     path = out / "config.yaml"
-    wanted = plain_values(config)
-    former = out / "config.json"
-    if path.is_file() or former.is_file():
-        found = read_config(path) if path.is_file() else {}
-        differing = [name for name, value in wanted.items() if found.get(name) != value]
-        if not differing:
-            return
-        if not overwrite:
-            name = differing[0]
-            held = f"with {name} {found.get(name)}, this one has {name} {wanted[name]}"
-            if former.is_file():
-                held = "of PyHBT 0.1, which reports are made of, but which does not go on"
-            raise FileExistsError(f"{out} holds a study {held}: choose another folder or overwrite it")
-        for leftover in (
-            former,
-            *(out / name for name in ("cells", "results.jsonl", "report.html", "plots")),
-        ):
-            _remove(leftover)
+    if overwrite:
+        for leftover in ("config.json", *_MADE):
+            _remove(out / leftover)
     (out / "cells").mkdir(parents=True, exist_ok=True)
     described = {name: DESCRIPTION[name] for name in STUDY_CENTRINGS}
     ran = {"command": command, "centring": described, "environment": environment()}
-    with write_atomically(out / "environment.json") as temporary:
-        temporary.write_text(json.dumps(ran, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_json(out / "environment.json", ran)
+    _write_json(out / "data.json", _describe_data(place, data))
+    values = plain_values(config)
+    if path.is_file() and finished_cells(out):
+        saved = read_config(path)
+        for name in ("arms", "seeds", "metrics", "test"):
+            values[name] = list(dict.fromkeys([*saved.get(name, []), *values[name]]))
     again = "runs again: pyhbt study --config FILE --out FOLDER"
-    write_config(path, wanted, f"A study by PyHBT {pyhbt.__version__}; {again}")
+    write_config(path, values, f"A study by PyHBT {pyhbt.__version__}; {again}")
+
+
+def _describe_data(place: Workplace, data: StudyData) -> dict[str, Any]:
+    """What the data hold of each language, for the report."""
+    languages = sorted({*data.train.languages, *data.dev.languages, *data.test.languages})
+    sets = {"dev": place.curve.data, **{split: test.data for split, test in place.tests.items()}}
+    return {
+        "name": data.name,
+        "meaning_of_ratio": meaning_of_ratio(data.train),
+        "tiers": dict(data.test.tiers),
+        "train": {"pairs": len(data.train), "languages": list(data.train.languages)},
+        "sets": {
+            split: {"name": one.name, **coverage(one, languages if split in ("dev", "test") else None)}
+            for split, one in sets.items()
+        },
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _remove(path: Path) -> None:
@@ -317,19 +236,3 @@ def environment() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "simd": str(build_info()["simd_in_use"]),
     }
-
-
-def _collect(out: Path, config: StudyConfig) -> Path:
-    """All finished cells' rows as OUT/results.jsonl, in the order of the configuration."""
-    path = out / "results.jsonl"
-    finished = finished_cells(out)
-    with write_atomically(path) as temporary, temporary.open("wb") as target:
-        for cell in map(Cell._make, config.cells):
-            if cell in finished:
-                with (finished[cell] / "rows.jsonl").open("rb") as source:
-                    shutil.copyfileobj(source, target)
-    return path
-
-
-def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pyhbt.data import TeacherScores
+    from pyhbt.data import RetrievalSet, TeacherScores
     from pyhbt.data.pair_set import PairSet
     from pyhbt.encoders import Encoder, TextKind
     from pyhbt.training.code_switching import Lexicon
@@ -78,6 +78,19 @@ def fingerprint_of_pairs(pairs: PairSet) -> dict[str, Any]:
         else:
             digest.texts(value)
     return {"pairs": len(pairs), "groups": len(pairs.group_names), "blake2b": digest.text}
+
+
+def fingerprint_of_retrieval_set(data: RetrievalSet) -> dict[str, Any]:
+    """How many queries and passages, and ``blake2b`` of every text, language, question and judgement; not of its name."""
+    digest = _Digest()
+    for column in dataclasses.fields(data):
+        value = getattr(data, column.name)
+        if isinstance(value, tuple):
+            digest.texts(value)
+    for query in data.query_ids:
+        digest.texts(f"{passage} {gain}" for passage, gain in sorted(data.qrels.get(query, {}).items()))
+    digest.texts(f"{language} {tier}" for language, tier in sorted(data.tiers.items()))
+    return {"queries": len(data.query_ids), "passages": len(data.passage_ids), "blake2b": digest.text}
 
 
 def fingerprint_of_lexicon(lexicon: Lexicon) -> dict[str, Any]:

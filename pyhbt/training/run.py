@@ -25,6 +25,7 @@ from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
+from pyhbt.training.exposure import TextLengths
 from pyhbt.training.model_card import write_model_card
 from pyhbt.training.record import RECORD, RunDiffersError, RunNames, RunRecord, check_resume
 from pyhbt.training.schedules import RatioSchedule
@@ -44,8 +45,11 @@ def make_trainer(
     evaluate: Evaluate | None = None,
     callbacks: list[TrainerCallback] | None = None,
     names: RunNames | None = None,
+    lengths: TextLengths | None = None,
 ) -> HybridTrainer:
-    """A trainer with the options of ``config``; ``dev_pairs`` are for an adaptive ratio, ``names`` for the card.
+    """A trainer with the options of ``config``.
+
+    ``dev_pairs`` are for an adaptive ratio, ``names`` for the card, ``lengths`` for the exposure.
 
     The encoder gets the adapters that ``config`` asks for, unless something is refused.
 
@@ -74,6 +78,7 @@ def make_trainer(
             evaluate=evaluate,
             callbacks=callbacks,
             names=names,
+            lengths=lengths,
         )
 
 

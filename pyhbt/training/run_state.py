@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder
 from pyhbt.training.checkpoints import CheckpointError
-from pyhbt.training.exposure import CountedDraws, Exposure
+from pyhbt.training.exposure import CountedDraws, Exposure, TextLengths
 from pyhbt.training.fingerprint import facts_of_encoder, fingerprint_of_pairs
 from pyhbt.training.model_card import CardFacts, facts_of
 from pyhbt.training.record import (
@@ -38,15 +38,22 @@ class RunState:
         options: that decide the outcome beside pairs, encoder and number of steps, by name; plain values, with
             ``ratio``, ``batch_size`` and ``num_ranks``.
         names: for the card.
+        lengths: tokens of the pairs' texts, where tokens are counted.
     """
 
     def __init__(
-        self, encoder: Encoder, pairs: PairSet, options: Mapping[str, Any], names: RunNames | None
+        self,
+        encoder: Encoder,
+        pairs: PairSet,
+        options: Mapping[str, Any],
+        names: RunNames | None,
+        lengths: TextLengths | None = None,
     ) -> None:
         self._encoder = encoder
         self._pairs = pairs
         self._options = options
         self._names = RunNames() if names is None else names
+        self._lengths = lengths
         self._of_pairs: dict[str, Any] | None = None
         self._of_encoder: dict[str, Any] | None = None
         self._record: RunRecord | None = None
@@ -55,7 +62,12 @@ class RunState:
         self.counted = self._uncounted()
 
     def _uncounted(self) -> CountedDraws:
-        return CountedDraws(self._pairs, Exposure(self._options["batch_size"] * self._options["num_ranks"]))
+        size = self._options["batch_size"] * self._options["num_ranks"]
+        return CountedDraws(Exposure(size, self._pairs, self._lengths))
+
+    def restore_exposure(self, state: Mapping[str, Any]) -> None:
+        """What the batches so far held, from its state."""
+        self.counted = CountedDraws(Exposure.restore(state, self._pairs, self._lengths))
 
     def begin(self, args: TrainingArguments) -> None:
         """A run begins, with the encoder as it is now. Cost: see :mod:`pyhbt.training.fingerprint`."""
@@ -128,7 +140,7 @@ class RunState:
     def restore_best(self, step: int, exposure: Mapping[str, Any]) -> None:
         """The encoder is that of an earlier step again, whose batches ``exposure`` is the state of."""
         self._best_step = step
-        self.counted = CountedDraws(self._pairs, Exposure.restore(exposure))
+        self.restore_exposure(exposure)
 
     def card_facts(
         self,

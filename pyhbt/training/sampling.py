@@ -1,7 +1,9 @@
 """Hybrid batches: every batch wholly monolingual or wholly cross-lingual, mixed by a ratio.
 
-Source: arXiv 2408.10536, section 3. Each batch is cross-lingual with probability ``ratio``. A monolingual batch
-has one language, a cross-lingual one an ordered pair of languages (or, as an option, a mixture of pairs).
+Source: arXiv 2408.10536, section 3. A share ``ratio`` of the batches is cross-lingual. A monolingual batch has one
+language, a cross-lingual one an ordered pair of languages (or, as an option, a mixture of pairs). Kinds and languages
+are stratified: in every window of steps the number of cross-lingual batches differs from the one asked for by less than
+one, and in every round of draws the languages of a kind each get their share to within one batch.
 
 Order is a pure function of (seed, epoch, step): a run resumes at any step without replaying the ones before.
 Cost: O(steps) for the plan of an epoch, made once; O(bucket log bucket) whenever a bucket begins a new pass;
@@ -22,9 +24,11 @@ from pyhbt.arguments import check_at_least, check_choice, renamed_arguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.options import documented, option
 from pyhbt.training.schedules import RatioSchedule
+from pyhbt.training.stratified import stratified_events, stratified_uniforms
 
 BatchKind = Literal["monolingual", "cross-lingual"]
 CrossPairs = Literal["single", "mixed"]
+Negatives = Literal["one-language", "mixed"]
 FalseNegatives = Literal["avoided", "masked"]
 
 # Streams of randomness, so that a draw of one kind never shifts the draws of another.
@@ -48,6 +52,11 @@ class SamplerOptions:
     cross_pairs: CrossPairs = option(
         "A cross-lingual batch has one language pair (single) or many (mixed).", "single"
     )
+    negatives: Negatives = option(
+        "Passages of a batch are in one language (one-language) or, in batches of both kinds, in many (mixed), which "
+        "tells the language of negatives from that of positives.",
+        "one-language",
+    )
     false_negatives: FalseNegatives = option(
         "Passages that answer one query never meet in a batch (avoided), or the loss masks them (masked).",
         "avoided",
@@ -55,12 +64,14 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         check_choice("cross_pairs", self.cross_pairs, get_args(CrossPairs))
+        check_choice("negatives", self.negatives, get_args(Negatives))
         check_choice("false_negatives", self.false_negatives, get_args(FalseNegatives))
         moves = self.exponent.kind != "constant"  # refuses what is no exponent
-        if self.cross_pairs == "mixed" and moves:
-            raise ValueError(
-                f"language_sampling: found {self.language_sampling!r} with cross_pairs 'mixed', expected one exponent"
-            )
+        for name in ("cross_pairs", "negatives"):
+            if getattr(self, name) == "mixed" and moves:
+                raise ValueError(
+                    f"language_sampling: found {self.language_sampling!r} with {name} 'mixed', expected one exponent"
+                )
 
     @property
     def exponent(self) -> RatioSchedule:
@@ -80,8 +91,8 @@ class HybridBatchSampler(Sampler[list[int]]):
     Args:
         pairs: the training pairs.
         batch_size: pairs a batch and rank.
-        ratio: probability that a batch is cross-lingual: a number, a schedule, or a text that
-            :meth:`RatioSchedule.parse` reads.
+        ratio: share of cross-lingual batches: a number, a schedule, or a text that :meth:`RatioSchedule.parse` reads. In
+            every window of steps their number differs from the sum of the ratios by less than one.
         steps: batches an epoch and rank; by default enough that every distinct query could be drawn once.
         seed: fixes the order, together with :meth:`set_epoch`.
         language_sampling: exponent a of p(language) ~ n^a, where n counts the pairs of the language (or
@@ -89,6 +100,8 @@ class HybridBatchSampler(Sampler[list[int]]):
             training, as temperature sampling with cooldown does (1 / a is the temperature; arXiv 2410.04579).
         cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
             leaves this open.
+        negatives: ``"one-language"``: the passages of a batch are in one language; ``"mixed"``: monolingual batches hold
+            pairs of many languages, cross-lingual ones of many language pairs, whatever ``cross_pairs`` says.
         false_negatives: ``"avoided"``: no two pairs of one answer group (:attr:`PairSet.answer_groups`) in a batch, so
             that no query is in it twice and no passage that answers a query is its negative; ``"masked"``: allowed, for
             a loss that masks them by id.
@@ -116,6 +129,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         language_sampling: float | str = "uniform",
         cross_pairs: CrossPairs = "single",
+        negatives: Negatives = "one-language",
         false_negatives: FalseNegatives = "avoided",
         num_ranks: int = 1,
         schedule_steps: int | None = None,
@@ -131,7 +145,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         check_at_least("seed", seed, 0)
         if str(false_negatives) == "distinct":  # its name while the argument was called groups
             false_negatives = "avoided"
-        options = SamplerOptions(language_sampling, cross_pairs, false_negatives)
+        options = SamplerOptions(language_sampling, cross_pairs, negatives, false_negatives)
         if not len(pairs):
             raise ValueError("pairs: found 0 pairs, expected at least 1")
         self.pairs = pairs
@@ -148,7 +162,10 @@ class HybridBatchSampler(Sampler[list[int]]):
         self._union_size = union
         self._exponent = options.exponent
         self._monolingual, self._cross_lingual = _buckets(
-            pairs, self._exponent.knots[0][1], mixed=cross_pairs == "mixed"
+            pairs,
+            self._exponent.knots[0][1],
+            mixed_monolingual=negatives == "mixed",
+            mixed_cross_lingual="mixed" in (cross_pairs, negatives),
         )
         self._ratio_changes: list[tuple[int, float]] = []
         lowest, highest = self.schedule.bounds
@@ -210,7 +227,7 @@ class HybridBatchSampler(Sampler[list[int]]):
     def fillable(self) -> dict[str, int]:
         """Pairs that a batch over all ranks holds, for each language and language pair that batches are drawn from.
 
-        Means, rounded, by ``"de"``, ``"de-en"`` (query language first) or, where batches mix language pairs,
+        Means, rounded, by ``"de"``, ``"de-en"`` (query language first) or, where batches mix them, ``"monolingual"`` and
         ``"cross-lingual"``. They are below ``batch_size * num_ranks`` where there are too few pairs, or where under
         ``"avoided"`` too many of them have the same answers. O(pairs log pairs).
         """
@@ -273,17 +290,28 @@ class HybridBatchSampler(Sampler[list[int]]):
 
     def _epoch_plan(self) -> _Plan:
         if self._plan is None:
-            cross = self._rng(_KIND).random(self.steps) < self._ratios()
-            draws = self._rng(_BUCKET).random(self.steps)
+            cross = stratified_events(self._ratios(), self._phase(), self._asked_before())
             buckets = np.empty(self.steps, dtype=np.int64)
             for chosen, offset, part in (
                 (~cross, 0, self._monolingual),
                 (cross, len(self._monolingual), self._cross_lingual),
             ):
                 if chosen.any():
-                    buckets[chosen] = offset + self._draw(part, draws[chosen], np.flatnonzero(chosen))
+                    draws = stratified_uniforms(self._rng(_BUCKET, offset), int(chosen.sum()), len(part))
+                    buckets[chosen] = offset + self._draw(part, draws, np.flatnonzero(chosen))
             self._plan = _Plan(buckets, _occurrences(buckets))
         return self._plan
+
+    def _phase(self) -> float:
+        """Where the kinds of all epochs begin: a number in [0, 1) for each seed."""
+        return float(np.random.default_rng((self.seed, _KIND)).random())
+
+    def _asked_before(self) -> float:
+        """Cross-lingual batches asked for in the epochs before this one; of an adaptive ratio, where it begins."""
+        if self.schedule.kind == "constant":
+            return self.epoch * self.steps * self.schedule.knots[0][1]
+        before = np.arange(self.epoch * self.steps) / max(1, self.schedule_steps - 1)
+        return float(self.schedule.at(before).sum())
 
     def _draw(
         self, part: list[_Bucket], draws: NDArray[np.float64], steps: NDArray[np.int64]
@@ -369,8 +397,10 @@ class _Bucket:
         return ordered
 
 
-def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Bucket], list[_Bucket]]:
-    """Monolingual buckets by language, and cross-lingual ones by ordered language pair (or one of all)."""
+def _buckets(
+    pairs: PairSet, exponent: float, *, mixed_monolingual: bool, mixed_cross_lingual: bool
+) -> tuple[list[_Bucket], list[_Bucket]]:
+    """Monolingual buckets by language, and cross-lingual ones by ordered language pair; or one of all."""
     num_languages = len(pairs.languages)
     code = pairs.query_langs * num_languages + pairs.passage_langs
     order = np.argsort(code, kind="stable")
@@ -382,17 +412,23 @@ def _buckets(pairs: PairSet, exponent: float, *, mixed: bool) -> tuple[list[_Buc
         part = monolingual if query_lang == passage_lang else cross_lingual
         names = [pairs.languages[lang] for lang in dict.fromkeys((query_lang, passage_lang))]
         part.append(_Bucket("-".join(names), np.sort(rows), float(len(rows)) ** exponent))
-    if mixed and cross_lingual:
-        rows = np.concatenate([bucket.rows for bucket in cross_lingual])
-        weights = np.concatenate(
-            [np.full(len(bucket.rows), bucket.weight / len(bucket.rows)) for bucket in cross_lingual]
-        )
-        ascending = np.argsort(rows)
-        weights = weights[ascending] / weights.max()
-        cross_lingual = [
-            _Bucket("cross-lingual", rows[ascending], 1.0, None if (weights == 1.0).all() else weights)
-        ]
-    return monolingual, cross_lingual
+    return (
+        _mixed("monolingual", monolingual) if mixed_monolingual else monolingual,
+        _mixed("cross-lingual", cross_lingual) if mixed_cross_lingual else cross_lingual,
+    )
+
+
+def _mixed(label: str, buckets: list[_Bucket]) -> list[_Bucket]:
+    """One bucket of all, in which every pair is as likely as in its own."""
+    if not buckets:
+        return []
+    rows = np.concatenate([bucket.rows for bucket in buckets])
+    weights = np.concatenate(
+        [np.full(len(bucket.rows), bucket.weight / len(bucket.rows)) for bucket in buckets]
+    )
+    ascending = np.argsort(rows)
+    weights = weights[ascending] / weights.max()
+    return [_Bucket(label, rows[ascending], 1.0, None if (weights == 1.0).all() else weights)]
 
 
 def _exponent(language_sampling: float | str) -> RatioSchedule:

@@ -35,7 +35,7 @@ from pyhbt.training.batches import Batch, BatchOfOne, DrawnExamples, Draws, Pair
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.distributed import total, world_size
 from pyhbt.training.epochs import Epochs
-from pyhbt.training.exposure import Exposure
+from pyhbt.training.exposure import Exposure, TextLengths
 from pyhbt.training.fingerprint import (
     facts_of_encoder,
     fingerprint_of_lexicon,
@@ -52,6 +52,7 @@ from pyhbt.training.record import RECORD, RunNames, RunRecord
 from pyhbt.training.run_state import RunState
 from pyhbt.training.sampling import (
     CrossPairs,
+    Negatives,
     FalseNegatives,
     HybridBatchSampler,
     SamplerOptions,
@@ -79,7 +80,7 @@ class HybridTrainer(SealedTrainer):
         objective: the loss and its terms; by default InfoNCE at temperature 0.05.
         mini_batch_size: texts (queries and passages alike) embedded at a time, with gradient caching: the
             batch may then be as large as time allows. None: the whole batch with its graph, which is faster.
-        language_sampling, cross_pairs, false_negatives: see :class:`HybridBatchSampler`.
+        language_sampling, cross_pairs, negatives, false_negatives: see :class:`HybridBatchSampler`.
         code_switching: replaces words of the texts by translations.
         teacher_scores: those of a teacher for ``pairs``, which ``objective.distil`` follows.
         dev_pairs: where an adaptive ratio reads its losses, every ``adapt_every`` steps (None: a twentieth of the
@@ -89,6 +90,7 @@ class HybridTrainer(SealedTrainer):
             called on rank 0 alone.
         callbacks, optimizers: the Trainer's own.
         names: what the model card calls encoder, data and evaluation.
+        lengths: tokens of the pairs' texts, which :attr:`exposure` then counts.
 
     Logged at every ``logging_steps``: ``loss``, ``loss_monolingual`` and ``loss_cross_lingual`` (means over the
     batches of that kind since the last log, where there were any), each term of the objective where it has several,
@@ -122,6 +124,7 @@ class HybridTrainer(SealedTrainer):
         mini_batch_size: int | None = None,
         language_sampling: float | str = "uniform",
         cross_pairs: CrossPairs = "single",
+        negatives: Negatives = "one-language",
         false_negatives: FalseNegatives = "avoided",
         code_switching: CodeSwitching | None = None,
         teacher_scores: TeacherScores | None = None,
@@ -131,6 +134,7 @@ class HybridTrainer(SealedTrainer):
         callbacks: Sequence[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
         names: RunNames | None = None,
+        lengths: TextLengths | None = None,
     ) -> None:
         encoder = as_encoder(encoder)
         check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
@@ -146,6 +150,7 @@ class HybridTrainer(SealedTrainer):
             seed=seed,
             language_sampling=language_sampling,
             cross_pairs=cross_pairs,
+            negatives=negatives,
             false_negatives=false_negatives,
             num_ranks=args.world_size,
         )
@@ -178,7 +183,7 @@ class HybridTrainer(SealedTrainer):
             optimizers=optimizers,
         )
         self.add_callback(IntervalsAsAsked())
-        sampling = SamplerOptions(language_sampling, cross_pairs, self.sampler.false_negatives)
+        sampling = SamplerOptions(language_sampling, cross_pairs, negatives, self.sampler.false_negatives)
         options = {
             "ratio": self.sampler.schedule.label,
             "batch_size": self.sampler.batch_size,
@@ -195,7 +200,7 @@ class HybridTrainer(SealedTrainer):
             **plain_values(self._objective),
             **self._guide_facts(),
         }
-        self._run = RunState(encoder, pairs, options, names)
+        self._run = RunState(encoder, pairs, options, names, lengths)
         unfilled = unfilled_in_words(self.sampler)
         if unfilled and args.process_index == 0 and self._says_warnings():
             logger.warning("%s", unfilled)
@@ -514,7 +519,7 @@ class HybridTrainer(SealedTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         state = self._load_model(Path(resume_from_checkpoint))
         self._tally.restore(state["tally"])
-        self._run.counted.exposure = Exposure.restore(state["exposure"])
+        self._run.restore_exposure(state["exposure"])
         if self._adaptive is not None:
             self._adaptive.restore(state["adaptive"])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyhbt.data import StudyData
 from pyhbt.data.lareqa import load_lareqa, load_lareqa_study
 
 # Candidates a language and questions, as published with LAReQA.
@@ -91,27 +92,124 @@ def _small_study(folder: Path) -> None:
     _write(folder, "de", german)
 
 
+def _articles(study: StudyData) -> dict[str, set[str]]:
+    """The articles of each split, by the first two letters of their questions."""
+    train = {pair.query[:2] for pair in study.train}
+    dev, test = ({question[:2] for question in one.questions} for one in (study.dev, study.test))
+    return {"train": train, "dev": dev, "test": test}
+
+
 def test_a_study_splits_by_article_wherever_a_language_holds_it(tmp_path: Path) -> None:
     _small_study(tmp_path)
     study = load_lareqa_study(tmp_path, languages=["en", "de"])
-    train = {pair.query[:2] for pair in study.train}
-    assert train == {"q0", "q1", "q2", "q3"}
-    assert {group[:2] for group in study.dev.questions} == {"q4"}
-    assert {group[:2] for group in study.test.questions} == {"q5"}
-    assert study.test.passage_ids == ("en:5:0:0", "en:5:0:1", "de:0:0:0")
-    assert study.test.qrels["en:q5c"] == {"en:5:0:1": 1}
+    parts = _articles(study)
+    assert sorted(article for part in parts.values() for article in part) == [f"q{i}" for i in range(6)]
+    assert {split: len(part) for split, part in parts.items()} == {"train": 4, "dev": 1, "test": 1}
+    (first, *_) = sorted(parts["test"])
+    number = int(first[1])
+    assert study.test.qrels[f"en:{first}c"] == {f"en:{number}:0:1": 1}
+    german = {"q5": 0, "q3": 1, "q2": 2, "q1": 3, "q0": 4}
+    wanted = {f"de:{german[article]}:0:0" for article in parts["test"] if article in german}
+    assert {passage for passage in study.test.passage_ids if passage.startswith("de")} == wanted
+
+
+@pytest.mark.parametrize("languages", [["en", "de"], ["en"], ["de"]])
+def test_the_split_does_not_depend_on_the_languages_chosen(tmp_path: Path, languages: list[str]) -> None:
+    _small_study(tmp_path)
+    every = _articles(load_lareqa_study(tmp_path))
+    some = _articles(load_lareqa_study(tmp_path, languages=languages))
+    assert all(some[split] <= every[split] for split in every)
+
+
+MLQA = {  # of each article, its languages; each question is in two to four of them, English among them
+    "ar": range(8),
+    "de": range(4, 30),
+    "hi": range(20, 40),
+    "en": range(40),
+}
+
+
+def _mlqa(folder: Path) -> None:
+    """Forty articles aligned through English alone; Arabic has the first eight, in another order in every file."""
+    for language, having in MLQA.items():
+        articles = [
+            [
+                _paragraph(
+                    [f"{language} context {i}."], {f"{i:02} {other}": 0 for other in MLQA if i in MLQA[other]}
+                )
+            ]
+            if language == "en"
+            else [_paragraph([f"{language} context {i}."], {f"{i:02} {language}": 0})]
+            for i in (having if language != "ar" else reversed(having))
+        ]
+        _write(folder, language, articles)
+
+
+def test_every_language_is_in_every_split(tmp_path: Path) -> None:
+    _mlqa(tmp_path)
+    study = load_lareqa_study(tmp_path)
+    train = Counter(pair.query_lang for pair in study.train)
+    for one in (study.dev, study.test):
+        assert set(one.query_langs) == set(MLQA) == set(train)
+    # of Arabic's eight articles about two thirds, a twelfth but at least one, a quarter
+    arabic = [len({q[:2] for q, lang in zip(one.questions, one.query_langs, strict=True) if lang == "ar"})
+              for one in (study.dev, study.test)]  # fmt: skip
+    assert arabic == [1, 2]
+
+
+@pytest.mark.parametrize("left_out", list(MLQA))
+def test_no_article_is_on_both_sides_where_a_language_is_left_out(tmp_path: Path, left_out: str) -> None:
+    """English aligns the others; without it their articles stay in the split that they are in with it."""
+    _mlqa(tmp_path)
+    every = _articles(load_lareqa_study(tmp_path))
+    some = _articles(load_lareqa_study(tmp_path, languages=[code for code in MLQA if code != left_out]))
+    assert all(some[split] <= every[split] for split in every)
+    assert not some["train"] & (some["dev"] | some["test"])
+    assert not some["dev"] & some["test"]
+
+
+def test_one_context_in_two_articles_is_on_one_side(tmp_path: Path) -> None:
+    articles = [[_paragraph([f"context {i % 10}."], {f"q{i:02}": 0})] for i in range(20)]
+    _write(tmp_path, "en", articles)
+    study = load_lareqa_study(tmp_path)
+    sides = [{int(pair.query[1:3]) % 10 for pair in study.train}]
+    sides += [{int(question[1:]) % 10 for question in one.questions} for one in (study.dev, study.test)]
+    assert sum(map(len, sides)) == 10
+    assert len(study.test.cluster_names) == 2 * len(set(study.test.cluster_names))
+
+
+def test_questions_of_a_paragraph_are_a_cluster_in_all_languages(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        "en",
+        [[_paragraph(["a. b."], {"p1": 0, "p2": 3}), _paragraph(["c."], {"r1": 0})]],
+    )
+    _write(tmp_path, "de", [[_paragraph(["x. y."], {"p2": 0}), _paragraph(["z."], {"r1": 0, "r2": 0})]])
+    one = load_lareqa(tmp_path, languages=["en", "de"])
+    assert dict(zip(one.questions, one.cluster_names, strict=True)) == {
+        "p1": "p1",
+        "p2": "p1",
+        "r1": "r1",
+        "r2": "r1",
+    }
 
 
 def test_questions_of_one_sentence_in_any_language_share_a_group(tmp_path: Path) -> None:
     _small_study(tmp_path)
-    # In English q0a is apart from q0b and q0c; the one German sentence joins them, zero-shot or not.
+    # In English qNa is apart from qNb and qNc; the one German sentence joins them, zero-shot or not.
+    with_german = {f"q{i}" for i in (0, 1, 2, 3, 5)}
     for zero_shot in ((), ("de",)):
         study = load_lareqa_study(tmp_path, languages=["en", "de"], zero_shot=zero_shot)
         groups = {pair.query.split()[0]: pair.group for pair in study.train}
-        assert groups["q0a"] == groups["q0b"] == groups["q0c"] != groups["q1a"]
+        articles = {question[:2] for question in groups} & with_german
+        assert articles
+        for article in articles:
+            assert groups[f"{article}a"] == groups[f"{article}b"] == groups[f"{article}c"]
+        assert len(set(groups.values())) == len({q[:2] for q in groups}) + ("q4a" in groups)
     alone = load_lareqa_study(tmp_path, languages=["en"])
     groups = {pair.query.split()[0]: pair.group for pair in alone.train}
-    assert groups["q0a"] != groups["q0b"] == groups["q0c"]
+    for article in {question[:2] for question in groups}:
+        assert groups[f"{article}a"] != groups[f"{article}b"] == groups[f"{article}c"]
 
 
 def test_scarce_languages_keep_few_questions_or_none(tmp_path: Path) -> None:
@@ -202,7 +300,12 @@ def test_xquad_r_study_follows_the_articles(data_dir: Path) -> None:
     articles = [
         {int(passage.split(":")[1]) for passage in one.passage_ids} for one in (study.dev, study.test)
     ]
-    assert articles == [set(range(32, 36)), set(range(36, 48))]
+    assert [len(part) for part in articles] == [4, 12]
+    assert not articles[0] & articles[1]
+    fewer = load_lareqa_study(data_dir / "xquad-r", languages=["ar", "de"])
+    assert set(fewer.test.questions) == set(study.test.questions)
+    clusters = set(study.test.cluster_names)
+    assert 50 < len(clusters) < len(set(study.test.questions)) / 3  # about five questions a paragraph
     assert {"el", "vi"}.isdisjoint(study.train.languages)
     train = study.train
     thai = train.languages.index("th")

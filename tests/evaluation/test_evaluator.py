@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from scipy.stats import kruskal, spearmanr
 
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.evaluation.centring import centre
-from pyhbt.evaluation.evaluator import evaluate
+from pyhbt.evaluation.evaluator import Evaluation, evaluate
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     BIAS_METRICS,
@@ -190,20 +191,83 @@ def test_tiers_are_those_of_the_scarcer_language() -> None:
     assert all(mean.query_lang != "*" for mean in evaluation.pair_means(["mAP"]))
 
 
-def test_question_scores_average_translations() -> None:
-    data = retrieval_set(5)
+def slow_influences(evaluation: Evaluation, setting: str, tier: str, metric: str) -> dict[str, float]:
+    """Query by query."""
+    chosen = [b for b in evaluation.blocks if b.setting == setting and tier in ("all", b.tier)]
+    chosen = [block for block in chosen if not math.isnan(block.means[metric])]
+    moved = dict.fromkeys(evaluation.data.cluster_names, 0.0)
+    for block in chosen:
+        defined = [value for value in block.values[metric] if not math.isnan(value)]
+        for query, value in zip(block.queries, block.values[metric], strict=True):
+            if not math.isnan(value):
+                cluster = evaluation.data.cluster_names[query]
+                moved[cluster] += (value - sum(defined) / len(defined)) / (len(chosen) * len(defined))
+    return moved
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 5])
+def test_influences_are_those_of_the_queries(clusters: int) -> None:
+    data = retrieval_set(10)
+    if clusters > 1:
+        data = replace(data, clusters=tuple(f"c{int(name[4:]) % clusters}" for name in data.questions))
     evaluation = evaluate(*embedded(data), data, metrics=METRICS)
-    questions, scores = evaluation.question_scores(["mAP"])
-    assert questions == tuple(f"item{i}" for i in range(5))
-    third = [
-        value
-        for block in evaluation.blocks
-        if block.setting == "cross-lingual" and block.tier == "zero-shot"
-        for query, value in zip(block.queries, block.values["mAP"], strict=True)
-        if data.questions[query] == "item3"
-    ]
-    assert scores["cross-lingual/zero-shot/mAP"][3] == pytest.approx(np.mean(third))
-    assert "cross-lingual/low-resource/mAP" not in scores
+    names, influences = evaluation.influences()
+    assert names == tuple(dict.fromkeys(data.cluster_names))
+    with_means = {f"{mean.setting}/{mean.tier}/{mean.metric}" for mean in evaluation.macro_means()}
+    assert influences.keys() == with_means
+    for key, moved in influences.items():
+        setting, tier, metric = key.split("/")
+        slow = slow_influences(evaluation, setting, tier, metric)
+        np.testing.assert_allclose(moved, [slow[name] for name in names], atol=1e-12)
+        assert abs(moved.sum()) < 1e-9
+    some = evaluation.influences(["mAP"])[1]
+    assert some.keys() == {key for key in influences if key.endswith("/mAP")}
+
+
+def test_an_influence_is_what_a_macro_mean_loses_without_a_cluster() -> None:
+    """To first order: leaving a question out moves the mean by about its influence."""
+    data = retrieval_set(40)
+    queries, passages = embedded(data)
+    evaluation = evaluate(queries, passages, data, metrics=["mAP"])
+    names, influences = evaluation.influences()
+    for name in names[:5]:
+        kept = [place for place, question in enumerate(data.questions) if question != name]
+        without = replace(
+            data,
+            **{
+                column: tuple(getattr(data, column)[place] for place in kept)
+                for column in ("query_ids", "query_texts", "query_langs", "questions")
+            },
+            qrels={data.query_ids[place]: data.qrels[data.query_ids[place]] for place in kept},
+        )
+        left = evaluate(queries[kept], passages, without, metrics=["mAP"])
+        for setting in ("monolingual", "cross-lingual"):
+            lost = evaluation.macro(setting, "mAP") - left.macro(setting, "mAP")  # type: ignore[arg-type]
+            moved = influences[f"{setting}/all/mAP"][names.index(name)]
+            assert lost == pytest.approx(moved * 40 / 39, abs=1e-9)
+
+
+def test_no_passage_in_the_language_of_the_query() -> None:
+    """As in AfriQA: whether the first passage is in the query's language is undefined, not 0."""
+    data = retrieval_set(6)
+    kept = [place for place, language in enumerate(data.passage_langs) if language == "aa"]
+    only = {data.passage_ids[place] for place in kept}
+    pool = replace(
+        data,
+        passage_ids=tuple(data.passage_ids[place] for place in kept),
+        passage_texts=tuple(data.passage_texts[place] for place in kept),
+        passage_langs=("aa",) * len(kept),
+        qrels={
+            query: {passage: gain for passage, gain in judged.items() if passage in only}
+            for query, judged in data.qrels.items()
+        },
+    )
+    queries, passages = embedded(data)
+    evaluation = evaluate(queries, passages[kept], pool, metrics=["mAP"])
+    found = {mean.query_lang: mean.value for mean in evaluation.pair_means([TOP_1_SAME_LANGUAGE])}
+    assert found == {"aa": 1.0}
+    assert evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE) == 1.0
+    assert math.isnan(evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE, "zero-shot"))
 
 
 def test_settings_can_be_chosen() -> None:

@@ -65,19 +65,54 @@ def test_mixed_batches_mix_language_pairs() -> None:
     assert min(map(len, seen)) >= 3
 
 
-@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
-def test_share_of_cross_lingual_batches(ratio: float) -> None:
-    sampler = HybridBatchSampler(parallel(10), 4, ratio=ratio, steps=4000)
-    share = np.mean([sampler.kind(step) == "cross-lingual" for step in range(4000)])
-    # Four standard deviations of a binomial share at 4000 draws: 4 * sqrt(0.25 / 4000) = 0.032.
-    assert abs(share - ratio) < 0.032
+@pytest.mark.parametrize(
+    "ratio",
+    [0.0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 1.0, "linear:0:1", "cosine:1:0.2", "steps:0@0,0.9@0.3,0.4@0.7"],
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_window_has_the_share_asked_for(ratio: float | str, seed: int) -> None:
+    """Over the border of epochs too."""
+    sampler = HybridBatchSampler(parallel(10), 4, ratio=ratio, steps=300, schedule_steps=600, seed=seed)
+    cross, asked = [], []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        cross += [sampler.kind(step) == "cross-lingual" for step in range(300)]
+        asked += [sampler.ratio(step) for step in range(300)]
+    for width in (1, 20, 137, 600):
+        window = np.ones(width)
+        difference = np.convolve(cross, window, mode="valid") - np.convolve(asked, window, mode="valid")
+        assert np.abs(difference).max() < 1 + 1e-9
 
 
-def test_a_schedule_moves_the_share() -> None:
-    sampler = HybridBatchSampler(parallel(10), 4, ratio="linear:0:1", steps=3000)
-    cross = np.array([sampler.kind(step) == "cross-lingual" for step in range(3000)])
-    thirds = cross.reshape(3, -1).mean(axis=1)
-    np.testing.assert_allclose(thirds, [1 / 6, 1 / 2, 5 / 6], atol=0.06)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 199), st.floats(0.1, 0.9)), max_size=6))
+def test_an_adaptive_ratio_has_its_share_in_every_window(seed: int, changes: list[tuple[int, float]]) -> None:
+    sampler = HybridBatchSampler(parallel(10), 4, ratio="adaptive:0.1:0.9", steps=200, seed=seed)
+    for step, ratio in sorted(changes):
+        before = [sampler.kind(earlier) for earlier in range(step)]
+        sampler.set_ratio(ratio, step)
+        assert [sampler.kind(earlier) for earlier in range(step)] == before
+    cross = np.array([sampler.kind(step) == "cross-lingual" for step in range(200)])
+    asked = np.array([sampler.ratio(step) for step in range(200)])
+    for width in (1, 20, 200):
+        difference = np.convolve(cross - asked, np.ones(width), mode="valid")
+        assert np.abs(difference).max() < 1 + 1e-9
+
+
+def test_languages_get_their_share_of_each_kind() -> None:
+    """Three languages and six pairs: each of a kind as often as any other, to within one batch."""
+    pairs = parallel(20)
+    for seed in range(5):
+        sampler = HybridBatchSampler(pairs, 5, ratio=0.5, steps=75, seed=seed)
+        drawn: Counter[tuple[int, int]] = Counter()
+        for batch in sampler:
+            drawn[int(pairs.query_langs[batch[0]]), int(pairs.passage_langs[batch[0]])] += 1
+        same = [count for (query, passage), count in drawn.items() if query == passage]
+        other = [count for (query, passage), count in drawn.items() if query != passage]
+        assert len(same) == 3
+        assert len(other) == 6
+        assert max(same) - min(same) <= 1
+        assert max(other) - min(other) <= 1
 
 
 @settings(max_examples=30, deadline=None)
