@@ -1,91 +1,39 @@
-"""What a ratio study found: comparisons of arms, convergence, and the short answer in words.
+"""The short answer of a study: sentences made from its numbers.
 
-Works on the rows of :class:`pyhbt.study.results.Results` (macro means, a few hundred for a study) and on the (u,)
-scores of :class:`pyhbt.study.results.UnitScores`; the tests of a whole study take about a second. Every sentence is
-made from numbers: "significant" is written only of a Holm-adjusted p-value below 0.05.
+The arm told of is the one chosen on the dev set; "significant" is written only of a test that was made and passed its
+family's correction. Arms that differ in which languages they saw are named and left out.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
-
+from pyhbt.data.coverage import coverage_in_words
 from pyhbt.evaluation.names import (
-    ALL_TIERS,
-    BIAS_METRICS,
+    MAX_RANK,
     RANK_CORRELATION,
     RANK_DISTANCE,
-    RANK_METRICS,
     SETTINGS,
-    STUDY_CENTRINGS,
     TOP_1_SAME_LANGUAGE,
 )
+from pyhbt.study.analysis import Analysis
 from pyhbt.study.arms import Arm
-from pyhbt.study.results import Results, UnitScores
-from pyhbt.study.statistics import (
-    Interval,
-    holm,
-    normalised_area,
-    randomisation_tests,
-    seed_interval,
-    steps_to_reach,
-)
+from pyhbt.study.comparisons import LEVEL, SEEDS_TESTED, Comparison
+from pyhbt.study.convergence import SHARE, Convergence, convergence
+from pyhbt.study.endpoints import EndpointName
+from pyhbt.study.statistics.convergence import compare_times, restricted_mean
+from pyhbt.study.statistics.multiple import BestArms
+from pyhbt.study.words import SPACE, interval, listed, number, p_text, percent, sentence, signed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-NONE: Final = "\N{EN DASH}"  # printed where there is no figure
-SPACE: Final = "\N{NO-BREAK SPACE}"
-LEVEL: Final = 0.05  # of significance, after Holm
-SHARE: Final = 0.9  # of a final value that counts as converged
-_BIAS_TOLD: Final = {  # in the short answer; the table of language bias has them all
+_BIAS_TOLD: Final = {  # in the short answer; the tables of language bias have them all
     RANK_DISTANCE: "rank distance between translations",
+    MAX_RANK: "rank of the last translation",
     TOP_1_SAME_LANGUAGE: "share of first passages in the query's own language",
     RANK_CORRELATION: "rank correlation between translations of a query",
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Paired test of two arms; ``difference`` is the mean over units of ``second`` minus ``first``."""
-
-    centring: str
-    setting: str
-    tier: str
-    metric: str
-    first: Arm
-    second: Arm
-    units: int
-    difference: float
-    p: float
-    adjusted: float
-    family: int  # comparisons that Holm's correction ran over
-
-    @property
-    def verdict(self) -> str:
-        """Difference and outcome, in words."""
-        outcome = "significant" if self.adjusted < LEVEL else "not significant"
-        return (
-            f"{signed(self.difference)} over questions, {outcome} "
-            f"(Holm-adjusted {p_text(self.adjusted)}, {self.units:,} questions)"
-        )
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """How fast one arm learned, by seed; None where a seed never got there.
-
-    ``target`` is common to the arms: SHARE of the best arm's final dev value.
-    """
-
-    target: float
-    to_target: tuple[float | None, ...]
-    to_own: tuple[float | None, ...]
-    area: Interval
 
 
 @dataclass(frozen=True)
@@ -96,285 +44,307 @@ class Finding:
     sentences: tuple[str, ...]
 
 
-def number(value: float, metric: str = "") -> str:
-    """A measurement in print: three decimals, or one for ranks; an en dash where there is none."""
-    if math.isnan(value):
-        return NONE
-    if metric in RANK_METRICS:
-        return f"{value:,.1f}"
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "\N{MINUS SIGN}")  # 0.0 takes the sign from -0.000
-
-
-def signed(value: float) -> str:
-    """A difference in print, with a sign that is as wide as a plus."""
-    if math.isnan(value):
-        return NONE
-    rounded = round(value, 3)
-    return f"{rounded:+.3f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.000"
-
-
-def p_text(p: float) -> str:
-    """A p-value in print."""
-    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}"
-
-
-def mean_steps(steps: Sequence[float | None]) -> float:
-    """Mean over the seeds that got there; NaN if none did."""
-    reached = [value for value in steps if value is not None]
-    return sum(reached) / len(reached) if reached else math.nan
-
-
-def headline_metrics(results: Results) -> list[str]:
-    """recall@10 and mAP where measured; else the first two measures of quality that are."""
-    found = [metric for metric in results.distinct("metric") if metric not in BIAS_METRICS]
-    return [metric for metric in ("recall@10", "mAP") if metric in found] or found[:2]
-
-
-def final_interval(results: Results, arm: Arm, **where: str) -> Interval:
-    """Mean and 95 % interval over seeds of a final macro value."""
-    values = results.macro(split="test", arm=arm, **where).by_seed()
-    return seed_interval(list(values.values()))
-
-
-def compared_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """Every arm against the first, then every arm against the one before it."""
-    against_first = [(arms[0], arm) for arm in arms[1:]]
-    return against_first + list(pairwise(arms[1:]))
-
-
-def compare_arms(results: Results, scores: UnitScores, metrics: Iterable[str]) -> list[Comparison]:
-    """Paired randomisation tests over questions, seeds averaged.
-
-    A family for Holm's correction is one metric, centring and setting: all its tiers and compared pairs.
-    """
-    pairs = compared_pairs(results.arms)
-    comparisons: list[Comparison] = []
-    for metric in metrics:
-        for centring in STUDY_CENTRINGS:
-            for setting in SETTINGS:
-                family = [
-                    _untested(scores, centring, setting, tier, metric, pair)
-                    for tier in ALL_TIERS
-                    for pair in pairs
-                ]
-                comparisons += _tested([comparison for comparison in family if comparison.units], scores)
-    return comparisons
-
-
-def _untested(
-    scores: UnitScores, centring: str, setting: str, tier: str, metric: str, pair: tuple[Arm, Arm]
-) -> Comparison:
-    first, second = (scores.seed_mean(arm, f"{centring}/{setting}/{tier}/{metric}") for arm in pair)
-    difference = second - first
-    known = difference[~np.isnan(difference)]
-    mean = float(known.mean()) if known.size else math.nan
-    return Comparison(centring, setting, tier, metric, *pair, int(known.size), mean, math.nan, math.nan, 0)
-
-
-def _tested(family: list[Comparison], scores: UnitScores) -> list[Comparison]:
-    """The same comparisons with p-values, tested together so that they share the drawn sign patterns."""
-    if not family:
-        return []
-    first, second = (
-        np.stack([scores.seed_mean(arm, f"{c.centring}/{c.setting}/{c.tier}/{c.metric}") for c, arm in side])
-        for side in (((c, c.first) for c in family), ((c, c.second) for c in family))
-    )
-    p_values = randomisation_tests(first.T, second.T)
-    return [
-        replace(comparison, p=float(p), adjusted=float(adjusted), family=len(family))
-        for comparison, p, adjusted in zip(family, p_values, holm(p_values), strict=True)
+def short_answer(analysis: Analysis) -> list[Finding]:
+    """What the numbers support: on the primary endpoint, its price, tiers, speed and bias, then what to bear in mind."""
+    if not analysis.scores.endpoints:
+        return [Finding("No figures yet", ("No cell has final figures.",))]
+    parts = [
+        Finding(sentence(analysis.primary.text), tuple(_primary(analysis))),
+        Finding("What it costs", tuple(_costs(analysis))),
+        Finding("By tier of languages", tuple(_tiers(analysis))),
+        Finding("How fast", tuple(_speed(analysis))),
+        Finding("Language bias", tuple(_bias(analysis))),
+        Finding("Bear in mind", tuple(_caveats(analysis))),
     ]
+    return [part for part in parts if part.sentences]
 
 
-def convergence(results: Results, setting: str, tier: str, metric: str) -> dict[Arm, Convergence]:
-    """Convergence of every arm that has learning curves here (plain embeddings, dev split)."""
-    macro = results.macro(setting=setting, tier=tier, metric=metric, centring="none")
-    curves = {arm: macro.curves(arm=arm) for arm in results.arms}
-    finals = {
-        arm: float(np.mean([values[-1] for _, values in by_seed.values()]))
-        for arm, by_seed in curves.items()
-        if by_seed
-    }
-    if not finals:
-        return {}
-    best = max(finals.values())
-    return {
-        arm: Convergence(
-            target=SHARE * best,
-            to_target=tuple(steps_to_reach(*curve, SHARE * best) for curve in curves[arm].values()),
-            to_own=tuple(steps_to_reach(*curve, SHARE * curve[1][-1]) for curve in curves[arm].values()),
-            area=seed_interval([normalised_area(*curve, best) for curve in curves[arm].values()]),
-        )
-        for arm in finals
-    }
+def verdict(comparison: Comparison) -> str:
+    """A difference with its interval and what the test says of it."""
+    estimate, metric = comparison.estimate, comparison.endpoint.metric
+    limits = estimate.interval()
+    text = signed(estimate.value, metric)
+    if not math.isnan(limits.low):
+        text += f" (95{SPACE}% interval {interval(limits.low, limits.high, metric)})"
+    if not comparison.same_exposure:
+        return f"{text}, not tested: the arms saw different languages"
+    if not comparison.tested:
+        return f"{text}, not tested: {_untested(comparison)}"
+    outcome = "significant" if comparison.significant else "not significant"
+    return f"{text}, {outcome} ({p_text(comparison.adjusted)} of {comparison.family})"
 
 
-def best_arm(results: Results, setting: str, tier: str, metric: str) -> Arm | None:
-    """The arm with the highest final mean over seeds, plain; the first of equals; None without figures."""
-    means = {
-        arm: final_interval(results, arm, setting=setting, tier=tier, metric=metric, centring="none").mean
-        for arm in results.arms
-    }
-    known = {arm: mean for arm, mean in means.items() if not math.isnan(mean)}
-    return max(known, key=known.__getitem__) if known else None
+def _untested(comparison: Comparison) -> str:
+    estimate = comparison.estimate
+    if estimate.seeds < SEEDS_TESTED:
+        return f"{estimate.seeds} {'seed' if estimate.seeds == 1 else 'seeds'}, {SEEDS_TESTED} are needed"
+    return "the study kept no scores of single queries"
 
 
-def short_answer(results: Results, comparisons: Iterable[Comparison]) -> list[Finding]:
-    """What the numbers support, in words: a finding a tier on cross-lingual quality, then what to bear in mind."""
-    metrics = headline_metrics(results)
-    if not metrics:
-        return [Finding("No figures yet", ("The results hold no measure of retrieval quality.",))]
-    tests = {(c.centring, c.setting, c.tier, c.metric, c.first, c.second): c for c in comparisons}
-    findings = []
-    for tier in ALL_TIERS:
-        best = best_arm(results, "cross-lingual", tier, metrics[0])
-        if best is not None:
-            sentences = _Tier(results, tests, tier, metrics[0], results.arms[0], best).sentences()
-            heading = "All languages" if tier == "all" else f"{tier.capitalize()} languages"
-            findings.append(Finding(heading, tuple(sentences)))
-    if not findings:
-        findings = [Finding("No answer yet", ("No cell has final cross-lingual figures.",))]
-    return [*findings, Finding("Bear in mind", tuple(_caveats(results, bool(tests))))]
-
-
-@dataclass(frozen=True)
-class _Tier:
-    """The sentences on one tier: the best arm against the reference, which is the first: the lowest ratio run."""
-
-    results: Results
-    tests: Mapping[tuple[str, str, str, str, Arm, Arm], Comparison]
-    tier: str
-    metric: str
-    reference: Arm
-    best: Arm
-
-    def sentences(self) -> list[str]:
-        parts = [self._quality(), self._difference(), self._speed()]
-        if self.best != self.reference:
-            parts += [self._cost(), self._bias(), self._centring()]
-        return [part for part in parts if part]
-
-    def _final(self, arm: Arm, setting: str, metric: str, centring: str = "none") -> Interval:
-        where = {"setting": setting, "tier": self.tier, "metric": metric, "centring": centring}
-        return final_interval(self.results, arm, **where)
-
-    def _test(self, setting: str, centring: str = "none") -> Comparison | None:
-        return self.tests.get((centring, setting, self.tier, self.metric, self.reference, self.best))
-
-    def _quality(self) -> str:
-        best = self._final(self.best, "cross-lingual", self.metric)
-        seeds = len(self.results.select(split="test", arm=self.best).distinct("seed"))
-        spread = (
-            "one seed"
-            if math.isnan(best.low)
-            else f"95{SPACE}% interval over {seeds} seeds {number(best.low)} to {number(best.high)}"
-        )
-        name = self.best.called
-        if len(self.results.arms) == 1:
-            return f"Cross-lingual {self.metric} is {number(best.mean)} ({spread}); only {name} was run."
-        text = f"{name[0].upper()}{name[1:]} has the best cross-lingual {self.metric}: {number(best.mean)} ({spread})"
-        if self.best == self.reference:
-            return f"{text}; no other arm does better."
-        reference = self._final(self.reference, "cross-lingual", self.metric)
-        return f"{text}, against {number(reference.mean)} at {self.reference.called}."
-
-    def _difference(self) -> str:
-        if self.best == self.reference:
-            return ""
-        test = self._test("cross-lingual")
-        if test is None:
-            return "The difference is not tested: the scores of single queries are missing."
-        return f"The difference is {test.verdict}."
-
-    def _speed(self) -> str:
-        speeds = convergence(self.results, "cross-lingual", self.tier, self.metric)
-        if self.best not in speeds:
-            return ""
-        best = speeds[self.best]
-        text = (
-            f"On the dev set it {_reaching(best.to_target)} {number(best.target)}, "
-            f"{SHARE:.0%} of the best final value there"
-        ).replace("%", f"{SPACE}%")
-        if self.reference == self.best or self.reference not in speeds:
-            return f"{text}."
-        return f"{text}; {self.reference.called} {_reaching(speeds[self.reference].to_target)} it."
-
-    def _cost(self) -> str:
-        before, after = (self._final(r, "monolingual", self.metric).mean for r in (self.reference, self.best))
-        if math.isnan(before) or math.isnan(after):
-            return ""
-        test = self._test("monolingual")
-        verdict = test.verdict if test else f"{signed(after - before)}, not tested"
-        return f"Monolingual {self.metric} goes from {number(before)} to {number(after)}: {verdict}."
-
-    def _bias(self) -> str:
-        clauses = []
-        for metric, name in _BIAS_TOLD.items():
-            before, after = (self._final(r, "multilingual", metric).mean for r in (self.reference, self.best))
-            if not (math.isnan(before) or math.isnan(after)):
-                start, end = number(before, metric), number(after, metric)
-                clauses.append(
-                    f"the {name} stays at {start}"
-                    if start == end
-                    else f"the {name} goes from {start} to {end}"
-                )
-        if not clauses:
-            return ""
-        *most, last = clauses
-        return f"In the multilingual setting {', '.join(most) + ' and ' if most else ''}{last}."
-
-    def _centring(self) -> str:
-        plain, centred = (
-            [self._final(r, "cross-lingual", self.metric, centring).mean for r in (self.reference, self.best)]
-            for centring in STUDY_CENTRINGS
-        )
-        if math.isnan(sum(plain) + sum(centred)):
-            return ""
-        reference, best = self.reference.called, self.best.called
-        left = centred[1] - centred[0]
-        text = f"Centring alone takes {reference} from {number(plain[0])} to {number(centred[0])}."
-        if left <= 0:
-            return (
-                f"{text} With both centred, {best} is not ahead ({signed(left)}), "
-                "so its gain is one that centring gives for nothing."
-            )
-        test = self._test("cross-lingual", "both")
-        verdict = test.verdict if test else f"{signed(left)}, not tested"
-        return f"{text} With both centred, {best} stays ahead with {number(centred[1])}: {verdict}."
-
-
-def _reaching(steps: Sequence[float | None]) -> str:
-    """The verb phrase before a target."""
-    reached = [value for value in steps if value is not None]
-    if not reached:
-        return "never reaches"
-    mean = mean_steps(steps)
-    if mean == 0:
-        return "starts above"
-    seeds = "" if len(reached) == len(steps) else f" in {len(reached)} of {len(steps)} seeds"
-    average = " on average" if len(reached) > 1 else ""
-    return f"takes {mean:,.0f} steps{average}{seeds} to reach"
-
-
-def _caveats(results: Results, tested: bool) -> list[str]:
-    """What limits the answer."""
-    finished = {arm: results.select(split="test", arm=arm).distinct("seed") for arm in results.arms}
-    seeds, cells = results.distinct("seed"), sum(map(len, finished.values()))
-    expected = len(results.arms) * len(seeds)
-    caveats = []
-    if cells < expected:
-        caveats.append(f"Only {cells} of {expected} cells (an arm and a seed) have final figures.")
-    if len(seeds) == 1:
-        caveats.append(
-            "Only one seed was run: no interval over seeds exists, and another seed may order the arms "
-            "differently."
+def _primary(analysis: Analysis) -> Iterator[str]:
+    scores, primary, chosen, reference = (
+        analysis.scores,
+        analysis.primary,
+        analysis.chosen,
+        analysis.reference,
+    )
+    if reference is None:
+        yield f"No cell has a final {primary.text}."
+        return
+    if chosen is None:
+        yield "No arm can be chosen: the dev set has no such scores."
+        return
+    metric = primary.metric
+    mean = scores.mean(primary, chosen)
+    limits = mean.interval()
+    spread = (
+        ""
+        if math.isnan(limits.low)
+        else f" (95{SPACE}% interval {number(limits.low, metric)} to {number(limits.high, metric)})"
+    )
+    name = sentence(chosen.called)
+    if len(analysis.comparable) == 1:
+        yield f"{name} has {number(mean.value, metric)}{spread}; no other arm can be compared with it."
+    elif chosen == reference:
+        yield (
+            f"{name}, the first arm, is best on the dev set; on the test set it has {number(mean.value, metric)}{spread}."
         )
     else:
-        caveats.append("The intervals show how figures move from seed to seed.")
-    if tested:
-        caveats.append(
-            "The tests ask whether a difference would hold for other queries; they average the seeds and do not "
-            "answer for new ones."
+        before = number(scores.mean(primary, reference).value, metric)
+        yield (
+            f"{name}, best on the dev set, has {number(mean.value, metric)}{spread} on the test set, against {before} at "
+            f"{reference.called}."
         )
-    caveats.append("The best arm is picked on the same test set that it is reported on.")
-    return caveats
+        comparison = analysis.comparison(primary)
+        if comparison is not None:
+            yield f"The difference is {verdict(comparison)}."
+        yield from _after_centring(analysis, chosen, reference)
+    yield from _best_ratio(analysis)
+    best = analysis.best(primary)
+    if best is not None:
+        yield from _not_worse(analysis, best)
+
+
+def _after_centring(analysis: Analysis, chosen: Arm, reference: Arm) -> Iterator[str]:
+    """What training gains beyond what subtracting language means gives for nothing."""
+    primary, scores = analysis.primary, analysis.scores
+    centred = primary._replace(centring="both")
+    comparison = analysis.comparison(centred)
+    if comparison is None or comparison.reference != reference:
+        return
+    metric = primary.metric
+    alone = scores.mean(centred, reference).value
+    yield (
+        f"Centring alone, which costs no training, takes {reference.called} to {number(alone, metric)}; with both centred, "
+        f"{chosen.called} is at {number(scores.mean(centred, chosen).value, metric)}: {verdict(comparison)}."
+    )
+
+
+def _best_ratio(analysis: Analysis) -> Iterator[str]:
+    response = analysis.response(analysis.primary)
+    if response is None:
+        return
+    best = response.best_ratio()
+    if math.isnan(best.low):
+        return
+    if best.flat:
+        yield (
+            f"The response to the ratio is too flat to say where it is best: any ratio between {best.low:.2f} and "
+            f"{best.high:.2f} may be (95{SPACE}%)."
+        )
+    elif best.high - best.low < 0.005:
+        yield f"A curve fitted to the ratios is best at {best.low:.2f} (95{SPACE}%)."
+    else:
+        yield (
+            f"A curve fitted to the ratios is best between {best.low:.2f} and {best.high:.2f} (95{SPACE}% interval)."
+        )
+
+
+def _not_worse(analysis: Analysis, best: BestArms) -> Iterator[str]:
+    """The arms that may as well be best on the test set, and the runner-up tested."""
+    arms, metric = analysis.scores.arms, analysis.primary.metric
+    first, second = arms[best.best], arms[best.runner_up]
+    told = (
+        f"On the test set {first.called} stands first and {second.called} second, "
+        f"{number(abs(best.estimate.value), metric)} behind"
+    )
+    if best.members is None:
+        yield f"{told}; which is better is not tested with fewer than {SEEDS_TESTED} seeds."
+        return
+    members = [arms[place].title for place in best.members]
+    outcome = "significant" if best.adjusted < LEVEL else "not significant"
+    yield (
+        f"{told} ({outcome}, {p_text(best.adjusted)}); "
+        + (
+            "no other arm may be best."
+            if len(members) == 1
+            else f"arms not significantly worse than the first: {listed(members)}."
+        )
+    )
+
+
+def _costs(analysis: Analysis) -> Iterator[str]:
+    chosen, reference = analysis.chosen, analysis.reference
+    if chosen is None or reference is None or chosen == reference:
+        return
+    scores, metric = analysis.scores, analysis.primary.metric
+    told = set()
+    for setting in SETTINGS:
+        endpoint = EndpointName(setting, metric)
+        comparison = analysis.comparison(endpoint)
+        if endpoint == analysis.primary or comparison is None:
+            continue
+        told.add(endpoint)
+        start = number(scores.mean(endpoint, comparison.reference).value, metric)
+        end = number(scores.mean(endpoint, chosen).value, metric)
+        yield (
+            f"{setting.capitalize()} {metric} goes from {start} at {comparison.reference.called} to {end}: "
+            f"{verdict(comparison)}{_margin(analysis, comparison)}."
+        )
+    others = [comparison for comparison in analysis.losses(chosen) if comparison.endpoint not in told]
+    if others:
+        named = [
+            f"{comparison.endpoint.text} {signed(comparison.estimate.value, comparison.endpoint.metric)}"
+            for comparison in others
+        ]
+        yield f"Significant losses elsewhere: {listed(named, 6)}."
+
+
+def _margin(analysis: Analysis, comparison: Comparison) -> str:
+    """Whether the loss is shown to be smaller than the margin."""
+    if not comparison.same_exposure:
+        return ""
+    found = analysis.non_inferiority(comparison.endpoint, comparison.reference, comparison.arm)
+    if found is None:
+        return ""
+    margin = f"{analysis.margin:g}"
+    if found.shown:
+        return f"; it is shown to lose less than {margin} ({p_text(found.p)}, one-sided)"
+    return f"; that it loses less than {margin} is not shown ({p_text(found.p)}, one-sided)"
+
+
+def _tiers(analysis: Analysis) -> Iterator[str]:
+    for tier in analysis.tiers():
+        endpoint = analysis.endpoint(tier=tier)
+        if endpoint == analysis.primary:
+            continue
+        comparable = analysis.exposures.comparable(endpoint, analysis.scores.measured(endpoint))
+        name = "All languages" if tier == "all" else f"{tier.capitalize()} languages"
+        apart = [arm for arm in analysis.scores.measured(endpoint) if arm not in comparable]
+        chosen = analysis.chosen
+        if chosen is None or chosen not in comparable or len(comparable) < 2:
+            best = analysis.scores.best(endpoint, comparable)
+            if best is not None and len(comparable) > 1:
+                yield f"{name}: of the arms that saw the same of them, {best.called} has the highest mean."
+        elif chosen == comparable[0]:
+            value = number(analysis.scores.mean(endpoint, chosen).value, endpoint.metric)
+            yield f"{name}: {value} at {chosen.called}, which the others are compared with."
+        else:
+            comparison = analysis.comparisons.find(endpoint, chosen)
+            if comparison is not None:
+                start = number(analysis.scores.mean(endpoint, comparison.reference).value, endpoint.metric)
+                end = number(analysis.scores.mean(endpoint, chosen).value, endpoint.metric)
+                yield f"{name}: from {start} to {end}, {verdict(comparison)}."
+        if apart:
+            yield f"{name}: not compared with the others, for what they saw: {_apart(analysis, endpoint, apart)}."
+
+
+def _apart(analysis: Analysis, endpoint: EndpointName, arms: Sequence[Arm]) -> str:
+    """Arms of other exposure, and what they never saw."""
+    told = []
+    for arm in arms:
+        unseen = analysis.exposures.unseen(endpoint, arm)
+        told.append(f"{arm.called} ({'; '.join(unseen)})" if unseen else arm.called)
+    return listed(told, 4)
+
+
+def _speed(analysis: Analysis) -> Iterator[str]:
+    chosen, reference, primary = analysis.chosen, analysis.reference, analysis.primary
+    if chosen is None or reference is None:
+        return
+    found = convergence(analysis.macro, primary.setting, analysis.dev_tier, primary.metric)
+    if found is None or chosen not in found.times:
+        return
+    target = f"{number(found.target)}, {percent(SHARE)} of the best final value there"
+    text = f"On the dev set {chosen.called} takes {_time(found, chosen)} to stay above {target}"
+    if reference == chosen or reference not in found.times:
+        yield f"{text}."
+        return
+    yield f"{text}; {reference.called} takes {_time(found, reference)}: {_difference(found, reference, chosen)}."
+
+
+def _time(found: Convergence, arm: Arm) -> str:
+    times = found.times[arm]
+    reached = int(times.reached.sum())
+    if not reached:
+        return f"more than {found.horizon:,.0f} steps"
+    mean = restricted_mean(times.times, times.reached, found.horizon)
+    steps = f"{mean.mean:,.0f} steps"
+    if reached < len(times.reached):
+        return f"{steps} or more ({reached} of {len(times.reached)} seeds get there)"
+    return f"{steps} on average" if reached > 1 else steps
+
+
+def _difference(found: Convergence, first: Arm, second: Arm) -> str:
+    """The difference in time between two arms, over the seeds of both."""
+    one, other = found.times[first], found.times[second]
+    shared = [seed for seed in one.seeds if seed in other.seeds]
+    before = one.times[[one.seeds.index(seed) for seed in shared]]
+    after = other.times[[other.seeds.index(seed) for seed in shared]]
+    estimate = compare_times(before, after, found.horizon)
+    text = f"{_steps(estimate.value)} steps"
+    if len(shared) < SEEDS_TESTED:
+        return f"{text}, not tested with fewer than {SEEDS_TESTED} seeds"
+    limits = estimate.interval()
+    p = estimate.p_value()
+    outcome = "significant" if p < LEVEL else "not significant"
+    return f"{text} (95{SPACE}% interval {_steps(limits.low)} to {_steps(limits.high)}), {outcome} on its own ({p_text(p)})"
+
+
+def _steps(value: float) -> str:
+    return f"{value:+,.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _bias(analysis: Analysis) -> Iterator[str]:
+    chosen, reference = analysis.chosen, analysis.reference
+    if chosen is None or reference is None or chosen == reference:
+        return
+    clauses = []
+    for metric, name in _BIAS_TOLD.items():
+        comparison = analysis.comparison(EndpointName("multilingual", metric))
+        if comparison is not None:
+            scores, endpoint = analysis.scores, comparison.endpoint
+            start = number(scores.mean(endpoint, comparison.reference).value, metric)
+            end = number(scores.mean(endpoint, chosen).value, metric)
+            clauses.append(f"the {name} goes from {start} to {end}, {verdict(comparison)}")
+    if clauses:
+        yield f"In one pool of all languages, at {chosen.called} against {reference.called}:"
+        yield from (f"{sentence(clause)}." for clause in clauses)
+
+
+def _caveats(analysis: Analysis) -> Iterator[str]:
+    """What limits the answer."""
+    results = analysis.results
+    seeds = analysis.scores.seeds
+    finished = sum(
+        len(results.select(split=analysis.primary.split, arm=arm).distinct("seed")) for arm in results.arms
+    )
+    expected = len(results.arms) * len(results.distinct("seed"))
+    if finished < expected:
+        yield f"Only {finished} of {expected} cells (an arm and a seed) have final figures."
+    if len(seeds) < SEEDS_TESTED:
+        count = "One seed was" if len(seeds) == 1 else f"{len(seeds)} seeds were"
+        yield f"{count} run: nothing is called significant with fewer than {SEEDS_TESTED}."
+    else:
+        yield (
+            f"Tests and intervals ask whether a difference would hold for other seeds and other queries "
+            f"({analysis.scores.of(analysis.primary).influences.shape[2]:,} clusters of them). {sentence(analysis.primary.text)} "
+            "was named before; everything else is secondary, under one false discovery rate of 5"
+            f"{SPACE}%."
+        )
+    yield from (str(text) for text in analysis.data.get("meaning_of_ratio", ()))
+    sets = analysis.data.get("sets", {})
+    for split, found in sets.items():
+        yield from (f"{sentence(split)} set: {text}" for text in coverage_in_words(found))
+    if "zero-shot" in analysis.scores.tiers(analysis.primary.setting, analysis.primary.metric):
+        yield "Zero-shot languages are unseen in this training; the encoder it starts from may know them."

@@ -158,9 +158,11 @@ class Results:
             raise ValueError(f"where: found several rows a seed for {where}, expected one")
         return dict(sorted(zip(seeds, chosen.values.tolist(), strict=True)))
 
-    def curves(self, **where: Any) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def curves(
+        self, *, split: str = "dev", **where: Any
+    ) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Seed -> (steps, values), both (evaluations,), in the order of steps."""
-        chosen = self.select(split="dev", **where)
+        chosen = self.select(split=split, **where)
         levels = np.array(self.levels["step"] or (0,), dtype=np.float64)
         steps = levels[chosen.codes["step"]]
         curves = {}

@@ -65,7 +65,8 @@ class Exposures:
     def __init__(self, results: Results, cells: Mapping[Arm, Mapping[int, Exposure]]) -> None:
         self.cells = cells
         self._results = results
-        self._kept: dict[tuple[str, str, str], list[_Block]] = {}
+        self._kept: dict[tuple[str, str, str], tuple[tuple[str, str], ...]] = {}
+        self._pools: dict[str, frozenset[str]] = {}
 
     def seen(self, arm: Arm) -> Seen | None:
         """The languages that an arm drew; None where its cells do not say."""
@@ -108,20 +109,26 @@ class Exposures:
                 classes.append([arm])
         return max(classes, key=len) if classes else []
 
-    def _blocks(self, endpoint: EndpointName) -> list[_Block]:
-        """The language pairs that an endpoint is a mean over."""
+    def pairs_of(self, endpoint: EndpointName) -> tuple[tuple[str, str], ...]:
+        """The (query language, passage language) that an endpoint is a mean over; ``*`` is a pool of all."""
         key = (endpoint.split, endpoint.setting, endpoint.tier)
         if key not in self._kept:
-            split = self._results.select(split=endpoint.split)
-            chosen = split.select(setting=endpoint.setting)
+            chosen = self._results.select(split=endpoint.split, setting=endpoint.setting)
             if endpoint.tier != "all":
                 chosen = chosen.select(tier=endpoint.tier)
-            pool = frozenset(passage for _, passage in split.distinct_pairs()) - {ALL_LANGUAGES}
-            self._kept[key] = [
-                _Block(frozenset({query}), pool if passage == ALL_LANGUAGES else frozenset({passage}))
-                for query, passage in chosen.distinct_pairs()
-            ]
+            self._kept[key] = tuple(chosen.distinct_pairs())
         return self._kept[key]
+
+    def _blocks(self, endpoint: EndpointName) -> list[_Block]:
+        """The languages of these pairs."""
+        if endpoint.split not in self._pools:
+            passages = (passage for _, passage in self._results.select(split=endpoint.split).distinct_pairs())
+            self._pools[endpoint.split] = frozenset(passages) - {ALL_LANGUAGES}
+        pool = self._pools[endpoint.split]
+        return [
+            _Block(frozenset({query}), pool if passage == ALL_LANGUAGES else frozenset({passage}))
+            for query, passage in self.pairs_of(endpoint)
+        ]
 
 
 class _Block(NamedTuple):

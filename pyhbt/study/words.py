@@ -10,6 +10,7 @@ from pyhbt.evaluation.names import RANK_METRICS
 
 NONE: Final = "\N{EN DASH}"  # printed where there is no figure
 SPACE: Final = "\N{NO-BREAK SPACE}"
+P_FLOOR: Final = 1e-4  # smaller p-values lean on tails that no study of some seeds knows
 _MINUS: Final = "\N{MINUS SIGN}"
 
 
@@ -52,3 +53,12 @@ def listed(names: Sequence[str], most: int = 12) -> str:
 def sentence(text: str) -> str:
     """With a capital at its beginning."""
     return text[:1].upper() + text[1:]
+
+
+def p_text(p: float) -> str:
+    """A p-value in print; 0.0001 is the smallest that is told."""
+    if math.isnan(p):
+        return NONE
+    if p <= P_FLOOR:
+        return f"p{SPACE}\N{LESS-THAN OR EQUAL TO}{SPACE}{P_FLOOR:g}"
+    return f"p{SPACE}={SPACE}{p:.4f}" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}"

@@ -1,0 +1,134 @@
+"""Final scores by arm, by ratio with the curve fitted to them, and one setting's against another's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyhbt.evaluation.names import STUDY_CENTRINGS
+from pyhbt.study.analysis import Analysis
+from pyhbt.study.endpoints import EndpointName
+from pyhbt.study.report.canvas import (
+    BODY,
+    SMALL,
+    Theme,
+    arm_colours,
+    facets,
+    plot_text,
+    single,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def final_values(analysis: Analysis, setting: str, metric: str, theme: Theme) -> Figure | None:
+    """Final value by arm: a facet a tier; a dot a seed, the mean and its 95 % interval; plain and centred."""
+    scores = analysis.scores
+    title = f"{setting.capitalize()}: {metric} on the test set"
+    known = set(scores.endpoints)
+
+    def draw(axes: Axes, tier: str) -> None:
+        for centring, colour, shift, style in zip(
+            STUDY_CENTRINGS, (theme.plain, theme.centred), (-0.12, 0.12), ("-", "--"), strict=True
+        ):
+            endpoint = EndpointName(setting, metric, tier, centring)
+            if endpoint not in known:
+                continue
+            by_seed = scores.of(endpoint).means
+            means = []
+            for place, arm in enumerate(scores.arms):
+                seeds = by_seed[place][~np.isnan(by_seed[place])]
+                estimate = scores.mean(endpoint, arm)
+                means.append(estimate.value)
+                if len(seeds) > 1:
+                    at = [place + 2 * shift] * len(seeds)
+                    axes.plot(at, seeds, "o", color=colour, alpha=0.55, ms=2.8, mew=0)
+                    axes.plot([place + shift] * 2, estimate.interval()[1:], "-", color=colour, lw=1)
+            hollow = theme.surface if centring == "both" else colour
+            places = np.arange(len(means)) + shift
+            axes.plot(places, means, style, color=colour, lw=0.9, alpha=0.7)
+            axes.plot(places, means, "o", color=colour, mfc=hollow, ms=4.5, mew=1.1)
+        labels = [plot_text(arm.title, 9) for arm in scores.arms]
+        crowded = max(map(len, labels)) * len(labels) > 26
+        axes.set_xticks(range(len(labels)), labels, rotation=60 if crowded else 0)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+
+    keys = {"plain": (theme.plain, "o", False), "centred": (theme.centred, "o", True)}
+    tiers = scores.tiers(setting, metric)
+    shown = {name.centring for name in known if (name.setting, name.metric) == (setting, metric)}
+    present = {name: key for (name, key), c in zip(keys.items(), STUDY_CENTRINGS, strict=True) if c in shown}
+    return facets(
+        sorted(tiers), title, "arm (a number: share of cross-lingual batches)", draw, present, theme
+    )
+
+
+def response_curves(analysis: Analysis, setting: str, metric: str, theme: Theme) -> Figure | None:
+    """Final value by ratio: the fitted curve with its 95 % band, the means, and the interval of the best ratio below."""
+    scores = analysis.scores
+    names = {tier: EndpointName(setting, metric, tier) for tier in scores.tiers(setting, metric)}
+    found = {tier: fitted for tier, name in names.items() if (fitted := analysis.response(name)) is not None}
+    if not found:
+        return None
+
+    def draw(axes: Axes, tier: str) -> None:
+        response, endpoint = found[tier], names[tier]
+        ratios = np.linspace(min(response.ratios), max(response.ratios), 61)
+        limits = [response.value(ratio).interval() for ratio in ratios]
+        axes.fill_between(
+            ratios, [i.low for i in limits], [i.high for i in limits], color=theme.plain, alpha=0.18, lw=0
+        )
+        axes.plot(ratios, [i.mean for i in limits], "-", color=theme.plain, lw=1.3)
+        for arm in analysis.ratios(endpoint):
+            axes.plot(
+                arm.ratio.bounds[0], scores.mean(endpoint, arm).value, "o", color=theme.plain, ms=4, mew=0
+            )
+        best = response.best_ratio()
+        if not np.isnan(best.low):
+            bottom = axes.get_ylim()[0]
+            axes.plot([best.low, best.high], [bottom, bottom], "-", color=theme.centred, lw=3, clip_on=False)
+            axes.set_ylim(bottom=bottom)
+        axes.locator_params(axis="x", nbins=5)
+
+    keys = {"fit and 95 % band": (theme.plain, "o", False), "best ratio, 95 %": (theme.centred, None, False)}
+    title = f"{setting.capitalize()}: {metric} by ratio"
+    return facets(sorted(found), title, "share of cross-lingual batches", draw, keys, theme)
+
+
+def front(analysis: Analysis, metric: str, theme: Theme) -> Figure | None:
+    """Monolingual against cross-lingual quality: a cross of 95 % intervals an arm, those on the front joined."""
+    first, second = EndpointName("monolingual", metric), EndpointName("cross-lingual", metric)
+    scores = analysis.scores
+    arms = [arm for arm in scores.measured(first) if arm in scores.measured(second)]
+    arms = [
+        arm
+        for arm in analysis.exposures.comparable(first, arms)
+        if arm in analysis.exposures.comparable(second, arms)
+    ]
+    if len(arms) < 2:
+        return None
+    figure, axes = single(f"Monolingual against cross-lingual {metric}", theme)
+    colours = arm_colours(arms, theme)
+    points = {arm: (scores.mean(first, arm), scores.mean(second, arm)) for arm in arms}
+    for arm, (one, other) in points.items():
+        axes.plot(one.interval()[1:], [other.value] * 2, "-", color=colours[arm], lw=1)
+        axes.plot([one.value] * 2, other.interval()[1:], "-", color=colours[arm], lw=1)
+        axes.plot(one.value, other.value, "o", color=colours[arm], ms=4.5, mew=0)
+        axes.annotate(
+            plot_text(arm.title), (one.value, other.value), xytext=(4, 4), textcoords="offset points",
+            fontsize=SMALL, color=theme.ink,
+        )  # fmt: skip
+    on_front = sorted(
+        (one.value, other.value)
+        for one, other in points.values()
+        if not any(
+            a.value >= one.value and b.value >= other.value and (a.value, b.value) != (one.value, other.value)
+            for a, b in points.values()
+        )
+    )
+    axes.plot(*zip(*on_front, strict=True), "--", color=theme.muted, lw=0.8, zorder=0)
+    axes.set_xlabel(f"monolingual {metric}", fontsize=BODY, color=theme.muted)
+    axes.set_ylabel(f"cross-lingual {metric}", fontsize=BODY, color=theme.muted)
+    return figure

@@ -1,0 +1,119 @@
+"""The report of a ratio study: one self-contained HTML page and its plots.
+
+Reads only what is in the study's folder (results.jsonl, the cells' scores and exposures, config.yaml, data.json,
+environment.json, tuning.json); writes OUT/report.html (no script, no outside file; plots inlined for light and dark
+pages) and OUT/plots/*.png. Some 20 s for 15 cells and 42 languages, nearly all of it plots. Text from data sets is
+escaped by jinja2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pyhbt.evaluation.names import PEER, RANK_CORRELATION, RANK_METRICS, TOP_1_SAME_LANGUAGE
+from pyhbt.files import write_atomically
+from pyhbt.study.analysis import Analysis, analyse
+from pyhbt.study.comparisons import LEVEL
+from pyhbt.study.convergence import SHARE
+from pyhbt.study.findings import short_answer
+from pyhbt.study.report.design import (
+    coverage_tables,
+    exposure_table,
+    language_exposure_table,
+    tuning_table,
+)
+from pyhbt.study.report.pictures import write_plots
+from pyhbt.study.report.provenance import command, configuration, facts, flatten
+from pyhbt.study.report.quality import bias_differences_table, bias_table, differences_table, quality_table
+from pyhbt.study.report.response import factor_tables, gain_table, needed_table, response_table
+from pyhbt.study.report.speed import speed_table, targets_table
+from pyhbt.study.report.tables import CENTRING_NAMES, Table
+from pyhbt.study.tuning import choices
+from pyhbt.study.words import percent
+
+_BIAS_TABLES: Final = {
+    "Between languages of passages": (*RANK_METRICS, PEER),
+    "Between languages of queries": (TOP_1_SAME_LANGUAGE, RANK_CORRELATION),
+}
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def write_report(out: Path) -> Path:
+    """Write report.html and the images in plots/ from the results in ``out``; returns the page's path.
+
+    Raises:
+        FileNotFoundError: ``out`` has no results.jsonl.
+        ValueError: a file is malformed; the message names file, line and field.
+    """
+    out = Path(out)
+    analysis = analyse(out)
+    metrics, config = analysis.metrics, analysis.config
+    further = [split for split in analysis.scores.splits if split != "test"]
+    html = _environment().get_template("report.html.j2").render(
+        style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        facts=facts(analysis),
+        findings=short_answer(analysis),
+        quality_tables=[quality_table(analysis, metric) for metric in metrics],
+        difference_tables=_differences(analysis),
+        further_tables=[
+            (split, [quality_table(analysis, metric, split) for metric in metrics], _further(analysis, split))
+            for split in further
+        ],
+        response_table=response_table(analysis),
+        factor_tables=factor_tables(analysis),
+        gain_table=gain_table(analysis),
+        speed_tables=_present(speed_table(analysis, metric) for metric in metrics),
+        targets_table=targets_table(analysis),
+        exposure_tables=_present([exposure_table(analysis), language_exposure_table(analysis)]),
+        meaning_of_ratio=analysis.data.get("meaning_of_ratio", []),
+        coverage_tables=coverage_tables(analysis),
+        tuning_table=tuning_table(choices(out), analysis.primary.text),
+        needed_table=needed_table(analysis),
+        bias_tables=_present(bias_table(analysis, *part) for part in _BIAS_TABLES.items()),
+        pictures=write_plots(analysis, out / "plots"),
+        command=command(config),
+        configuration=configuration(config),
+        environment=list(flatten(config.get("environment", {}))),
+        share=percent(SHARE),
+        level=LEVEL,
+        margin=f"{analysis.margin:g}",
+    )  # fmt: skip
+    page = out / "report.html"
+    with write_atomically(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return page
+
+
+def _present(tables: Any) -> list[Table]:
+    return [table for table in tables if table is not None]
+
+
+def _differences(analysis: Analysis) -> list[tuple[str, list[Table]]]:
+    """Tables of differences by centring, plain first."""
+    found = []
+    for centring, name in CENTRING_NAMES.items():
+        quality = [differences_table(analysis, metric, centring) for metric in analysis.metrics]
+        bias = [
+            bias_differences_table(analysis, title, metrics, centring)
+            for title, metrics in _BIAS_TABLES.items()
+        ]
+        if tables := _present([*quality, *bias]):
+            found.append((name, tables))
+    return found
+
+
+def _further(analysis: Analysis, split: str) -> list[Table]:
+    return _present(differences_table(analysis, metric, "none", split) for metric in analysis.metrics)
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,216 @@
+"""Linear contrasts of arms over two crossed random levels, seeds and clusters of queries: estimate, interval, test.
+
+With s seeds and c clusters, a contrast of macro means has the value d_s in each seed, and each cluster the influence
+z_sc on it (:meth:`pyhbt.evaluation.evaluator.Evaluation.influences`). In the two-way random model
+d_sc = mu + A_s + B_c + (AB)_sc, with variances of A, B and AB per seed, cluster and both, the mean over seeds has the
+variance
+
+    V = A/s + B/c + AB/(sc).
+
+Its parts are estimated from three mean squares, as in the analysis of variance of a balanced two-way layout (Searle,
+Casella and McCulloch 1992, Variance Components, section 4.3):
+
+    S = sum_s (d_s - d)^2 / (s (s - 1))              estimates A/s + AB/(sc)
+    C = c / (c - 1) sum_c (mean_s z_sc)^2            estimates B/c + AB/(sc)
+    I = c sum_sc (z_sc - mean_s z_sc)^2 / (s (s - 1) (c - 1))   estimates AB/(sc)
+
+so that V is C + max(S - I, 0): no less than what queries alone give. Its two parts have different degrees of freedom,
+and often two for the seeds. The critical value is the mean of both Student quantiles, weighted by the parts (Cochran and
+Cox 1957, Experimental Designs, section 4.14), which keeps the level where Satterthwaite's single number of degrees
+does not: over worlds of 3 to 8 seeds and 30 to 100 clusters, of every mixture of the three variances, 3.4 to 6.0 % of
+true nulls are rejected at 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
+
+_FEWEST_DEGREES = 2.0  # of clusters of very unequal influence
+_NORMAL_FOURTH = 3.0  # fourth moment of a normal variable over its squared variance
+
+
+class Interval(NamedTuple):
+    """A mean and its two-sided confidence limits; NaN where they do not exist."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Distance from the mean to either limit."""
+        return (self.high - self.low) / 2
+
+
+class Endpoint(NamedTuple):
+    """Final scores of a arms with s seeds, and the influences of c clusters of queries on them.
+
+    ``means`` is float64 (a, s), NaN where a cell is missing; ``influences`` (a, s, c), each row of a cell summing to 0;
+    c is 0 where influences were not kept.
+    """
+
+    means: NDArray[np.float64]
+    influences: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A contrast and what its uncertainty is made of.
+
+    ``seed_variance`` and ``cluster_variance`` are the two parts of the variance of ``value``; ``seeds`` and ``clusters``
+    are how many it rests on, ``cluster_degrees`` the degrees of freedom of the clusters' part. With one seed there is no
+    interval and no test: it says nothing of the next.
+    """
+
+    value: float
+    seed_variance: float
+    cluster_variance: float
+    seeds: int
+    clusters: int
+    cluster_degrees: float
+
+    @property
+    def variance(self) -> float:
+        """Of ``value``; NaN with one seed."""
+        return self.seed_variance + self.cluster_variance
+
+    @property
+    def standard_error(self) -> float:
+        """Its square root."""
+        return math.sqrt(self.variance) if self.variance >= 0 else math.nan
+
+    def critical(self, level: float = 0.95) -> float:
+        """Standard errors from the value to either limit of its interval."""
+        return self._quantile((1 + level) / 2)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Two-sided confidence limits at ``level``.
+
+        Raises:
+            ValueError: ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level: found {level}, expected a value between 0 and 1")
+        half = self.standard_error and self.critical(level) * self.standard_error
+        return Interval(self.value, self.value - half, self.value + half)
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value of the hypothesis that the true value is ``null``."""
+        tail = min(self.p_above(null), self.p_below(null))
+        return min(1.0, 2 * tail) if not math.isnan(tail) else math.nan
+
+    def p_above(self, null: float = 0.0) -> float:
+        """One-sided p-value of the hypothesis that the true value is ``null`` or less."""
+        return self._tail(self.value - null)
+
+    def p_below(self, null: float = 0.0) -> float:
+        """One-sided p-value of the hypothesis that the true value is ``null`` or more."""
+        return self._tail(null - self.value)
+
+    def _quantile(self, share: float) -> float:
+        """Of the reference distribution of the studentised value."""
+        parts = (
+            (self.seed_variance, float(self.seeds - 1)),
+            (self.cluster_variance, self.cluster_degrees),
+        )
+        total = self.variance
+        if not total > 0:
+            return 0.0 if total == 0 else math.nan
+        return sum(part / total * float(special.stdtrit(degrees, share)) for part, degrees in parts if part > 0)
+
+    def _tail(self, distance: float) -> float:
+        """Probability of a value at least ``distance`` above the null by chance."""
+        error = self.standard_error
+        if math.isnan(error) or math.isnan(distance):
+            return math.nan
+        if error == 0:
+            return 0.5 if distance == 0 else float(distance < 0)
+        studentised = abs(distance) / error
+        if studentised > self._quantile(1 - _SMALLEST_TAIL):
+            tail = _SMALLEST_TAIL
+        elif studentised == 0:
+            tail = 0.5
+        else:
+            tail = optimize.brentq(
+                lambda p: self._quantile(1 - p) - studentised, _SMALLEST_TAIL, 0.5, xtol=1e-14
+            )
+        return float(tail if distance > 0 else 1 - tail)
+
+
+_SMALLEST_TAIL = 1e-12
+
+
+def contrast(endpoint: Endpoint, weights: ArrayLike) -> Estimate:
+    """The mean over seeds of ``sum_a weights[a] * means[a]``, ``weights`` (a,), over the seeds that these arms share.
+
+    O(a s c). NaN where no seed is shared.
+
+    Raises:
+        ValueError: shapes that do not fit, or weights that are all 0.
+    """
+    row = np.asarray(weights, dtype=np.float64)
+    means, influences = endpoint
+    if row.shape != means.shape[:1] or influences.shape[:2] != means.shape:
+        raise ValueError(
+            f"weights: found shape {row.shape} beside means {means.shape} and influences {influences.shape}"
+        )
+    used = np.flatnonzero(row)
+    if not used.size:
+        raise ValueError("weights: found zeros alone, expected a contrast of arms")
+    shared = ~np.isnan(means[used]).any(axis=0)
+    values = row[used] @ means[used][:, shared]
+    moved = np.tensordot(row[used], influences[used][:, shared], axes=1)
+    return estimate_of(values, moved)
+
+
+def estimate_of(values: NDArray[np.float64], influences: NDArray[np.float64]) -> Estimate:
+    """An estimate from one value a seed (s,) and the influences on it (s, c); c may be 0."""
+    seeds, clusters = influences.shape
+    if not seeds:
+        return Estimate(math.nan, math.nan, math.nan, 0, clusters, math.nan)
+    mean = float(values.mean())
+    average = influences.mean(axis=0)
+    queries, degrees = _of_clusters(average)
+    if seeds == 1:
+        return Estimate(mean, math.nan, queries, 1, clusters, degrees)
+    spread = float(values.var(ddof=1)) / seeds
+    both = 0.0
+    if clusters > 1:
+        rest = influences - average
+        both = clusters * float((rest**2).sum()) / (seeds * (seeds - 1) * (clusters - 1))
+    return Estimate(mean, max(spread - both, 0.0), queries, seeds, clusters, degrees)
+
+
+def _of_clusters(average: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance from clusters, and its degrees of freedom: c - 1 for equal clusters, fewer for unequal ones.
+
+    The effective number is that of a sum of squares, (sum z^2)^2 / sum z^4, times the 3 of normal variables.
+    """
+    clusters = len(average)
+    squares = average**2
+    total = float(squares.sum())
+    if clusters < 2 or total == 0.0:
+        return 0.0, max(clusters - 1.0, 0.0)
+    effective = _NORMAL_FOURTH * total**2 / float((squares**2).sum()) - 1
+    degrees = min(max(effective, _FEWEST_DEGREES), clusters - 1.0)
+    return clusters / (clusters - 1) * total, degrees
+
+
+def seed_interval(values: Sequence[float] | NDArray[np.float64], level: float = 0.95) -> Interval:
+    """Mean of one value a seed, ``values`` (n,), and its Student t interval at ``level``; NaN entries are left out.
+
+    The limits of a single value are NaN.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return estimate_of(known, np.empty((len(known), 0))).interval(level)

@@ -1,0 +1,195 @@
+"""A score as a function of the ratio: a fitted polynomial with its band, and an interval for the best ratio.
+
+The fit is least squares over the arms' means, so that its value and its slope at any ratio are contrasts of arms, with the
+intervals and tests of :mod:`pyhbt.study.statistics.contrasts`. The interval of the best ratio is the set of ratios that
+are not rejected as the maximum: inside the range where the slope differs from 0 significantly, at an end where it points
+inwards (inverting a test: Fieller 1954, J. R. Statist. Soc. B 16(2), 175-185, for a quadratic). Its ends are the ends of
+that set; where it covers all ratios that were run, the response is flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.polynomial import polynomial
+from numpy.typing import NDArray
+from scipy import stats
+
+from pyhbt.study.statistics.contrasts import Endpoint, Estimate, Interval, contrast
+
+_HIGHEST_DEGREE = 3
+_CURVED = 2  # the lowest degree that has a best ratio between the ends
+_GRID = 201  # ratios at which the slope is tested
+
+
+class BestRatio(NamedTuple):
+    """The highest point of the fit and its interval; ``flat`` where that is the whole range."""
+
+    at: float
+    low: float
+    high: float
+    flat: bool
+
+
+@dataclass(frozen=True)
+class Response:
+    """A polynomial of ``degree`` through the scores of the arms at ``ratios``, which are distinct.
+
+    ``errors[d]`` is the root mean square error of degree d in leave-one-ratio-out cross-validation, NaN where there are
+    too few ratios for it.
+    """
+
+    ratios: tuple[float, ...]
+    endpoint: Endpoint
+    degree: int
+    errors: tuple[float, ...]
+
+    def value(self, ratio: float) -> Estimate:
+        """The fit at a ratio."""
+        return contrast(self.endpoint, self._weights(ratio, self.degree, 0))
+
+    def slope(self, ratio: float, degree: int | None = None) -> Estimate:
+        """The fit's slope at a ratio, of another degree where one is given."""
+        return contrast(self.endpoint, self._weights(ratio, self.degree if degree is None else degree, 1))
+
+    def best_ratio(self, level: float = 0.95, *, highest: bool = True) -> BestRatio:
+        """The ratio of the highest (lowest) score, by a fit of degree 2 at least. O(_GRID * seeds * clusters).
+
+        All NaN where seeds are too few for an interval.
+        """
+        degree = max(self.degree, min(_CURVED, len(self.ratios) - 1))
+        low, high = self.ratios[0], self.ratios[-1]
+        grid = np.linspace(low, high, _GRID)
+        sign = 1.0 if highest else -1.0
+        fitted = np.array([self._weights(x, degree, 0) for x in grid]) @ np.nanmean(
+            self.endpoint.means, axis=1
+        )
+        at = float(grid[int(np.argmax(sign * fitted))])
+        kept = []
+        for x in grid:
+            slope = self.slope(float(x), degree)
+            error = slope.standard_error
+            if np.isnan(error):
+                return BestRatio(at, np.nan, np.nan, False)
+            up, critical = sign * slope.value, error and slope.critical(level) * error
+            inward = up if x == low else -up if x == high else abs(up)
+            if inward <= critical and self._tops(float(x), degree, sign, critical, low, high):
+                kept.append(float(x))
+        if not kept:  # the fit has no maximum that the slope allows: the highest point alone
+            kept = [at]
+        return BestRatio(at, min(kept), max(kept), min(kept) == low and max(kept) == high)
+
+    def _tops(
+        self, ratio: float, degree: int, sign: float, critical: float, low: float, high: float
+    ) -> bool:
+        """Whether the fit may turn downwards at a ratio between the ends: not where it turns upwards for sure."""
+        if ratio in (low, high):
+            return True
+        curvature = contrast(self.endpoint, self._weights(ratio, degree, 2)) if degree > 1 else None
+        if curvature is None:
+            return True
+        limits = curvature.interval()
+        return (limits.low if sign > 0 else -limits.high) <= 0
+
+    def _weights(self, ratio: float, degree: int, derivative: int) -> NDArray[np.float64]:
+        """The weight of each arm in the fit, or in one of its derivatives, at a ratio."""
+        centre, solve = self._solvers[degree]
+        coefficients = np.eye(degree + 1)
+        if derivative:
+            coefficients = (
+                polynomial.polyder(coefficients, derivative)
+                if derivative <= degree
+                else np.zeros((1, degree + 1))
+            )
+        powers = polynomial.polyval(ratio - centre, coefficients, tensor=True)
+        weights: NDArray[np.float64] = np.asarray(powers) @ solve
+        return weights
+
+    @cached_property
+    def _solvers(self) -> dict[int, tuple[float, NDArray[np.float64]]]:
+        """For each degree, the centre of its basis and the matrix from means to coefficients."""
+        at = np.array(self.ratios)
+        centre = float(at.mean())
+        return {
+            degree: (centre, np.linalg.pinv(polynomial.polyvander(at - centre, degree)))
+            for degree in range(min(_HIGHEST_DEGREE, len(at) - 1) + 1)
+        }
+
+
+def fit(ratios: Sequence[float], endpoint: Endpoint) -> Response:
+    """The polynomial of lowest degree, 3 at most, whose cross-validated error is within a standard error of the least.
+
+    Three ratios are too few to choose by: their polynomial of degree 2 passes through the means.
+
+    Args:
+        ratios: of the arms, ascending.
+        endpoint: their scores.
+
+    Raises:
+        ValueError: fewer than three ratios, ratios that do not ascend, or another number of arms.
+    """
+    at = tuple(map(float, ratios))
+    if len(at) < 3 or list(at) != sorted(set(at)):
+        raise ValueError(f"ratios: found {list(at)}, expected three or more, ascending")
+    if len(endpoint.means) != len(at):
+        raise ValueError(f"endpoint: found {len(endpoint.means)} arms, expected {len(at)}, one a ratio")
+    means = np.nanmean(endpoint.means, axis=1)
+    if len(at) == 3:
+        return Response(at, endpoint, 2, ())
+    errors = _errors_left_out(np.array(at), means)
+    squared = errors**2
+    mean = squared.mean(axis=1)
+    best = int(np.argmin(mean))
+    slack = squared[best].std(ddof=1) / np.sqrt(len(at))
+    degree = int(np.flatnonzero(mean <= mean[best] + slack)[0])
+    return Response(at, endpoint, degree, tuple(np.sqrt(mean).tolist()))
+
+
+def _errors_left_out(ratios: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors (degrees, a) of each ratio's mean, predicted from the others."""
+    degrees = range(min(_HIGHEST_DEGREE, len(ratios) - 2) + 1)
+    errors = np.empty((len(degrees), len(ratios)))
+    for left_out in range(len(ratios)):
+        rest = np.arange(len(ratios)) != left_out
+        for degree in degrees:
+            coefficients = polynomial.polyfit(ratios[rest], means[rest], degree)
+            errors[degree, left_out] = polynomial.polyval(ratios[left_out], coefficients) - means[left_out]
+    return errors
+
+
+def on_front(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (a,) no other is at least as high as in both coordinates and higher in one. O(a^2)."""
+    at_least = (first[:, None] >= first) & (second[:, None] >= second)
+    above = at_least & ((first[:, None] > first) | (second[:, None] > second))
+    free: NDArray[np.bool_] = ~above.any(axis=0)
+    return free
+
+
+class Gain(NamedTuple):
+    """Gain for ten times as many examples, with its interval, and how gains and log10 examples correlate."""
+
+    slope: Interval
+    intercept: float
+    correlation: float
+    p: float
+
+
+def gain_by_amount(examples: NDArray[np.float64], gains: NDArray[np.float64], level: float = 0.95) -> Gain:
+    """Linear regression of gains (n,) on log10(1 + examples) (n,); NaN for fewer than three points or one amount."""
+    x = np.log10(1 + examples)
+    if len(x) < 3 or np.ptp(x) == 0:
+        nothing = Interval(np.nan, np.nan, np.nan)
+        return Gain(nothing, np.nan, np.nan, np.nan)
+    found = stats.linregress(x, gains)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 2) * found.stderr)
+    slope = float(found.slope)
+    return Gain(
+        Interval(slope, slope - half, slope + half),
+        float(found.intercept),
+        float(found.rvalue),
+        float(found.pvalue),
+    )
