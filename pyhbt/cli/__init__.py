@@ -1,4 +1,4 @@
-"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, report, doctor.
+"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, report, power, doctor.
 
 A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
 """
@@ -61,6 +61,37 @@ def report(
     typer.echo(f"report: {write_report(study)}")
 
 
+def power(
+    study: Annotated[Path, typer.Argument(help="Folder of a study of two seeds or more.")] = Path(
+        "pyhbt-study"
+    ),
+    difference: Annotated[
+        list[float] | None,
+        typer.Option(help="Differences to be found, of 0.005, 0.01, 0.02 and 0.05 by default."),
+    ] = None,
+) -> None:
+    """Print how many seeds and queries a difference needs, from the spread that a study found."""
+    from pyhbt.cli.terminal import say, table
+    from pyhbt.study.analysis import analyse
+    from pyhbt.study.report.response import DIFFERENCES, needed_table
+
+    found = needed_table(analyse(study), tuple(difference or DIFFERENCES))
+    if found is None:
+        raise ValueError(
+            f"{study}: found fewer than two arms, seeds or clusters of queries, expected two of each"
+        )
+    names = [name for name, span in found.spans for _ in range(span)]
+    head = [f"{name.split()[0]} {column}" for name, column in zip(names, found.columns, strict=True)]
+    rows = [[row.head, *(cell.text for cell in row.cells)] for row in found.rows]
+    table(
+        f"{found.title}, in three columns: found as it is, seeds, clusters of queries",
+        ["endpoint", *head],
+        rows,
+    )
+    for note in found.notes:
+        say(note)
+
+
 def doctor() -> None:
     """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
     from pyhbt.cli.doctor import diagnose
@@ -76,6 +107,7 @@ app.command()(command(EncodeCommand, encode))
 app.command()(command(SearchCommand, search))
 app.command()(command(MineCommand, mine))
 app.command()(report)
+app.command()(power)
 app.command()(doctor)
 
 

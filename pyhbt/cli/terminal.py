@@ -19,8 +19,8 @@ from pyhbt.evaluation.names import BIAS_METRICS, RANK_METRICS, SETTINGS
 
 if TYPE_CHECKING:
     from pyhbt.evaluation.evaluator import Evaluation
-    from pyhbt.study.run import Observer
-    from pyhbt.study.run import Progress as StudyProgress
+    from pyhbt.study.workplace import Observer
+    from pyhbt.study.workplace import Progress as StudyProgress
 
 console = Console()
 

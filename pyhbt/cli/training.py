@@ -56,9 +56,9 @@ def study(given: Given) -> None:
     set_up(given.get("threads"))
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
+    from pyhbt.study.analysis import analyse
     from pyhbt.study.jobs import fitting_jobs
     from pyhbt.study.report import summary_table, write_report
-    from pyhbt.study.results import load_results
     from pyhbt.study.run import run_study
 
     quick = given.get("quick", False)
@@ -88,7 +88,7 @@ def study(given: Given) -> None:
         )
     with console.status("writing the report"):
         report_path = write_report(out)
-    summary = summary_table(load_results(out))
+    summary = summary_table(analyse(out).scores)
     table("final scores on the test set, plain, mean over seeds", summary.columns, summary.rows)
     say(f"report: {report_path}")
 

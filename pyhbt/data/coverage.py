@@ -28,8 +28,8 @@ def coverage(data: RetrievalSet, languages: Iterable[str] | None = None) -> dict
 
     Returns:
         ``queries`` and ``passages``: how many; ``clusters``: how many of queries; ``pairs``: [query language, passage
-        language, queries] of every pair that has any; ``absent_languages``: without a query; ``absent_pairs``: without a
-        judged query though both languages are there; ``rare_pairs``: those with fewer than 20.
+        language, queries] of every pair that has any; ``absent_languages``: without a query; ``absent_pairs``: without
+        a judged query though both languages are there; ``rare_pairs``: those with fewer than 20.
     """
     language_of = dict(zip(data.passage_ids, data.passage_langs, strict=True))
     counts: Counter[tuple[str, str]] = Counter()
@@ -64,7 +64,8 @@ def coverage_in_words(found: dict[str, Any]) -> list[str]:
         counts = {(query, passage): count for query, passage, count in found["pairs"]}
         pairs = _listed([f"{'-'.join(pair)} ({counts[tuple(pair)]})" for pair in found["rare_pairs"]])
         sentences.append(
-            f"Fewer than {FEW} queries are in these language pairs, which weigh as much in a mean as any other: {pairs}."
+            f"Fewer than {FEW} queries are in these language pairs, which weigh as much in a mean as any other: "
+            f"{pairs}."
         )
     return sentences
 
@@ -85,8 +86,8 @@ def meaning_of_ratio(pairs: PairSet) -> list[str]:
     if cross_only and monolingual:
         sentences.append(
             f"{_listed(cross_only)} {_have(cross_only)} no monolingual pairs: monolingual batches are in "
-            f"{_listed(sorted(monolingual))} alone, so a higher ratio also means more of {_listed(cross_only)}, not only "
-            "more cross-lingual batches."
+            f"{_listed(sorted(monolingual))} alone, so a higher ratio also means more of {_listed(cross_only)}, "
+            "not only more cross-lingual batches."
         )
     elif cross_only:
         sentences.append("No language has monolingual pairs: every ratio but 1 is impossible.")

@@ -35,7 +35,10 @@ def sampled(data: RetrievalSet, questions: int, passages_per_language: int) -> R
     relevant = {passage for judged in part.qrels.values() for passage, gain in judged.items() if gain > 0}
     order = sorted(
         range(len(data.passage_ids)),
-        key=lambda place: (data.passage_ids[place] not in relevant, stable_draw("sample", data.passage_ids[place])),
+        key=lambda place: (
+            data.passage_ids[place] not in relevant,
+            stable_draw("sample", data.passage_ids[place]),
+        ),
     )
     taken: dict[str, int] = {}
     places = []

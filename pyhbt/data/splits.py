@@ -12,8 +12,8 @@ def stratified_split(languages: Mapping[str, Collection[str]], shares: Mapping[s
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, doi:10.1007/978-3-642-23808-6_10): of the language
     with the fewest things left, the next by the hash goes to the split that lacks most of that language, then most
-    things, and so on. Depends on the names and languages alone, not on their order. Every language with at least as many
-    things as there are splits gets one in each where that is possible. O(n log n * languages * splits).
+    things, and so on. Depends on the names and languages alone, not on their order. Every language with at least as
+    many things as there are splits gets one in each where that is possible. O(n log n * languages * splits).
 
     Args:
         languages: of each thing, by name; those of one thing are distinct.

@@ -1,4 +1,3 @@
-from .centring import Centring as Centring
 from .centring import centre as centre
 from .evaluator import Block as Block
 from .evaluator import Evaluation as Evaluation
@@ -8,6 +7,7 @@ from .evaluator import encode_set as encode_set
 from .evaluator import evaluate as evaluate
 from .metrics import measure as measure
 from .names import DEFAULT_METRICS as DEFAULT_METRICS
+from .names import Centring as Centring
 from .run import Evaluate as Evaluate
 from .run import dev_scores as dev_scores
 from .run import score_encoder as score_encoder

@@ -26,7 +26,7 @@ from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier, scarcer
 from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.evaluation.bias import max_rank, mean_rank_correlation, peer, peer_depends_on_ranks, rank_distance
-from pyhbt.evaluation.centring import Centring, centre
+from pyhbt.evaluation.centring import centre
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     ALL_LANGUAGES,
@@ -40,6 +40,7 @@ from pyhbt.evaluation.names import (
     RANK_DISTANCE,
     SETTINGS,
     TOP_1_SAME_LANGUAGE,
+    Centring,
     Setting,
 )
 from pyhbt.ops import ranks as exact_ranks

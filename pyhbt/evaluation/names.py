@@ -18,7 +18,10 @@ ALL_LANGUAGES: Final = "*"  # in the place of a language: a pool of all, or a me
 
 Centring = Literal["none", "passages", "both"]
 CENTRINGS: Final[tuple[Centring, ...]] = get_args(Centring)
-STUDY_CENTRINGS: Final[tuple[Centring, ...]] = ("none", "both")  # every figure of a study is given plain and centred
+STUDY_CENTRINGS: Final[tuple[Centring, ...]] = (
+    "none",
+    "both",
+)  # every figure of a study is given plain and centred
 
 RANK_DISTANCE: Final = "rank distance"
 MAX_RANK: Final = "Max@R"
@@ -28,7 +31,9 @@ RANK_CORRELATION: Final = f"MRC@{RANK_CORRELATION_CUTOFF}"
 PEER_CUTOFF: Final = 100
 PEER: Final = f"PEER@{PEER_CUTOFF}"
 RANK_METRICS: Final = (RANK_DISTANCE, MAX_RANK)  # measured in ranks, unbounded, the lower the better
-LOWER_IS_BETTER: Final = RANK_METRICS  # of the others, higher, or, of the share in the query's language, neither
+LOWER_IS_BETTER: Final = (
+    RANK_METRICS  # of the others, higher, or, of the share in the query's language, neither
+)
 BIAS_METRICS: Final = (*RANK_METRICS, PEER, TOP_1_SAME_LANGUAGE, RANK_CORRELATION)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from pyhbt.data import RetrievalSet
 from pyhbt.data.trec import write_qrels, write_run
 from pyhbt.encoders import Encoder, EncoderLike
-from pyhbt.evaluation.centring import DESCRIPTION, Centring
+from pyhbt.evaluation.centring import DESCRIPTION
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, encode_set
-from pyhbt.evaluation.names import DEFAULT_METRICS
+from pyhbt.evaluation.names import DEFAULT_METRICS, Centring
 from pyhbt.files import write_atomically
 from pyhbt.ops import search
 

@@ -84,7 +84,7 @@ class Analysis:
 
     @cached_property
     def dev_tier(self) -> str:
-        """The tier that arms are chosen in on the dev set: that of the primary endpoint, or "all" where dev lacks it."""
+        """The tier that arms are chosen in: that of the primary endpoint, or "all" where the dev set lacks it."""
         rows = self.macro.select(split="dev", setting=self.primary.setting, metric=self.primary.metric)
         return self.primary.tier if self.primary.tier in rows.distinct("tier") else "all"
 

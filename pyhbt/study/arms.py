@@ -73,7 +73,8 @@ class Arm:
             share = -1.0
         if not at or len(parts) != 2 or not 0 < share < 1:
             raise ValueError(
-                f"arm: found {spec!r}, expected average:A+B@WEIGHT: two ratios and a weight of the second between 0 and 1"
+                f"arm: found {spec!r}, expected average:A+B@WEIGHT: two ratios and a weight of the second between "
+                "0 and 1"
             )
         first, second = (cls(RatioSchedule.parse(part)) for part in parts)
         if first == second:

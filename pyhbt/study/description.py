@@ -31,7 +31,7 @@ _GROWS = (
 
 
 def describe(config: StudyConfig, data: StudyData) -> dict[str, Any]:
-    """The description, plain data by name: options, and fingerprints of the data and of the encoder that seed 0 starts from.
+    """The description, plain data by name: options, fingerprints of the data and of the encoder of seed 0.
 
     Costs the loading of an encoder and about a second a gigabyte of weights and texts.
     """

@@ -45,7 +45,7 @@ class Finding:
 
 
 def short_answer(analysis: Analysis) -> list[Finding]:
-    """What the numbers support: on the primary endpoint, its price, tiers, speed and bias, then what to bear in mind."""
+    """What the numbers support: the primary endpoint, its price, tiers, speed, bias, and what to bear in mind."""
     if not analysis.scores.endpoints:
         return [Finding("No figures yet", ("No cell has final figures.",))]
     parts = [
@@ -107,13 +107,14 @@ def _primary(analysis: Analysis) -> Iterator[str]:
         yield f"{name} has {number(mean.value, metric)}{spread}; no other arm can be compared with it."
     elif chosen == reference:
         yield (
-            f"{name}, the first arm, is best on the dev set; on the test set it has {number(mean.value, metric)}{spread}."
+            f"{name}, the first arm, is best on the dev set; on the test set it has "
+            f"{number(mean.value, metric)}{spread}."
         )
     else:
         before = number(scores.mean(primary, reference).value, metric)
         yield (
-            f"{name}, best on the dev set, has {number(mean.value, metric)}{spread} on the test set, against {before} at "
-            f"{reference.called}."
+            f"{name}, best on the dev set, has {number(mean.value, metric)}{spread} on the test set, against "
+            f"{before} at {reference.called}."
         )
         comparison = analysis.comparison(primary)
         if comparison is not None:
@@ -135,8 +136,8 @@ def _after_centring(analysis: Analysis, chosen: Arm, reference: Arm) -> Iterator
     metric = primary.metric
     alone = scores.mean(centred, reference).value
     yield (
-        f"Centring alone, which costs no training, takes {reference.called} to {number(alone, metric)}; with both centred, "
-        f"{chosen.called} is at {number(scores.mean(centred, chosen).value, metric)}: {verdict(comparison)}."
+        f"Centring alone, which costs no training, takes {reference.called} to {number(alone, metric)}; with both "
+        f"centred, {chosen.called} is at {number(scores.mean(centred, chosen).value, metric)}: {verdict(comparison)}."
     )
 
 
@@ -298,7 +299,8 @@ def _difference(found: Convergence, first: Arm, second: Arm) -> str:
     limits = estimate.interval()
     p = estimate.p_value()
     outcome = "significant" if p < LEVEL else "not significant"
-    return f"{text} (95{SPACE}% interval {_steps(limits.low)} to {_steps(limits.high)}), {outcome} on its own ({p_text(p)})"
+    spread = f"95{SPACE}% interval {_steps(limits.low)} to {_steps(limits.high)}"
+    return f"{text} ({spread}), {outcome} on its own ({p_text(p)})"
 
 
 def _steps(value: float) -> str:
@@ -336,10 +338,11 @@ def _caveats(analysis: Analysis) -> Iterator[str]:
         count = "One seed was" if len(seeds) == 1 else f"{len(seeds)} seeds were"
         yield f"{count} run: nothing is called significant with fewer than {SEEDS_TESTED}."
     else:
+        clusters = analysis.scores.of(analysis.primary).influences.shape[2]
         yield (
             f"Tests and intervals ask whether a difference would hold for other seeds and other queries "
-            f"({analysis.scores.of(analysis.primary).influences.shape[2]:,} clusters of them). {sentence(analysis.primary.text)} "
-            "was named before; everything else is secondary, under one false discovery rate of 5"
+            f"({clusters:,} clusters of them). {sentence(analysis.primary.text)} was named "
+            "before; everything else is secondary, under one false discovery rate of 5"
             f"{SPACE}%."
         )
     yield from (str(text) for text in analysis.data.get("meaning_of_ratio", ()))

@@ -1,7 +1,7 @@
 """Jobs: cells that are made one after the other in this process, or several at a time in others.
 
-Workers are started anew (spawned), hold the data once, and get an equal share of torch's threads each. A worker ends with
-the process that started it, however that ends.
+Workers are started anew (spawned), hold the data once, and get an equal share of torch's threads each. A worker ends
+with the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def fitting_jobs(encoder: Encoder) -> int:
     if torch.cuda.is_available():
         return 1
     weights = sum(value.numel() * value.element_size() for value in encoder.parameters())
-    room = psutil.virtual_memory().available // 4 // (4 * weights + 1)
+    room = int(psutil.virtual_memory().available // 4 // (4 * weights + 1))
     return max(1, min(torch.get_num_threads(), room))
 
 

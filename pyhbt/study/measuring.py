@@ -1,8 +1,8 @@
 """What is measured of an encoder in a study: points of the learning curve, and final figures on test sets.
 
 Rows carry split, centring, setting, query_lang, passage_lang, tier, metric and value. A test set is measured from one
-encoding under each centring, with macro means, means of every language pair (of the headline metrics), and the influence of every cluster of
-queries on every macro mean, from which tests are made.
+encoding under each centring, with macro means, means of every language pair (of the headline metrics), and the
+influence of every cluster of queries on every macro mean, from which tests are made.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Measured:
             yield self._evaluator.evaluate(queries, passages, centring=centring)
 
     def write_part(self, encoder: Encoder, cell: Cell, step: int, folder: Path) -> None:
-        """Measure an encoder and write ``measured.json``, ``rows.jsonl`` and ``scores.npz`` to ``folder``, which is made."""
+        """Measure an encoder and write what was found to ``folder``, which is made."""
         rows: Rows = []
         scores: dict[str, Any] = {}
         for evaluation in self.evaluations(encoder):

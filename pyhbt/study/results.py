@@ -188,7 +188,7 @@ class Results:
         return {language: TIERS[rank] for rank, language in sorted((r, x) for x, r in ranks.items())}
 
     def distinct_pairs(self) -> list[tuple[str, str]]:
-        """(query language, passage language) of the rows that are of a language pair, sorted; ``*`` is a pool of all."""
+        """(query language, passage language) of the rows of language pairs, sorted; ``*`` is a pool of all."""
         codes = np.unique(np.stack([self.codes["query_lang"], self.codes["passage_lang"]], axis=1), axis=0)
         named = ((self.levels["query_lang"][q], self.levels["passage_lang"][p]) for q, p in codes)
         return sorted(pair for pair in named if pair != ("*", "*"))

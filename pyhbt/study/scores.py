@@ -1,4 +1,4 @@
-"""Final scores of a study's arms, by endpoint, ready for contrasts over two random levels: seeds and clusters of queries."""
+"""Final scores of a study's arms by endpoint, ready for contrasts over seeds and clusters of queries."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What arms saw in training, and which comparisons of arms rest on different exposure.
 
-A tier is of the data; whether an arm was trained on a language is of the arm. Where the data have no monolingual pairs of
-a language, an arm without cross-lingual batches never draws it, and one of cross-lingual batches alone may never draw
-queries of another. Arms are of equal exposure in an endpoint if they drew the same of its languages, queries as queries
-and passages as passages; a comparison of others mixes the ratio with having seen a language at all.
+A tier is of the data; whether an arm was trained on a language is of the arm. Where the data have no monolingual pairs
+of a language, an arm without cross-lingual batches never draws it, and one of cross-lingual batches alone may never
+draw queries of another. Arms are of equal exposure in an endpoint if they drew the same of its languages, queries as
+queries and passages as passages; a comparison of others mixes the ratio with having seen a language at all.
 """
 
 from __future__ import annotations

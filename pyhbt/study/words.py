@@ -1,4 +1,4 @@
-"""Figures in print: measurements, differences, intervals and p-values as the report, its plots and a terminal show them."""
+"""Figures in print: measurements, differences, intervals and p-values as reports and terminals show them."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def steps_within(
     """The number of steps whose batches together come nearest to ``amount`` of ``unit``; at least 1.
 
     The sampler's own batches are walked through, those of an adaptive ratio at the middle of its range. A schedule
-    depends on the number of steps that it spans, so the walk is repeated with the number found until it stays; where two
-    numbers take turns, the smaller one is taken. O(steps * batch), a few times.
+    depends on the number of steps that it spans, so the walk is repeated with the number found until it stays; where
+    two numbers take turns, the smaller one is taken. O(steps * batch), a few times.
 
     Args:
         make_sampler: the sampler of a training of so many steps.
@@ -64,7 +64,8 @@ def _first_guess(
 ) -> int:
     """The amount over what the first hundred steps hold a step."""
     sampler = make_sampler(100)
-    return max(1, round(amount / np.mean([_held(sampler, step, unit, lengths) for step in range(100)])))
+    held = float(np.mean([_held(sampler, step, unit, lengths) for step in range(100)]))
+    return max(1, round(amount / held))
 
 
 def _walked(sampler: HybridBatchSampler, unit: Budget, amount: int, lengths: TextLengths | None) -> int:

@@ -98,7 +98,8 @@ class TextLengths:
     def of_rows(self, pairs: PairSet, rows: Any = slice(None)) -> NDArray[np.int64]:
         """Tokens of query and passage of each pair of ``rows``, int64 (n,)."""
         total: NDArray[np.int64] = self.queries[pairs.query_index[rows]].astype(np.int64)
-        return total + self.passages[pairs.passage_index[rows]]
+        total += self.passages[pairs.passage_index[rows]]
+        return total
 
 
 class Exposure:
@@ -195,8 +196,8 @@ class Exposure:
         """Every figure: in all and by kind; by language pair, by language of queries, by language of passages.
 
         ``exposure batches``, ``exposure examples``, ``exposure tokens``, ``exposure short batches``, ``exposure
-        negatives per query``, ``exposure distinct pairs`` / ``queries`` / ``passages``; and in all ``exposure ratio``, the
-        share of cross-lingual batches.
+        negatives per query``, ``exposure distinct pairs`` / ``queries`` / ``passages``; and in all ``exposure ratio``,
+        the share of cross-lingual batches.
         """
         found = []
         for kind, query, passage, count in self._parts():

@@ -81,7 +81,7 @@ def fingerprint_of_pairs(pairs: PairSet) -> dict[str, Any]:
 
 
 def fingerprint_of_retrieval_set(data: RetrievalSet) -> dict[str, Any]:
-    """How many queries and passages, and ``blake2b`` of every text, language, question and judgement; not of its name."""
+    """How many queries and passages, and ``blake2b`` of all texts, languages, questions, judgements; not the name."""
     digest = _Digest()
     for column in dataclasses.fields(data):
         value = getattr(data, column.name)

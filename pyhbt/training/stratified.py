@@ -1,4 +1,4 @@
-"""Stratified draws: as random as independent ones in their order, without their noise in how often each thing is drawn."""
+"""Stratified draws: random in their order, without the noise of independent ones in how often each thing is drawn."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ from pyhbt.training.record import RECORD, RunNames, RunRecord
 from pyhbt.training.run_state import RunState
 from pyhbt.training.sampling import (
     CrossPairs,
-    Negatives,
     FalseNegatives,
     HybridBatchSampler,
+    Negatives,
     SamplerOptions,
 )
 from pyhbt.training.schedules import RatioSchedule

@@ -1,7 +1,7 @@
 """The paper that plots of the report are drawn on: themes, text, facets by tier, and the file.
 
-A figure is about 400 CSS pixels wide, so that three stand side by side on a desktop page and one fills a phone. No global
-state of matplotlib is read or changed. Arms take colours of viridis, ordered and colour-blind safe.
+A figure is about 400 CSS pixels wide, so that three stand side by side on a desktop page and one fills a phone. No
+global state of matplotlib is read or changed. Arms take colours of viridis, ordered and colour-blind safe.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ def learning_curves(
 ) -> Figure | None:
     """Dev value by what was trained on: a facet a tier, a line an arm (mean), a band from lowest to highest seed.
 
-    The dotted line is the common target of :func:`pyhbt.study.convergence.convergence`. Points are spaced as evaluations
-    are, so the axis is that of the square root, on which a geometric spacing is readable. None where the axis is not known.
+    The dotted line is the common target of :func:`pyhbt.study.convergence.convergence`. Points are spaced as
+    evaluations are, so the axis is that of the square root, on which a geometric spacing is readable. None where the
+    axis is not known.
     """
     rows = results.macro(split="dev", setting=setting, metric=metric, centring="none")
     colours = arm_colours(results.arms, theme)

@@ -18,6 +18,7 @@ from pyhbt.study.report.canvas import (
     plot_text,
     single,
 )
+from pyhbt.study.statistics.response import on_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def final_values(analysis: Analysis, setting: str, metric: str, theme: Theme) ->
 
 
 def response_curves(analysis: Analysis, setting: str, metric: str, theme: Theme) -> Figure | None:
-    """Final value by ratio: the fitted curve with its 95 % band, the means, and the interval of the best ratio below."""
+    """Final value by ratio: the means, the fitted curve with its 95 % band, the interval of the best ratio below."""
     scores = analysis.scores
     names = {tier: EndpointName(setting, metric, tier) for tier in scores.tiers(setting, metric)}
     found = {tier: fitted for tier, name in names.items() if (fitted := analysis.response(name)) is not None}
@@ -120,15 +121,10 @@ def front(analysis: Analysis, metric: str, theme: Theme) -> Figure | None:
             plot_text(arm.title), (one.value, other.value), xytext=(4, 4), textcoords="offset points",
             fontsize=SMALL, color=theme.ink,
         )  # fmt: skip
-    on_front = sorted(
-        (one.value, other.value)
-        for one, other in points.values()
-        if not any(
-            a.value >= one.value and b.value >= other.value and (a.value, b.value) != (one.value, other.value)
-            for a, b in points.values()
-        )
-    )
-    axes.plot(*zip(*on_front, strict=True), "--", color=theme.muted, lw=0.8, zorder=0)
+    values = np.array([(one.value, other.value) for one, other in points.values()])
+    outermost = values[on_front(values[:, 0], values[:, 1])]
+    outermost = outermost[np.argsort(outermost[:, 0])]
+    axes.plot(outermost[:, 0], outermost[:, 1], "--", color=theme.muted, lw=0.8, zorder=0)
     axes.set_xlabel(f"monolingual {metric}", fontsize=BODY, color=theme.muted)
     axes.set_ylabel(f"cross-lingual {metric}", fontsize=BODY, color=theme.muted)
     return figure

@@ -33,7 +33,10 @@ from pyhbt.study.words import NONE, number, p_text, signed
 
 UNSEEN_MARK: Final = "\N{DAGGER}"
 _NO_BEST_END: Final = frozenset(BIAS_METRICS) - frozenset(LOWER_IS_BETTER) - {"PEER@100", "MRC@10"}
-_UNSEEN_NOTE: Final = f"{UNSEEN_MARK} The arm never drew some of these languages, which others did: not to be compared with them."
+_UNSEEN_NOTE: Final = (
+    f"{UNSEEN_MARK} The arm never drew some of these languages, which others did: it is not to be compared with them "
+    "here."
+)
 
 
 def summary_table(scores: Scores) -> SummaryTable:

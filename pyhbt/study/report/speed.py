@@ -1,4 +1,4 @@
-"""Tables of convergence: restricted mean times to common targets, in steps, examples and tokens, and areas under curves."""
+"""Tables of convergence: restricted mean times to common targets, and areas under learning curves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from pyhbt.study.statistics.contrasts import seed_interval
-from pyhbt.study.statistics.convergence import compare_times, restricted_mean
 
 from pyhbt.evaluation.names import ALL_TIERS, SETTINGS
 from pyhbt.study.analysis import Analysis
@@ -16,6 +14,8 @@ from pyhbt.study.comparisons import SEEDS_TESTED
 from pyhbt.study.convergence import AXES, SHARE, SHARES, Convergence, Times, convergence
 from pyhbt.study.report.tables import Cell, Row, Table, spans_of
 from pyhbt.study.results import Results
+from pyhbt.study.statistics.contrasts import seed_interval
+from pyhbt.study.statistics.convergence import compare_times, restricted_mean
 from pyhbt.study.words import NONE, number, p_text, percent
 
 

@@ -1,9 +1,10 @@
 """Times to a target as data censored at a horizon, and areas under learning curves.
 
-Every seed of every arm is trained up to the horizon, so a seed that has not crossed by then is censored there and nowhere
-else. The restricted mean time, E min(T, h), needs no estimate of the tail then: min(T, h) is observed in every seed, the
-area under the Kaplan-Meier curve up to h is its plain mean, and intervals and tests over seeds are Student's (Royston and
-Parmar 2013, BMC Med. Res. Methodol. 13, 152). The mean over the seeds that got there alone is biased downwards.
+Every seed of every arm is trained up to the horizon, so a seed that has not crossed by then is censored there and
+nowhere else. The restricted mean time, E min(T, h), needs no estimate of the tail then: min(T, h) is observed in every
+seed, the area under the Kaplan-Meier curve up to h is its plain mean, and intervals and tests over seeds are Student's
+(Royston and Parmar 2013, BMC Med. Res. Methodol. 13, 152). The mean over the seeds that got there alone is biased
+downwards.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyhbt.study.statistics.contrasts import Estimate, Interval, estimate_of, seed_interval
+from pyhbt.study.statistics.contrasts import Estimate, Interval, estimates_of, seed_interval
 
 
 class Crossing(NamedTuple):
@@ -70,7 +71,8 @@ def compare_times(first: ArrayLike, second: ArrayLike, horizon: float) -> Estima
     if one.ndim != 1 or one.shape != other.shape:
         raise ValueError(f"second: found shape {other.shape}, expected that of first, {one.shape}")
     differences = np.minimum(other, horizon) - np.minimum(one, horizon)
-    return estimate_of(differences, np.empty((len(differences), 0)))
+    (estimate,) = estimates_of(differences[None], np.empty((1, len(differences), 0)))
+    return estimate
 
 
 def normalised_area(x: ArrayLike, values: ArrayLike, reference: float) -> float:

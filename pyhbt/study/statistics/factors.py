@@ -13,9 +13,9 @@ from pyhbt.study.statistics.contrasts import Endpoint, Estimate, contrast
 class Factorial(NamedTuple):
     """Effects of two factors, as contrasts of arms.
 
-    ``first[i]`` is level i + 1 of the first factor minus its level 0, averaged over the levels of the second; ``second``
-    likewise. ``interaction`` is the effect of the first factor's last level against its first at the second's last level,
-    minus the same at the second's first.
+    ``first[i]`` is level i + 1 of the first factor minus its level 0, averaged over the levels of the second;
+    ``second`` likewise. ``interaction`` is the effect of the first factor's last level against its first at the
+    second's last level, minus the same at the second's first.
     """
 
     first: tuple[Estimate, ...]

@@ -1,14 +1,15 @@
 """A score as a function of the ratio: a fitted polynomial with its band, and an interval for the best ratio.
 
-The fit is least squares over the arms' means, so that its value and its slope at any ratio are contrasts of arms, with the
-intervals and tests of :mod:`pyhbt.study.statistics.contrasts`. The interval of the best ratio is the set of ratios that
-are not rejected as the maximum: inside the range where the slope differs from 0 significantly, at an end where it points
-inwards (inverting a test: Fieller 1954, J. R. Statist. Soc. B 16(2), 175-185, for a quadratic). Its ends are the ends of
-that set; where it covers all ratios that were run, the response is flat.
+The fit is least squares over the arms' means, so that its value and its slope at any ratio are contrasts of arms, with
+the intervals and tests of :mod:`pyhbt.study.statistics.contrasts`. The interval of the best ratio is the set of ratios
+that are not rejected as the maximum: inside the range where the slope differs from 0 significantly, at an end where it
+points inwards (inverting a test: Fieller 1954, J. R. Statist. Soc. B 16(2), 175-185, for a quadratic). Its ends are the
+ends of that set; where it covers all ratios that were run, the response is flat.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,11 @@ from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyhbt.study.statistics.contrasts import Endpoint, Estimate, Interval, contrast
+from pyhbt.study.statistics.contrasts import Endpoint, Estimate, Interval, contrast, contrasts
 
 _HIGHEST_DEGREE = 3
 _CURVED = 2  # the lowest degree that has a best ratio between the ends
-_GRID = 201  # ratios at which the slope is tested
+_GRID = 101  # ratios at which the slope is tested
 
 
 class BestRatio(NamedTuple):
@@ -52,10 +53,6 @@ class Response:
         """The fit at a ratio."""
         return contrast(self.endpoint, self._weights(ratio, self.degree, 0))
 
-    def slope(self, ratio: float, degree: int | None = None) -> Estimate:
-        """The fit's slope at a ratio, of another degree where one is given."""
-        return contrast(self.endpoint, self._weights(ratio, self.degree if degree is None else degree, 1))
-
     def best_ratio(self, level: float = 0.95, *, highest: bool = True) -> BestRatio:
         """The ratio of the highest (lowest) score, by a fit of degree 2 at least. O(_GRID * seeds * clusters).
 
@@ -69,44 +66,39 @@ class Response:
             self.endpoint.means, axis=1
         )
         at = float(grid[int(np.argmax(sign * fitted))])
+        inside = np.ones(len(grid), dtype=np.bool_)
+        inside[[0, -1]] = False
         kept = []
-        for x in grid:
-            slope = self.slope(float(x), degree)
+        for x, between, slope, curvature in zip(
+            grid, inside, self._at(grid, degree, 1), self._at(grid, degree, 2), strict=True
+        ):
             error = slope.standard_error
             if np.isnan(error):
                 return BestRatio(at, np.nan, np.nan, False)
-            up, critical = sign * slope.value, error and slope.critical(level) * error
-            inward = up if x == low else -up if x == high else abs(up)
-            if inward <= critical and self._tops(float(x), degree, sign, critical, low, high):
+            up = sign * slope.value
+            inward = abs(up) if between else up if x == low else -up
+            limits = curvature.interval(level)
+            valley = between and (limits.low if highest else -limits.high) > 0
+            if inward <= (error and slope.critical(level) * error) and not valley:
                 kept.append(float(x))
         if not kept:  # the fit has no maximum that the slope allows: the highest point alone
             kept = [at]
         return BestRatio(at, min(kept), max(kept), min(kept) == low and max(kept) == high)
 
-    def _tops(
-        self, ratio: float, degree: int, sign: float, critical: float, low: float, high: float
-    ) -> bool:
-        """Whether the fit may turn downwards at a ratio between the ends: not where it turns upwards for sure."""
-        if ratio in (low, high):
-            return True
-        curvature = contrast(self.endpoint, self._weights(ratio, degree, 2)) if degree > 1 else None
-        if curvature is None:
-            return True
-        limits = curvature.interval()
-        return (limits.low if sign > 0 else -limits.high) <= 0
+    def _at(self, grid: NDArray[np.float64], degree: int, derivative: int) -> list[Estimate]:
+        """The fit of a degree, or one of its derivatives, at every ratio of a grid."""
+        weights = np.array([self._weights(x, degree, derivative) for x in grid])
+        if not weights.any():
+            return [Estimate(0.0, 0.0, 0.0, 0.0, 0, 0, 0.0)] * len(grid)
+        return contrasts(self.endpoint, weights)
 
     def _weights(self, ratio: float, degree: int, derivative: int) -> NDArray[np.float64]:
         """The weight of each arm in the fit, or in one of its derivatives, at a ratio."""
         centre, solve = self._solvers[degree]
-        coefficients = np.eye(degree + 1)
-        if derivative:
-            coefficients = (
-                polynomial.polyder(coefficients, derivative)
-                if derivative <= degree
-                else np.zeros((1, degree + 1))
-            )
-        powers = polynomial.polyval(ratio - centre, coefficients, tensor=True)
-        weights: NDArray[np.float64] = np.asarray(powers) @ solve
+        powers = np.zeros(degree + 1)
+        for power in range(derivative, degree + 1):
+            powers[power] = math.perm(power, derivative) * (ratio - centre) ** (power - derivative)
+        weights: NDArray[np.float64] = powers @ solve
         return weights
 
     @cached_property
@@ -114,10 +106,11 @@ class Response:
         """For each degree, the centre of its basis and the matrix from means to coefficients."""
         at = np.array(self.ratios)
         centre = float(at.mean())
-        return {
-            degree: (centre, np.linalg.pinv(polynomial.polyvander(at - centre, degree)))
-            for degree in range(min(_HIGHEST_DEGREE, len(at) - 1) + 1)
-        }
+        found: dict[int, tuple[float, NDArray[np.float64]]] = {}
+        for degree in range(min(_HIGHEST_DEGREE, len(at) - 1) + 1):
+            powers = polynomial.polyvander(at - centre, degree).astype(np.float64)
+            found[degree] = centre, np.linalg.pinv(powers).astype(np.float64)
+        return found
 
 
 def fit(ratios: Sequence[float], endpoint: Endpoint) -> Response:
@@ -165,8 +158,8 @@ def on_front(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
     """Which points (a,) no other is at least as high as in both coordinates and higher in one. O(a^2)."""
     at_least = (first[:, None] >= first) & (second[:, None] >= second)
     above = at_least & ((first[:, None] > first) | (second[:, None] > second))
-    free: NDArray[np.bool_] = ~above.any(axis=0)
-    return free
+    dominated = above.any(axis=0)
+    return np.logical_not(dominated)
 
 
 class Gain(NamedTuple):
