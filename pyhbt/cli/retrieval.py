@@ -28,7 +28,13 @@ class EvaluateCommand:
     languages: tuple[str, ...] | None = languages_option()
     split: str = option("Split to evaluate, where the data has several.", "test")
     centring: tuple[str, ...] = option(
-        "Comma-separated list of none, passages, both: language means subtracted.", ("none", "both")
+        "Comma-separated list of none, passages, both, text: language means subtracted.", ("none", "both")
+    )
+    centring_text: str | None = option(
+        "Data set whose language means the centring text subtracts.", None, unset="none"
+    )
+    pivot: str | None = option(
+        "Score pools of two languages too: this one and the query's.", None, unset="none"
     )
     language_means: bool = option("Subtract the means that the encoder carries.", False)
     metrics: tuple[str, ...] = option(METRICS_HELP, DEFAULT_METRICS)
@@ -53,6 +59,7 @@ def evaluate(given: Given) -> None:
     from pyhbt.evaluation.run import describe_centrings, score_encoder, write_scores
 
     data = load_retrieval(wanted.data, languages=wanted.languages, split=wanted.split)
+    text = None if wanted.centring_text is None else load_retrieval(wanted.centring_text)
     model = wanted.model.load()
     say(f"{data}\nencoder {wanted.model.encoder}: {model.describe()}")
     evaluations = score_encoder(
@@ -60,6 +67,8 @@ def evaluate(given: Given) -> None:
         data,
         metrics=wanted.metrics,
         centrings=[parse_centring(name) for name in wanted.centring],
+        pivot=wanted.pivot,
+        text=text,
         language_means=wanted.language_means,
         batch_size=wanted.batch_size,
         run=wanted.run,

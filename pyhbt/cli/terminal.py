@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pyhbt.arguments import check_at_least
-from pyhbt.evaluation.names import BIAS_METRICS, RANK_METRICS, SETTINGS
+from pyhbt.evaluation.names import ALL_SETTINGS, BIAS_METRICS, RANK_METRICS, SETTINGS
 
 if TYPE_CHECKING:
     from pyhbt.evaluation.evaluator import Evaluation
@@ -104,7 +104,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
     """Macro means in percent, one row a setting and centring, and those of language bias that are defined."""
     rows = []
     for evaluation in evaluations:
-        for setting in SETTINGS:
+        for setting in ALL_SETTINGS:
             values = [evaluation.macro(setting, metric) for metric in metrics]
             if any(value == value for value in values):
                 rows.append([setting, evaluation.centring, *(f"{100 * value:.2f}" for value in values)])

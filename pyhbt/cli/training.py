@@ -87,8 +87,9 @@ def study(given: Given) -> None:
             observe=observe,
         )
     with console.status("writing the report"):
-        report_path = write_report(out)
-    summary = summary_table(analyse(out).scores)
+        analysis = analyse(out)
+        report_path = write_report(out, analysis)
+    summary = summary_table(analysis.scores)
     table("final scores on the test set, plain, mean over seeds", summary.columns, summary.rows)
     say(f"report: {report_path}")
 

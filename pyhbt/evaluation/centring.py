@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyhbt.evaluation.names import CENTRINGS, Centring
+from pyhbt.data.retrieval_set import RetrievalSet
+from pyhbt.encoders import Encoder
+from pyhbt.encoders.means import LanguageMeans, TextKind
+from pyhbt.evaluation.names import CENTRINGS, TEXT_CENTRING, Centring
 from pyhbt.ops.checks import Array, as_tensor
 
 DESCRIPTION = {
@@ -27,6 +30,10 @@ DESCRIPTION = {
     "both": (
         "each passage minus the mean of its language's passages in the corpus; each query minus the mean of its "
         "language's queries in the other half of a two-fold split by question"
+    ),
+    "text": (
+        "each passage and each query minus the mean of its language's passages or queries in other text; languages "
+        "that it lacks stay as they are"
     ),
 }
 
@@ -60,7 +67,11 @@ def centre(
         ValueError: ``centring`` unknown.
     """
     queries, passages = as_tensor(queries, "queries"), as_tensor(passages, "passages")
-    if parse_centring(centring) == "none":
+    if parse_centring(centring) == TEXT_CENTRING:
+        raise ValueError(
+            "centring: found 'text', expected none, passages or both: centre_by takes means of other text"
+        )
+    if centring == "none":
         return queries, passages
     moved = passages.double()
     overall = moved.mean(dim=0) if len(moved) else 0.0
@@ -76,6 +87,29 @@ def centre(
             centred[first] -= asked[second].mean(dim=0)
             centred[second] -= asked[first].mean(dim=0)
     return _unit(centred), _unit(moved)
+
+
+def centre_by(vectors: Array, kind: TextKind, langs: Sequence[str], means: LanguageMeans) -> Tensor:
+    """Unit vectors (n, d) less the means of their languages, made unit again; of languages without means as they are.
+
+    O(n d).
+    """
+    rows = as_tensor(vectors, "vectors")
+    known = [place for place, lang in enumerate(langs) if (kind, lang) in means.means]
+    if not known:
+        return rows
+    centred = rows.clone()
+    centred[known] = means.centred(rows[known], kind, [langs[place] for place in known])
+    return centred
+
+
+def text_means(encoder: Encoder, text: RetrievalSet) -> LanguageMeans:
+    """The mean vectors of the queries and of the passages of each language of a set. One encoding of it."""
+    texts: dict[TextKind, tuple[Sequence[str], Sequence[str]]] = {
+        "query": (text.query_texts, text.query_langs),
+        "passage": (text.passage_texts, text.passage_langs),
+    }
+    return LanguageMeans.of(encoder.encode, texts)
 
 
 def _places(langs: Sequence[str]) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ Settings (LAReQA, arXiv 2004.05484; arXiv 2408.10536, section 4):
 
 * monolingual: the corpus of the query's language;
 * cross-lingual: the corpus of one other language, for every ordered pair of languages;
-* multilingual: all languages in one pool.
+* multilingual: all languages in one pool;
+* two-language, where a pivot is named: the passages of the query's language and of the pivot (arXiv 2604.05684).
 
 Only queries with a relevant passage in the pool count. Means are macro means: over queries within a language or
 language pair, then over languages or pairs. Cost: one exact rank count of every query in every language's corpus
@@ -25,36 +26,53 @@ from torch import Tensor
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier, scarcer
 from pyhbt.encoders import EncoderLike, as_encoder
+from pyhbt.encoders.means import LanguageMeans
 from pyhbt.evaluation.bias import max_rank, mean_rank_correlation, peer, peer_depends_on_ranks, rank_distance
-from pyhbt.evaluation.centring import centre
+from pyhbt.evaluation.centring import centre, centre_by
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     ALL_LANGUAGES,
+    ALL_SETTINGS,
     ALL_TIERS,
     DEFAULT_METRICS,
+    FIRST_PLACES,
+    FIRST_RELEVANT,
+    GRADED_CUTOFF,
+    GRADED_NDCG,
     MAX_RANK,
     PEER,
     PEER_CUTOFF,
     RANK_CORRELATION,
     RANK_CORRELATION_CUTOFF,
     RANK_DISTANCE,
+    RANK_SHIFT,
     SETTINGS,
+    TEXT_CENTRING,
     TOP_1_SAME_LANGUAGE,
+    TWO_LANGUAGE,
     Centring,
     Setting,
+)
+from pyhbt.evaluation.preference import (
+    first_places,
+    first_relevant_in_own_language,
+    language_graded_ndcg,
+    rank_shift,
 )
 from pyhbt.ops import ranks as exact_ranks
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array
+
+_AND = "+"  # between the two languages of a pool
 
 
 @dataclass(frozen=True)
 class Block:
     """Scores of the queries of one language against one pool.
 
-    ``passage_lang`` is ``"*"`` in the multilingual setting. ``queries`` int64 (b,) are positions in the
-    retrieval set, ``values[metric]`` float64 (b,) their scores, NaN where a measure is undefined for a query;
-    ``means[metric]`` is the mean over the others, NaN if there are none.
+    ``passage_lang`` is ``"*"`` in the multilingual setting, ``L+PIVOT`` in that of two languages. ``queries`` int64
+    (b,) are positions in the retrieval set, ``values[metric]`` float64 (b,) their scores, NaN where a measure is
+    undefined for a query; ``means[metric]`` is the mean over the others, NaN if there are none.
     """
 
     setting: Setting
@@ -97,7 +115,7 @@ class Evaluation:
 
     def macro_means(self) -> Iterator[MeanScore]:
         """Macro means of every setting, tier and metric that the data has."""
-        for setting in SETTINGS:
+        for setting in ALL_SETTINGS:
             present = [block for block in self.blocks if block.setting == setting]
             tiers = np.array([block.tier for block in present])
             for metric in present[0].means if present else ():
@@ -188,9 +206,10 @@ class Evaluator:
             language bias: ``"rank distance"``, ``"Max@R"``, ``"top-1 in query language"``, ``"MRC@10"`` and
             ``"PEER@100"`` (NaN where every order of the relevant passages scores the same).
         settings: those wanted.
+        pivot: the second language of pools of two; None: no such pools.
 
     Raises:
-        ValueError: an unknown metric or setting.
+        ValueError: an unknown metric or setting, or a pivot without passages.
     """
 
     def __init__(
@@ -199,6 +218,7 @@ class Evaluator:
         *,
         metrics: Sequence[str] = DEFAULT_METRICS,
         settings: Sequence[Setting] = SETTINGS,
+        pivot: str | None = None,
     ) -> None:
         for setting in settings:
             if setting not in SETTINGS:
@@ -207,7 +227,9 @@ class Evaluator:
         self._measures = {name: measure(name) for name in metrics}
         self._query_langs = np.asarray(data.query_langs)
         self._passage_langs = np.asarray(data.passage_langs)
-        self._lang_codes = np.unique(self._passage_langs, return_inverse=True)[1]
+        coded, self._lang_codes = np.unique(self._passage_langs, return_inverse=True)
+        places = np.minimum(np.searchsorted(coded, self._query_langs), max(len(coded) - 1, 0))
+        self._own_codes = np.where(coded[places] == self._query_langs, places, -1)  # -1: no passage has it
         self._query_codes = np.unique(self._query_langs, return_inverse=True)[1]
         self._questions = np.unique(np.asarray(data.questions), return_inverse=True)[1]
         judgements = _judgements(data)
@@ -223,14 +245,33 @@ class Evaluator:
             self._pools.append(whole)
             self._target_langs = self._lang_codes[whole.targets]
             self._peer_tells = peer_depends_on_ranks(whole.gains, self._target_langs)
+        if pivot is not None:
+            self._pools += self._pools_of_two(pivot, judgements)
 
-    def evaluate(self, queries: Array, passages: Array, *, centring: Centring = "none") -> Evaluation:
+    def _pools_of_two(self, pivot: str, judgements: NDArray[np.int64]) -> Iterator[_Pool]:
+        """For each query language but the pivot, the passages of both."""
+        known = sorted(set(self._passage_langs.tolist()))
+        if pivot not in known:
+            raise ValueError(f"pivot: found {pivot!r}, expected a language of passages: {', '.join(known)}")
+        for lang in known:
+            if lang != pivot:
+                pool = np.flatnonzero(np.isin(self._passage_langs, (lang, pivot)))
+                yield _Pool.of(f"{lang}{_AND}{pivot}", pool, judgements, self._query_langs == lang)
+
+    def evaluate(
+        self,
+        queries: Array,
+        passages: Array,
+        *,
+        centring: Centring = "none",
+        means: LanguageMeans | None = None,
+    ) -> Evaluation:
         """Scores of query embeddings (n, d) and passage embeddings (m, d), float32, rows as in the set.
 
-        Tensors on the CPU or arrays.
+        Tensors on the CPU or arrays. ``means`` are those of other text, for the centring "text".
 
         Raises:
-            ValueError: shapes that do not fit the set, or an unknown centring.
+            ValueError: shapes that do not fit the set, an unknown centring, or "text" without means.
         """
         data = self.data
         for name, array, texts in (
@@ -239,11 +280,17 @@ class Evaluator:
         ):
             if array.ndim != 2 or len(array) != len(texts):
                 raise ValueError(f"{name}: shape {tuple(array.shape)}, expected ({len(texts)}, dim)")
-        queries, passages = centre(
-            queries, passages, data.query_langs, data.questions, data.passage_langs, centring
-        )
+        if centring == TEXT_CENTRING:
+            if means is None:
+                raise ValueError("means: found None, expected those of other text with the centring 'text'")
+            queries = centre_by(queries, "query", data.query_langs, means)
+            passages = centre_by(passages, "passage", data.passage_langs, means)
+        else:
+            queries, passages = centre(
+                queries, passages, data.query_langs, data.questions, data.passage_langs, centring
+            )
         blocks = [block for pool in self._pools for block in self._score(pool, queries, passages)]
-        order = {setting: place for place, setting in enumerate(SETTINGS)}
+        order = {setting: place for place, setting in enumerate(ALL_SETTINGS)}
         blocks.sort(key=lambda block: (order[block.setting], block.query_lang, block.passage_lang))
         return Evaluation(data, centring, tuple(blocks))
 
@@ -261,14 +308,15 @@ class Evaluator:
         asking, values = asking[by_lang], {name: value[by_lang] for name, value in values.items()}
         for number, (query_lang, end) in enumerate(zip(map(str, langs), np.cumsum(counts), strict=True)):
             here = slice(end - counts[number], end)
-            setting: Setting = "monolingual" if pool.lang == query_lang else "cross-lingual"
+            setting = _setting_of(pool.lang, query_lang)
+            tier = tiers[query_lang]
+            for lang in pool.lang.split(_AND) if setting != "multilingual" else ():
+                tier = scarcer(tier, tiers[lang])
             yield Block(
-                setting="multilingual" if pool.lang == ALL_LANGUAGES else setting,
+                setting=setting,
                 query_lang=query_lang,
                 passage_lang=pool.lang,
-                tier=tiers[query_lang]
-                if pool.lang == ALL_LANGUAGES
-                else scarcer(tiers[query_lang], tiers[pool.lang]),
+                tier=tier,
                 queries=asking[here],
                 values={name: value[here] for name, value in values.items()},
                 means={name: float(mean[number]) for name, mean in means.items()},
@@ -285,7 +333,10 @@ class Evaluator:
         """Measures of language bias from the ranks ``found`` and the passages ranked ``first`` (queries, depth)."""
         langs, asking = self._target_langs, pool.queries
         same = (self._passage_langs[first[:, 0]] == self._query_langs[asking]).astype(np.float64)
-        same[~np.isin(self._query_langs[asking], self._passage_langs)] = np.nan  # no passage could be
+        answerable = np.isin(self._query_langs[asking], self._passage_langs)
+        same[~answerable] = np.nan  # no passage could be
+        own = self._own_codes[asking]
+        places = first_places(found, self._lang_codes[first[:, 0]], own, answerable)
         fairness = np.full(len(found), np.nan)
         tells = self._peer_tells
         fairness[tells] = peer(found[tells], pool.gains[tells], langs[tells], PEER_CUTOFF)
@@ -297,7 +348,19 @@ class Evaluator:
                 first, self._questions[asking], self._query_codes[asking]
             ),
             PEER: fairness,
+            FIRST_RELEVANT: first_relevant_in_own_language(found, langs, own),
+            RANK_SHIFT: rank_shift(found, langs, own),
+            GRADED_NDCG: language_graded_ndcg(found, pool.gains, langs, own, GRADED_CUTOFF),
+            **dict(zip(FIRST_PLACES, places, strict=True)),
         }
+
+
+def _setting_of(pool_lang: str, query_lang: str) -> Setting:
+    if pool_lang == ALL_LANGUAGES:
+        return "multilingual"
+    if _AND in pool_lang:
+        return TWO_LANGUAGE
+    return "monolingual" if pool_lang == query_lang else "cross-lingual"
 
 
 def _means_by(code: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pyhbt.data import RetrievalSet
 from pyhbt.data.trec import write_qrels, write_run
-from pyhbt.encoders import Encoder, EncoderLike
-from pyhbt.evaluation.centring import DESCRIPTION
+from pyhbt.encoders import Encoder, EncoderLike, as_encoder
+from pyhbt.evaluation.centring import DESCRIPTION, text_means
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, encode_set
-from pyhbt.evaluation.names import DEFAULT_METRICS, Centring
+from pyhbt.evaluation.names import DEFAULT_METRICS, TEXT_CENTRING, Centring
 from pyhbt.files import write_atomically
 from pyhbt.ops import search
 
@@ -26,6 +26,8 @@ def score_encoder(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     centrings: Sequence[Centring] = ("none", "both"),
+    pivot: str | None = None,
+    text: RetrievalSet | None = None,
     language_means: bool = False,
     batch_size: int | None = None,
     run: Path | None = None,
@@ -34,16 +36,23 @@ def score_encoder(
 ) -> list[Evaluation]:
     """Encode the set once, with the encoder's language means if wanted, and evaluate it under each centring.
 
+    ``text`` is what the centring "text" takes its means from, ``pivot`` the second language of pools of two.
+
     ``run`` gets the first ``run_depth`` passages of every query in the multilingual pool, not centred, in TREC
     format; ``qrels`` the judgements.
     """
-    evaluator = Evaluator(
-        data, metrics=metrics
-    )  # before the long part, so that a wrong metric is told at once
+    evaluator = Evaluator(data, metrics=metrics, pivot=pivot)  # what is wrong is told before the long part
+    if (TEXT_CENTRING in centrings) != (text is not None):
+        raise ValueError(
+            f"text: found {text}, expected other text if and only if the centring 'text' is wanted"
+        )
     queries, passages = encode_set(
         encoder, data, language_means=language_means, batch_size=batch_size, progress=True
     )
-    evaluations = [evaluator.evaluate(queries, passages, centring=centring) for centring in centrings]
+    means = None if text is None else text_means(as_encoder(encoder), text)
+    evaluations = [
+        evaluator.evaluate(queries, passages, centring=centring, means=means) for centring in centrings
+    ]
     if run is not None:
         scores, indices = search(queries, passages, run_depth)
         ranking = {

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyhbt.evaluation.names import ALL_TIERS, BIAS_METRICS, CENTRINGS, SETTINGS, headline_metrics
+from pyhbt.evaluation.names import ALL_SETTINGS, ALL_TIERS, BIAS_METRICS, CENTRINGS, headline_metrics
 from pyhbt.study.arms import Arm
 from pyhbt.study.endpoints import EndpointName
 from pyhbt.study.scores import Scores
@@ -109,7 +109,7 @@ def compared_endpoints(scores: Scores, primary: EndpointName) -> list[EndpointNa
         for split in scores.splits
         for centring in CENTRINGS
         for metric in (*headline_metrics(scores.metrics(split)), *BIAS_METRICS)
-        for setting in SETTINGS
+        for setting in ALL_SETTINGS
         for tier in ALL_TIERS
     ]
     return list(dict.fromkeys(name for name in (primary, *wanted) if name in known))

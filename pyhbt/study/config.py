@@ -125,7 +125,11 @@ class StudyConfig:
         None,
         unset="after 1, 2, 3, 4, 6, 8, 12, 16, ... steps and at the end",
     )
-    curve_questions: int = option("Questions of the dev set that curves are scored on.", 100)
+    curve_questions: int | None = option(
+        "Questions of the dev set that curves are scored on.",
+        None,
+        unset="as many as make 2,000 queries in all languages, 50 at least",
+    )
     curve_passages: int = option(
         "Passages a language of the dev set that curves are scored on, relevant ones first.", 500
     )

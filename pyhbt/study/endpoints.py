@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyhbt.arguments import check_choice
-from pyhbt.evaluation.names import ALL_TIERS, BIAS_METRICS, SETTINGS
+from pyhbt.evaluation.names import ALL_SETTINGS, ALL_TIERS, BIAS_METRICS
 
 
 class EndpointName(NamedTuple):
@@ -33,10 +33,10 @@ class EndpointName(NamedTuple):
         what, _, tier = (part.strip() for part in str(text).partition(","))
         setting, _, metric = what.partition(" ")
         metric = metric.strip()
-        if setting not in SETTINGS or not metric:
+        if setting not in ALL_SETTINGS or not metric:
             raise ValueError(
                 f"primary: found {text!r}, expected SETTING METRIC, TIER such as "
-                f"'cross-lingual recall@10, low-resource'; settings are {', '.join(SETTINGS)}"
+                f"'cross-lingual recall@10, low-resource'; settings are {', '.join(ALL_SETTINGS)}"
             )
         if tier:
             check_choice("primary: tier", tier, ALL_TIERS)

@@ -18,8 +18,15 @@ import numpy as np
 
 from pyhbt.data import RetrievalSet
 from pyhbt.encoders import Encoder
+from pyhbt.evaluation.centring import text_means
 from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_set
-from pyhbt.evaluation.names import BIAS_METRICS, STUDY_CENTRINGS, headline_metrics
+from pyhbt.evaluation.names import (
+    BIAS_METRICS,
+    STUDY_CENTRINGS,
+    TEXT_CENTRING,
+    Centring,
+    headline_metrics,
+)
 from pyhbt.study.cells import ROWS, Cell
 from pyhbt.training.fingerprint import fingerprint_of_retrieval_set
 
@@ -34,10 +41,13 @@ class Measured:
     data: RetrievalSet
     metrics: tuple[str, ...]
     pivot: str | None = None
+    centrings: tuple[Centring, ...] = STUDY_CENTRINGS
+    text: RetrievalSet | None = None
+    """Whose language means embeddings are centred by, too."""
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self.data, metrics=self.metrics)
+        return Evaluator(self.data, metrics=self.metrics, pivot=self.pivot)
 
     def describe(self) -> dict[str, Any]:
         """Plain data: what is measured, on what."""
@@ -45,15 +55,19 @@ class Measured:
             "split": self.split,
             "data": {"name": self.data.name, **fingerprint_of_retrieval_set(self.data)},
             "metrics": list(self.metrics),
-            "centrings": list(STUDY_CENTRINGS),
+            "centrings": list(self.centrings),
             "pivot": self.pivot,
+            "centring_text": None if self.text is None else fingerprint_of_retrieval_set(self.text),
         }
 
     def evaluations(self, encoder: Encoder) -> Iterator[Evaluation]:
         """The set scored under each centring, from one encoding."""
         queries, passages = encode_set(encoder, self.data)
-        for centring in STUDY_CENTRINGS:
+        for centring in self.centrings:
             yield self._evaluator.evaluate(queries, passages, centring=centring)
+        if self.text is not None:
+            means = text_means(encoder, self.text)
+            yield self._evaluator.evaluate(queries, passages, centring=TEXT_CENTRING, means=means)
 
     def write_part(self, encoder: Encoder, cell: Cell, step: int, folder: Path) -> None:
         """Measure an encoder and write what was found to ``folder``, which is made."""
@@ -86,7 +100,8 @@ class Measured:
                 f"{path}: found {self.split} scores on {found['data']}, this study has {wanted['data']}: "
                 "choose another folder or overwrite it"
             )
-        same = all(found.get(name) == wanted[name] for name in ("centrings", "pivot"))
+        same = all(wanted[name] in (None, found.get(name)) for name in ("pivot", "centring_text"))
+        same = same and set(wanted["centrings"]) <= set(found["centrings"])
         return same and set(wanted["metrics"]) <= set(found["metrics"])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,17 +17,17 @@ import numpy as np
 
 from pyhbt.data.tiers import TIERS
 from pyhbt.evaluation.names import (
+    ALL_SETTINGS,
     ALL_TIERS,
     CENTRINGS,
     MAX_RANK,
     RANK_CORRELATION,
     RANK_DISTANCE,
-    SETTINGS,
 )
 from pyhbt.files import write_atomically
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import ROWS, Cell, arm_of, measured_parts
-from pyhbt.study.tuning import study_cells
+from pyhbt.study.tuning import choices, study_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "centring": CENTRINGS,
-    "setting": (*SETTINGS, "all"),
+    "setting": (*ALL_SETTINGS, "all"),
     "tier": ALL_TIERS,
 }
 _SPLITS: Final = ("train", "dev", "test")  # and "test:NAME" of further test sets
@@ -330,19 +331,19 @@ def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]
 def collect(out: Path) -> Path:
     """All cells' rows as OUT/results.jsonl, by seed and arm; a tuned arm's under the name of the arm. O(rows)."""
     path = out / "results.jsonl"
+    tuned = choices(out)
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as target:
         cells = sorted(study_cells(out).items(), key=lambda item: (item[0].seed, item[0].arm))
         for cell, folder in cells:
             for part in (folder, *measured_parts(folder).values()):
                 with (part / ROWS).open(encoding="utf-8") as lines:
-                    for line in lines:
-                        target.write(_renamed(line, cell.arm.label))
+                    if cell.arm in tuned:
+                        target.writelines(_renamed(line, cell.arm.label) for line in lines)
+                    else:
+                        shutil.copyfileobj(lines, target)
     return path
 
 
 def _renamed(line: str, label: str) -> str:
     """A row under the arm's label."""
-    row = json.loads(line)
-    if row.get("arm") == label:
-        return line
-    return json.dumps({**row, "arm": label}, ensure_ascii=False) + "\n"
+    return json.dumps({**json.loads(line), "arm": label}, ensure_ascii=False) + "\n"

@@ -81,11 +81,13 @@ def run_study(
     out = Path(out)
     with only_writer(out):
         tests = _further_tests(config, data)
+        _check_pivot(config, {"test": data.test, **tests})
         description = describe(config, data)
         done = set() if overwrite else finished_cells(out).keys()
         if not overwrite:
             check_cells(out, description)
-        place = Workplace(config, data, tests, out, description)
+        text = None if config.centring_text is None else load_retrieval(config.centring_text)
+        place = Workplace(config, data, tests, out, description, text)
         missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
         _check_arms(place, sorted(missing))
         _claim(place, data, command, overwrite)
@@ -95,6 +97,15 @@ def run_study(
 def _further_tests(config: StudyConfig, data: StudyData) -> dict[str, RetrievalSet]:
     """The further test sets by the text that names them, with the tiers of the study's training data."""
     return {spec: with_tiers(load_retrieval(spec), data.test.tiers) for spec in config.test}
+
+
+def _check_pivot(config: StudyConfig, tests: Mapping[str, RetrievalSet]) -> None:
+    for name, test in tests.items():
+        if config.pivot is not None and config.pivot not in test.passage_langs:
+            known = ", ".join(sorted(set(test.passage_langs)))
+            raise ValueError(
+                f"pivot: found {config.pivot!r}, expected a language of {name}'s passages: {known}"
+            )
 
 
 def _make_cells(place: Workplace, jobs: int, observe: Observer) -> Path:
@@ -110,9 +121,10 @@ def _make_cells(place: Workplace, jobs: int, observe: Observer) -> Path:
         choose(config, out)
         _drop_encoders(place)
     for cells in (trained, averaged):
-        run_jobs(place, _measuring_jobs(place, chosen_cells(out, cells)), jobs, observe)
-        collect(out)
-    return collect(out)
+        if cells:
+            run_jobs(place, _measuring_jobs(place, chosen_cells(out, cells)), jobs, observe)
+            collect(out)
+    return out / "results.jsonl"
 
 
 def _drop_encoders(place: Workplace) -> None:

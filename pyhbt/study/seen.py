@@ -67,6 +67,7 @@ class Exposures:
         self._results = results
         self._kept: dict[tuple[str, str, str], tuple[tuple[str, str], ...]] = {}
         self._pools: dict[str, frozenset[str]] = {}
+        self._signatures: dict[tuple[tuple[str, str, str], Arm], tuple[object, ...] | None] = {}
 
     def seen(self, arm: Arm) -> Seen | None:
         """The languages that an arm drew; None where its cells do not say."""
@@ -79,10 +80,8 @@ class Exposures:
 
     def same(self, endpoint: EndpointName, first: Arm, second: Arm) -> bool:
         """Whether two arms are of equal exposure in an endpoint; so where cells do not say."""
-        one, other = self.seen(first), self.seen(second)
-        if one is None or other is None:
-            return True
-        return all(one.of(*block) == other.of(*block) for block in self._blocks(endpoint))
+        one, other = self._drawn(endpoint, first), self._drawn(endpoint, second)
+        return one is None or other is None or one == other
 
     def unseen(self, endpoint: EndpointName, arm: Arm) -> list[str]:
         """In words: what of an endpoint's languages an arm never drew, of those that another arm drew."""
@@ -119,6 +118,15 @@ class Exposures:
             self._kept[key] = tuple(chosen.distinct_pairs())
         return self._kept[key]
 
+    def _drawn(self, endpoint: EndpointName, arm: Arm) -> tuple[object, ...] | None:
+        """What an arm drew of the languages of each pair of an endpoint; None where its cells do not say."""
+        key = (endpoint.split, endpoint.setting, endpoint.tier), arm
+        if key not in self._signatures:
+            seen = self.seen(arm)
+            drawn = None if seen is None else tuple(seen.of(*block) for block in self._blocks(endpoint))
+            self._signatures[key] = drawn
+        return self._signatures[key]
+
     def _blocks(self, endpoint: EndpointName) -> list[_Block]:
         """The languages of these pairs."""
         if endpoint.split not in self._pools:
@@ -126,7 +134,7 @@ class Exposures:
             self._pools[endpoint.split] = frozenset(passages) - {ALL_LANGUAGES}
         pool = self._pools[endpoint.split]
         return [
-            _Block(frozenset({query}), pool if passage == ALL_LANGUAGES else frozenset({passage}))
+            _Block(frozenset({query}), pool if passage == ALL_LANGUAGES else frozenset(passage.split("+")))
             for query, passage in self.pairs_of(endpoint)
         ]
 

@@ -17,12 +17,11 @@ import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from pyhbt.data import StudyData
+from pyhbt.data import RetrievalSet, StudyData
 from pyhbt.data.dev import sampled, split_questions
 from pyhbt.data.groups import judged_pairs
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, load_encoder
-from pyhbt.evaluation.names import STUDY_CENTRINGS
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
 from pyhbt.options import changed, values_of
@@ -50,6 +49,8 @@ from pyhbt.training.trainer import HybridTrainer
 logger = logging.getLogger(__name__)
 
 _STEERING_SHARE = 0.25
+_CURVE_QUERIES = 2000  # in all languages, that a point of a curve is scored on
+_FEWEST_QUESTIONS = 50
 _KEPT_AT_MOST = 1 << 30  # bytes that all encoders of a study may take where they are kept "auto"
 
 
@@ -78,6 +79,7 @@ class Workplace:
         data: as ``config.data`` names it.
         test_sets: further ones by name.
         out: the study's folder.
+        centring_text: whose language means centre embeddings, too.
         description: what the cells say of themselves (:func:`pyhbt.study.description.describe`).
     """
 
@@ -88,6 +90,7 @@ class Workplace:
         test_sets: Mapping[str, Any],
         out: Path,
         description: Mapping[str, Any],
+        centring_text: RetrievalSet | None = None,
     ) -> None:
         self.config = config
         self.train_pairs: PairSet = data.train
@@ -97,11 +100,15 @@ class Workplace:
         steering, dev = split_questions(data.dev, _STEERING_SHARE, salt="steering")
         self._steering = steering
         self.curve = Measured(
-            "dev", sampled(dev, config.curve_questions, config.curve_passages), config.metrics
+            "dev",
+            sampled(dev, config.curve_questions or _curve_questions(dev), config.curve_passages),
+            config.metrics,
+            centrings=("none",),
         )
         tests = {"test": data.test, **{f"test:{name}": test for name, test in test_sets.items()}}
         self.tests = {
-            split: Measured(split, test, config.metrics, config.pivot) for split, test in tests.items()
+            split: Measured(split, test, config.metrics, config.pivot, text=centring_text)
+            for split, test in tests.items()
         }
 
     # What a training is of.
@@ -230,10 +237,9 @@ class Workplace:
         for evaluation in self.curve.evaluations(encoder):
             means = list(evaluation.macro_means())
             yield from rows_of(cell, step, "dev", evaluation.centring, means)
-            if evaluation.centring == STUDY_CENTRINGS[0]:
-                progress.scores = {
-                    f"{mean.setting} {mean.metric}": mean.value for mean in means if mean.tier == "all"
-                }
+            progress.scores = {
+                f"{mean.setting} {mean.metric}": mean.value for mean in means if mean.tier == "all"
+            }
 
     def _averaged(
         self, cell: Cell, progress: Progress, observe: Observer
@@ -294,6 +300,10 @@ def average_weights(encoder: Encoder, other: Encoder, weight: float) -> None:
             )
         if value.is_floating_point():
             value.copy_(torch.lerp(value.double(), theirs[name].double(), weight))
+
+
+def _curve_questions(dev: RetrievalSet) -> int:
+    return max(_FEWEST_QUESTIONS, _CURVE_QUERIES // max(1, len(set(dev.query_langs))))
 
 
 class _StepObserver(TrainerCallback):

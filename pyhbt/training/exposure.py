@@ -193,7 +193,7 @@ class Exposure:
         return list(self._of_count("all", ALL, ALL, self.total))[: 3 if self.has_tokens else 2]
 
     def rows(self) -> list[Figure]:
-        """Every figure: in all and by kind; by language pair, by language of queries, by language of passages.
+        """Figures in all, by kind, by language of queries and by that of passages; :meth:`state` has the pairs too.
 
         ``exposure batches``, ``exposure examples``, ``exposure tokens``, ``exposure short batches``, ``exposure
         negatives per query``, ``exposure distinct pairs`` / ``queries`` / ``passages``; and in all ``exposure ratio``,
@@ -201,6 +201,8 @@ class Exposure:
         """
         found = []
         for kind, query, passage, count in self._parts():
+            if ALL not in (query, passage):
+                continue  # a language pair
             found += list(self._of_count(kind, query, passage, count))
             distinct = self.distinct(kind, query, passage)
             if distinct is not None:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kruskal, spearmanr
 
 from pyhbt.data.retrieval_set import RetrievalSet
+from pyhbt.data.tiers import scarcer
+from pyhbt.encoders.means import LanguageMeans
 from pyhbt.evaluation.centring import centre
-from pyhbt.evaluation.evaluator import Evaluation, evaluate
+from pyhbt.evaluation.evaluator import Evaluation, Evaluator, evaluate
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     BIAS_METRICS,
+    FIRST_PLACES,
+    FIRST_RELEVANT,
+    GRADED_CUTOFF,
+    GRADED_NDCG,
     MAX_RANK,
     PEER,
     PEER_CUTOFF,
     RANK_CORRELATION,
     RANK_CORRELATION_CUTOFF,
     RANK_DISTANCE,
+    RANK_SHIFT,
+    SETTINGS,
     TOP_1_SAME_LANGUAGE,
 )
 from tests.toy import retrieval_set
@@ -80,6 +90,8 @@ def plain(data: RetrievalSet, queries: np.ndarray, passages: np.ndarray) -> dict
                 values.setdefault(PEER, []).extend(
                     plain_peer([(rank, gain, data.passage_langs[p]) for rank, gain, p in hits])
                 )
+                for name, value in plain_preference(hits, data.passage_langs, lang, order[0]).items():
+                    values.setdefault(name, []).append(value)
                 firsts[q] = order[:RANK_CORRELATION_CUTOFF]
     for q, mine in firsts.items():
         others = [
@@ -90,6 +102,29 @@ def plain(data: RetrievalSet, queries: np.ndarray, passages: np.ndarray) -> dict
         if others and len(mine) > 1:
             rho = np.mean([plain_spearman(mine, theirs) for theirs in others])
             found["multilingual", data.query_langs[q], "*"].setdefault(RANK_CORRELATION, []).append(rho)
+    return found
+
+
+def plain_preference(
+    hits: list[tuple[int, int, str]], langs: Sequence[str], lang: str, first: int
+) -> dict[str, float]:
+    """Preference of one query for its language, where there is something to prefer."""
+    found = {}
+    if lang in langs:
+        right, same = any(rank == 1 for rank, _, _ in hits), langs[first] == lang
+        cases = (right and same, right and not same, not right and same, not right and not same)
+        found |= dict(zip(FIRST_PLACES, map(float, cases), strict=True))
+    mine = [rank for rank, _, p in hits if langs[p] == lang]
+    others = [rank for rank, _, p in hits if langs[p] != lang]
+    if mine and others:
+        found[FIRST_RELEVANT] = float(min(mine) < min(others))
+        graded = [(rank, gain if langs[p] == lang else gain / 2) for rank, gain, p in hits]
+        ideal = sorted((gain for _, gain in graded), reverse=True)[:GRADED_CUTOFF]
+        best = sum(gain / math.log2(place + 2) for place, gain in enumerate(ideal))
+        gained = sum(gain / math.log2(rank + 1) for rank, gain in graded if rank <= GRADED_CUTOFF)
+        found[GRADED_NDCG] = gained / best
+        if possible := sum(rank - 1 for rank in others):
+            found[RANK_SHIFT] = sum(max(rank - min(mine), 0) for rank in others) / possible
     return found
 
 
@@ -349,3 +384,67 @@ def test_reference_figures_of_real_vectors(data_dir: Path) -> None:
         lists = {q: np.argsort(-moved[1] @ moved[0][q], kind="stable")[:10].tolist() for q in question}
         rho = np.mean([plain_spearman(lists[query], lists[q]) for q in question if q != query])
         assert block.values[RANK_CORRELATION][place] == pytest.approx(rho, abs=1e-9)
+
+
+def test_pools_of_two_languages() -> None:
+    """The query's language and the pivot, as a retrieval set of these passages alone in the multilingual setting."""
+    data = uneven(retrieval_set(6))
+    queries, passages = embedded(data)
+    found = Evaluator(data, metrics=METRICS, pivot="aa").evaluate(queries, passages)
+    blocks = {block.query_lang: block for block in found.blocks if block.setting == "two-language"}
+    languages = set(data.passage_langs) - {"aa"}
+    assert blocks.keys() == languages
+    for lang, block in blocks.items():
+        assert block.passage_lang == f"{lang}+aa"
+        kept = [place for place, other in enumerate(data.passage_langs) if other in (lang, "aa")]
+        part = replace(
+            data,
+            passage_ids=tuple(data.passage_ids[place] for place in kept),
+            passage_texts=tuple(data.passage_texts[place] for place in kept),
+            passage_langs=tuple(data.passage_langs[place] for place in kept),
+            qrels={
+                query: {p: g for p, g in judged.items() if p in {data.passage_ids[place] for place in kept}}
+                for query, judged in data.qrels.items()
+            },
+        )
+        whole = Evaluator(part, metrics=METRICS).evaluate(queries, passages[kept])
+        (expected,) = [b for b in whole.blocks if b.setting == "multilingual" and b.query_lang == lang]
+        for metric in METRICS:
+            np.testing.assert_array_equal(block.values[metric], expected.values[metric])
+        assert block.tier == scarcer(data.tiers[lang], data.tiers["aa"])
+    assert not math.isnan(found.macro("two-language", METRICS[0]))
+    without = Evaluator(data, metrics=METRICS).evaluate(queries, passages)
+    assert {block.setting for block in without.blocks} == set(SETTINGS)
+    with pytest.raises(ValueError, match="pivot: found 'xx', expected a language of passages"):
+        Evaluator(data, metrics=METRICS, pivot="xx")
+
+
+def test_centring_by_other_text() -> None:
+    data = retrieval_set(5)
+    queries, passages = embedded(data)
+    lang = data.query_langs[0]
+    mean = torch.full((queries.shape[1],), 0.1)
+    evaluator = Evaluator(data, metrics=METRICS)
+    found = evaluator.evaluate(
+        queries,
+        passages,
+        centring="text",
+        means=LanguageMeans({("query", lang): mean, ("passage", lang): mean}),
+    )
+
+    def moved(vectors: torch.Tensor, langs: Sequence[str]) -> torch.Tensor:
+        rows = torch.as_tensor(vectors).clone()
+        for place, one in enumerate(langs):
+            if one == lang:
+                rows[place] = torch.nn.functional.normalize(
+                    rows[place].double() - mean.double(), dim=0
+                ).float()
+        return rows
+
+    expected = evaluator.evaluate(moved(queries, data.query_langs), moved(passages, data.passage_langs))
+    assert found.centring == "text"
+    for one, other in zip(found.blocks, expected.blocks, strict=True):
+        for metric in METRICS:
+            np.testing.assert_array_equal(one.values[metric], other.values[metric])
+    with pytest.raises(ValueError, match="means: found None"):
+        evaluator.evaluate(queries, passages, centring="text")

@@ -16,7 +16,8 @@ from tests.toy import retrieval_set
 
 
 def test_settings_are_those_of_the_type() -> None:
-    assert names.SETTINGS == get_args(names.Setting) == ("monolingual", "cross-lingual", "multilingual")
+    assert names.SETTINGS == ("monolingual", "cross-lingual", "multilingual")
+    assert (*names.SETTINGS, names.TWO_LANGUAGE) == names.ALL_SETTINGS == get_args(names.Setting)
 
 
 def test_tiers_of_means_are_those_of_languages_and_all() -> None:
@@ -42,8 +43,10 @@ def test_measures_of_bias_are_none_of_quality(metric: str) -> None:
 
 
 def test_measures_of_bias_are_all_that_an_evaluation_adds() -> None:
-    assert len(set(names.BIAS_METRICS)) == len(names.BIAS_METRICS) == 5
+    assert len(set(names.BIAS_METRICS)) == len(names.BIAS_METRICS) == 12
     assert set(names.RANK_METRICS) < set(names.BIAS_METRICS)
+    assert set(names.PREFERENCE_METRICS) < set(names.BIAS_METRICS)
+    assert {*names.LOWER_IS_BETTER, *names.HIGHER_IS_BETTER} < set(names.BIAS_METRICS)
     assert f"MRC@{names.RANK_CORRELATION_CUTOFF}" == names.RANK_CORRELATION
     assert f"PEER@{names.PEER_CUTOFF}" == names.PEER
     data = retrieval_set(4)

@@ -11,7 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from pyhbt.evaluation.names import PEER, RANK_CORRELATION, RANK_METRICS, TOP_1_SAME_LANGUAGE
+from pyhbt.evaluation.names import (
+    PEER,
+    PREFERENCE_METRICS,
+    RANK_CORRELATION,
+    RANK_METRICS,
+    TOP_1_SAME_LANGUAGE,
+)
 from pyhbt.files import write_atomically
 from pyhbt.study.analysis import Analysis, analyse
 from pyhbt.study.comparisons import LEVEL
@@ -35,19 +41,22 @@ from pyhbt.study.words import percent
 _BIAS_TABLES: Final = {
     "Between languages of passages": (*RANK_METRICS, PEER),
     "Between languages of queries": (TOP_1_SAME_LANGUAGE, RANK_CORRELATION),
+    "Preference for the query's language": PREFERENCE_METRICS,
 }
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
-def write_report(out: Path) -> Path:
+def write_report(out: Path, analysis: Analysis | None = None) -> Path:
     """Write report.html and the images in plots/ from the results in ``out``; returns the page's path.
+
+    ``analysis`` is that of ``out``, where it was made before.
 
     Raises:
         FileNotFoundError: ``out`` has no results.jsonl.
         ValueError: a file is malformed; the message names file, line and field.
     """
     out = Path(out)
-    analysis = analyse(out)
+    analysis = analysis or analyse(out)
     metrics, config = analysis.metrics, analysis.config
     further = [split for split in analysis.scores.splits if split != "test"]
     html = _environment().get_template("report.html.j2").render(

@@ -64,36 +64,33 @@ def write_plots(analysis: Analysis, folder: Path) -> dict[str, list[Picture]]:
 
 
 def _plots(analysis: Analysis) -> Iterator[_Plot]:
-    first = analysis.metrics[0] if analysis.metrics else None
-    for metric in analysis.metrics:
-        for setting in SETTINGS:
-            name, what = f"{setting}-{_slug(metric)}", f"{metric}, {setting} setting"
-            for axis in AXES if metric == first and setting == analysis.primary.setting else AXES[:1]:
-                over = "" if axis == "steps" else f"-{axis}"
-                yield _Plot(
-                    "curves" if axis == "steps" else "curves over",
-                    f"learning-curves-{name}{over}",
-                    f"Learning curves over {axis}: {what}, a line an arm",
-                    partial(learning_curves, analysis.macro, setting, metric, axis=axis),
-                )
+    """All settings of the first metric, and the primary endpoint's setting of the others."""
+    primary, first = analysis.primary, analysis.metrics[0] if analysis.metrics else None
+    shown = [(metric, setting) for metric in analysis.metrics for setting in SETTINGS]
+    for metric, setting in shown:
+        if metric != first and setting != primary.setting:
+            continue
+        name, what = f"{setting}-{_slug(metric)}", f"{metric}, {setting} setting"
+        for axis in AXES if (metric, setting) == (first, primary.setting) else AXES[:1]:
             yield _Plot(
-                "finals",
-                f"final-{name}",
-                f"Final {what}, by arm, plain and centred",
-                partial(final_values, analysis, setting, metric),
+                "curves" if axis == "steps" else "curves over",
+                f"learning-curves-{name}" + ("" if axis == "steps" else f"-{axis}"),
+                f"Learning curves over {axis}: {what}, a line an arm",
+                partial(learning_curves, analysis.macro, setting, metric, axis=axis),
             )
+        yield _Plot(
+            "finals",
+            f"final-{name}",
+            f"Final {what}, by arm, plain and centred",
+            partial(final_values, analysis, setting, metric),
+        )
+        if metric == first:
             yield _Plot(
                 "response",
                 f"response-{name}",
                 f"Final {what}, by ratio, with the curve fitted",
                 partial(response_curves, analysis, setting, metric),
             )
-        yield _Plot(
-            "front",
-            f"front-{_slug(metric)}",
-            f"Monolingual against cross-lingual {metric}, a point an arm",
-            partial(front, analysis, metric),
-        )
     for metric in BIAS_METRICS:
         yield _Plot(
             "bias",
@@ -102,6 +99,12 @@ def _plots(analysis: Analysis) -> Iterator[_Plot]:
             partial(final_values, analysis, "multilingual", metric),
         )
     if first is not None:
+        yield _Plot(
+            "front",
+            f"front-{_slug(first)}",
+            f"Monolingual against cross-lingual {first}, a point an arm",
+            partial(front, analysis, first),
+        )
         yield _Plot(
             "gain",
             f"gain-{_slug(first)}",

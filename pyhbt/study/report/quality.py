@@ -10,6 +10,7 @@ from pyhbt.evaluation.names import (
     ALL_TIERS,
     BIAS_METRICS,
     CENTRINGS,
+    HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
     RANK_DISTANCE,
     RANK_METRICS,
@@ -32,7 +33,7 @@ from pyhbt.study.scores import Scores
 from pyhbt.study.words import NONE, number, p_text, signed
 
 UNSEEN_MARK: Final = "\N{DAGGER}"
-_NO_BEST_END: Final = frozenset(BIAS_METRICS) - frozenset(LOWER_IS_BETTER) - {"PEER@100", "MRC@10"}
+_NO_BEST_END: Final = frozenset(BIAS_METRICS).difference(LOWER_IS_BETTER, HIGHER_IS_BETTER)
 _UNSEEN_NOTE: Final = (
     f"{UNSEEN_MARK} The arm never drew some of these languages, which others did: it is not to be compared with them "
     "here."

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from pyhbt.evaluation.names import ALL_TIERS, LOWER_IS_BETTER, SETTINGS
+from pyhbt.evaluation.names import ALL_SETTINGS, ALL_TIERS, LOWER_IS_BETTER, SETTINGS
 from pyhbt.study.analysis import Analysis
 from pyhbt.study.comparisons import SEEDS_TESTED, testable
 from pyhbt.study.endpoints import EndpointName
@@ -34,7 +34,7 @@ def response_table(analysis: Analysis) -> Table | None:
     """The fit and the best ratio of the metrics' endpoints; None for fewer than three ratios."""
     rows = []
     for metric in analysis.metrics:
-        for setting in SETTINGS:
+        for setting in ALL_SETTINGS:
             for tier in ALL_TIERS:
                 endpoint = EndpointName(setting, metric, tier)
                 if endpoint in analysis.scores.endpoints and (row := _response_row(analysis, endpoint)):
@@ -159,7 +159,7 @@ def _needed_endpoints(analysis: Analysis) -> list[EndpointName]:
         EndpointName(setting, metric, tier)
         for metric in analysis.metrics[:1]
         for setting in SETTINGS
-        for tier in ALL_TIERS
+        for tier in (analysis.primary.tier, "all")
     ]
     return [name for name in dict.fromkeys(names) if name in analysis.scores.endpoints]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyhbt.evaluation.names import ALL_TIERS, SETTINGS
+from pyhbt.evaluation.names import ALL_SETTINGS, ALL_TIERS
 from pyhbt.study.scores import Scores
 
 CENTRING_NAMES = {
@@ -61,7 +61,7 @@ def setting_tiers(scores: Scores, metric: str, split: str = "test") -> list[tupl
     """(setting, tier) that have final scores of a metric, in order."""
     return [
         (setting, tier)
-        for setting in SETTINGS
+        for setting in ALL_SETTINGS
         for tier in ALL_TIERS
         if tier in scores.tiers(setting, metric, split)
     ]

@@ -16,7 +16,7 @@ from pyhbt.study.statistics.contrasts import Endpoint, seed_weight
 _MOST_SEEDS: Final = 1000
 _MOST_TIMES_CLUSTERS: Final = 10_000
 _LEVEL: Final = 0.05
-_LOG_POINTS: Final = 11  # 2,048 points: probabilities to 0.002
+_LOG_POINTS: Final = 9  # 512 points: probabilities to 0.005
 
 
 class Components(NamedTuple):
