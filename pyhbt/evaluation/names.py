@@ -40,10 +40,10 @@ RANK_SHIFT: Final = "rank shift to query language"
 GRADED_CUTOFF: Final = 10
 GRADED_NDCG: Final = f"language-graded nDCG@{GRADED_CUTOFF}"
 FIRST_PLACES: Final = (
-    "top-1 right, query language",
-    "top-1 right, other language",
-    "top-1 wrong, query language",
-    "top-1 wrong, other language",
+    "top-1 right in query language",
+    "top-1 right in other language",
+    "top-1 wrong in query language",
+    "top-1 wrong in other language",
 )
 RANK_METRICS: Final = (RANK_DISTANCE, MAX_RANK)  # measured in ranks, unbounded, the lower the better
 PREFERENCE_METRICS: Final = (FIRST_RELEVANT, RANK_SHIFT, GRADED_NDCG, *FIRST_PLACES)

@@ -150,6 +150,7 @@ class Analysis:
             if comparison.arm == arm
             and comparison.significant
             and comparison.endpoint.centring == "none"
+            and comparison.endpoint != self.primary
             and comparison.endpoint.metric in self.metrics
             and comparison.estimate.value < 0
         ]

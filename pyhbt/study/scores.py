@@ -29,7 +29,7 @@ class Scores:
     def __init__(self, results: Results, influences: Mapping[str, Influences]) -> None:
         finals = [split for split in results.distinct("split") if split.startswith("test")]
         rows = results.macro(split=finals)
-        self.arms: tuple[Arm, ...] = tuple(rows.arms)
+        self.arms: tuple[Arm, ...] = tuple(results.arms)
         self.seeds: tuple[int, ...] = tuple(rows.distinct("seed"))
         self._influences = dict(influences)
         self._means = _by_endpoint(rows, self.arms, self.seeds)

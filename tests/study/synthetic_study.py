@@ -1,8 +1,8 @@
 """Made-up studies in the layout of a real one, for the tests of results, plots and report.
 
-``write_study`` writes results.jsonl, config.yaml, environment.json and cells/*; the figures follow a simple law: a gain
-in the cross-lingual and multilingual settings that peaks near ratio 0.6, a small monolingual cost, scarcer tiers
-lower, centring worth a third of the gain, and noise by seed.
+``write_study`` writes results.jsonl, config.yaml, environment.json, data.json and cells/*; the figures follow a simple
+law: a gain in the cross-lingual and multilingual settings that peaks near ratio 0.6, a small monolingual cost, scarcer
+tiers lower, centring worth a third of the gain, and noise by seed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pyhbt.data.tiers import TIERS, Tier, scarcer
 from pyhbt.evaluation.names import (
     MAX_RANK,
     PEER,
+    PREFERENCE_METRICS,
     RANK_CORRELATION,
     RANK_DISTANCE,
     SETTINGS,
@@ -24,7 +25,8 @@ from pyhbt.evaluation.names import (
 )
 from pyhbt.options import write_config
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell
+from pyhbt.study.cells import Cell, part_folder, write_exposure
+from pyhbt.training.exposure import Exposure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +57,7 @@ class Study:
     units: int = 240
     unfinished: Sequence[tuple[float | str, int]] = ()
     config: Mapping[str, Any] | None = None
+    confounded: bool = False  # scarce languages have no monolingual batches
 
     def tier(self, language: str) -> Tier:
         place = list(self.languages).index(language) * len(self.tiers) // len(self.languages)
@@ -118,7 +121,8 @@ def _cell_rows(
                             MAX_RANK: 450 - 180 * share + 900 * offset - 40 * centred,
                             TOP_1_SAME_LANGUAGE: 0.8 - 0.45 * share + offset,
                             RANK_CORRELATION: -0.6 + 0.5 * share + 0.2 * centred + offset,
-                            PEER: 0.2 + 0.3 * share + 0.1 * centred + offset}  # fmt: skip
+                            PEER: 0.2 + 0.3 * share + 0.1 * centred + offset,
+                            **dict.fromkeys(PREFERENCE_METRICS, 0.4 - 0.1 * share + offset)}  # fmt: skip
                     for metric in study.bias:
                         value = bias[metric]
                         yield {**cell, "step": study.steps[-1], "split": "test", "centring": centring,
@@ -173,27 +177,51 @@ def write_study(out: Path, study: Study | None = None) -> Path:
     for ratio in study.ratios:
         for seed in study.seeds:
             if (ratio, seed) not in study.unfinished:
-                cell = Cell(Arm.parse(ratio), seed)
-                folder = out / "cells" / cell.folder_name
-                folder.mkdir(parents=True)
-                cell.sign(folder)
-                (folder / "rows.jsonl").touch()
-                np.savez(folder / "scores.npz", **unit_scores(study, ratio, seed))
+                write_cell(out, study, ratio, seed)
     return out
 
 
-def unit_scores(study: Study, ratio: float | str, seed: int) -> dict[str, Any]:
-    """Arrays of one scores.npz; difficulty is the unit's own, so that ratios are paired."""
+def write_cell(out: Path, study: Study, ratio: float | str, seed: int) -> None:
+    """The folder of a finished cell; its rows are in results.jsonl alone."""
+    cell = Cell(Arm.parse(ratio), seed)
+    folder = out / "cells" / cell.folder_name
+    folder.mkdir(parents=True)
+    cell.sign(folder)
+    (folder / "rows.jsonl").touch()
+    write_exposure(folder, exposure(study, ratio))
+    part = part_folder(folder, "test")
+    part.mkdir(parents=True)
+    (part / "measured.json").write_text(json.dumps({"split": "test"}))
+    (part / "rows.jsonl").touch()
+    np.savez(part / "scores.npz", **influences(study, ratio, seed))
+
+
+def exposure(study: Study, ratio: float | str) -> Exposure:
+    """What a training saw: all but the zero-shot languages, or, of a confounded study, scarce ones in pairs alone."""
+    share = 0.5 if isinstance(ratio, str) else float(ratio)
+    trained = [language for language in study.languages if study.tier(language) != "zero-shot"]
+    alone = [x for x in trained if not study.confounded or study.tier(x) == "seen"]
+    seen = Exposure(64)
+    for number in range(20):
+        first = trained[number % len(trained)]
+        other = trained[(number + 1) % len(trained)]
+        if number < 20 * share and first != other:
+            seen.add({(first, other): 64, (other, first): 0})
+        else:
+            seen.add({(alone[number % len(alone)],) * 2: 60 if number % 5 == 0 else 64})
+    return seen
+
+
+def influences(study: Study, ratio: float | str, seed: int) -> dict[str, Any]:
+    """Arrays of one scores.npz; difficulty is the cluster's own, so that ratios are paired."""
     difficulty = np.random.default_rng(7).normal(0, 0.15, study.units)
     rng = np.random.default_rng((seed, list(study.ratios).index(ratio), 1))
-    arrays: dict[str, Any] = {"units": np.array([f"question {i}" for i in range(study.units)])}
+    arrays: dict[str, Any] = {"clusters": np.array([f"question {i}" for i in range(study.units)])}
     for centring in ("none", "both"):
         for setting in SETTINGS:
             for tier in ("all", *study.tiers):
-                for metric in study.metrics:
-                    mean = level(study, ratio, setting, tier, metric, centring)
-                    mean += seed_effect(study, ratio, seed, centring, setting, tier)
-                    scores = np.clip(mean + difficulty + rng.normal(0, 0.1, study.units), 0, 1)
-                    scores[:: 40 if tier == "all" else 9] = np.nan
-                    arrays[f"{centring}/{setting}/{tier}/{metric}"] = scores
+                for metric in (*study.metrics, *(study.bias if setting == "multilingual" else ())):
+                    scores = difficulty + rng.normal(0, 0.1, study.units)
+                    scores *= 300 if metric in (RANK_DISTANCE, MAX_RANK) else 1
+                    arrays[f"{centring}/{setting}/{tier}/{metric}"] = (scores - scores.mean()) / study.units
     return arrays

@@ -13,7 +13,7 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import finished_cells
 from pyhbt.study.config import StudyConfig
-from pyhbt.study.results import load_results, load_unit_scores
+from pyhbt.study.results import load_influences, load_results
 from pyhbt.study.run import run_study
 from pyhbt.training.config import TrainingConfig
 from tests.toy import parallel_items, study_data
@@ -152,7 +152,7 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
         for centring in ("none", "both")
     }
     assert len(set(finals.values())) == len(arms)  # every arm trained otherwise
-    assert {arm for arm, _ in load_unit_scores(out).cells} == set(results.arms)
+    assert {arm for arm, _ in load_influences(out).cells} == set(results.arms)
     folders = {arm.label: folder for (arm, _), folder in finished_cells(out).items()}
     logs = {
         label: [json.loads(line) for line in _lines(folder / "train.jsonl")]

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, arm_of, exposures, finished_cells, write_exposure
+from pyhbt.study.cells import (
+    Cell,
+    arm_of,
+    described,
+    finished_cells,
+    measured_parts,
+    part_folder,
+    read_exposure,
+    write_exposure,
+)
 from pyhbt.training.exposure import Exposure
 from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM
 
@@ -170,14 +179,38 @@ def test_the_arm_of_a_record() -> None:
         arm_of({"arm": HOSTILE})
 
 
-def test_what_batches_held_is_read_back(tmp_path: Path) -> None:
+def test_what_training_saw_is_read_back(tmp_path: Path) -> None:
     held = Exposure(8)
     held.add({("aa", "bb"): 3})
     counted = folder(tmp_path, "a", rows="", cell='{"arm": 0.5, "seed": 0}')
-    folder(tmp_path, "b", rows="", cell='{"arm": 0.5, "seed": 1}')  # of a version that did not count
+    assert read_exposure(counted) is None  # of a version that did not count
     write_exposure(counted, held)
-    found = exposures(tmp_path)
-    assert {of: exposure.state() for of, exposure in found.items()} == {cell(): held.state()}
-    (counted / "batches.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"a/batches\.json: found no counts of batches"):
-        exposures(tmp_path)
+    found = read_exposure(counted)
+    assert found is not None
+    assert found.state() == held.state()
+    (counted / "exposure.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"a/exposure\.json: found no counts of batches"):
+        read_exposure(counted)
+
+
+def test_parts_say_of_which_test_set_they_are(tmp_path: Path) -> None:
+    place = folder(tmp_path, "a", rows="", cell='{"arm": 0.5, "seed": 0, "steps": 3}')
+    assert measured_parts(place) == {}
+    for split in ("test", "test:beir:some/where"):
+        part = part_folder(place, split)
+        part.mkdir(parents=True)
+        (part / "measured.json").write_text(json.dumps({"split": split}))
+    found = measured_parts(place)
+    assert found.keys() == {"test", "test:beir:some/where"}
+    assert found["test"] == place / "measured/test"
+    assert described(place) == {"arm": 0.5, "seed": 0, "steps": 3}
+    (place / "measured/test/measured.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"test/measured\.json: split: found none that can be read"):
+        measured_parts(place)
+
+
+def test_a_cell_is_there_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder(tmp_path, name, rows="", cell='{"arm": 0.5, "seed": 0}')
+    with pytest.raises(ValueError, match=r"b: ratio 0\.5 seed 0: found in .*a too, expected it once"):
+        finished_cells(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_from_the_beginning_to_the_end(steps: int, every: int | None) -> None:
     assert points[-1] == steps
     assert list(points) == sorted(set(points))
     if every is None:
-        assert all(later <= 2 * max(earlier, 1) for earlier, later in zip(points, points[1:], strict=False))
+        assert all(later <= 2 * max(earlier, 1) for earlier, later in pairwise(points))
 
 
 def test_every_so_many_steps() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell
-from pyhbt.study.results import Results, load_results, load_unit_scores
+from pyhbt.study.cells import Cell, part_folder
+from pyhbt.study.results import Results, collect, load_influences, load_results
 from tests.study.synthetic_study import HOSTILE, Study, rows, write_study
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def test_languages_and_pairs(results: Results) -> None:
         ({"arm": "0.5+colour=red"}, "arm '0.5\\+colour=red': found 'colour'"),
         ({"seed": "1"}, "seed: found '1', expected an integer >= 0"),
         ({"step": -1}, "step: found -1"),
-        ({"split": "train"}, "split: found 'train', expected one of dev, test"),
+        ({"split": "tests"}, "split: found 'tests', expected one of train, dev, test or test:NAME"),
+        ({"setting": "bilingual"}, "setting: found 'bilingual', expected one of monolingual"),
+        ({"metric": "exposure examples", "value": -1}, "value: found -1, expected a finite number >= 0"),
         ({"tier": "rich"}, "tier: found 'rich'"),
         ({"query_lang": None}, "query_lang: found None, expected text"),
         ({"value": 1.2}, r"value: found 1.2, expected a number in \[0, 1\]"),
@@ -172,51 +174,67 @@ def test_any_text_survives(tmp_path: Path) -> None:
     assert load_results(tmp_path).language_tiers() == {HOSTILE: "seen"}
 
 
-def test_unit_scores_are_aligned(tmp_path: Path) -> None:
-    def cell(arm: float | str, seed: int, units: list[str], scores: list[float]) -> None:
-        folder = tmp_path / "cells" / f"any name {arm} {seed}"
-        folder.mkdir(parents=True)
-        if arm == 0.0:  # as studies before 0.2 left it
-            (folder / "rows.jsonl").write_text(json.dumps({"ratio": arm, "seed": seed}) + "\n")
-        else:
-            (folder / "rows.jsonl").touch()
-            Cell(Arm.parse(arm), seed).sign(folder)
-        arrays: dict[str, Any] = {"units": np.array(units), "none/x": np.array(scores)}
-        np.savez(folder / "scores.npz", **arrays)
+def save_scores(folder: Path, cell: Cell, arrays: dict[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "rows.jsonl").touch()
+    cell.sign(folder)
+    part = part_folder(folder, "test")
+    part.mkdir(parents=True)
+    (part / "measured.json").write_text('{"split": "test"}')
+    np.savez(part / "scores.npz", **arrays)
 
-    third = 1 / 3
-    cell(0.0, 0, ["a", "b"], [0.1, 0.2])
-    cell(0.0, 1, ["b", "a"], [0.4, 0.3])
-    cell(third, 1, ["c", "b"], [1.0, math.nan])
-    scores = load_unit_scores(tmp_path)
-    assert scores.units == ("a", "b", "c")
-    np.testing.assert_allclose(scores.seed_mean(Arm.parse(0.0), "none/x"), [0.2, 0.3, math.nan])
-    np.testing.assert_allclose(scores.seed_mean(Arm.parse(third), "none/x"), [math.nan, math.nan, 1.0])
-    assert np.isnan(scores.seed_mean(Arm.parse(0.0), "none/y")).all()
+
+def test_influences_are_aligned(tmp_path: Path) -> None:
+    third = Arm.parse(1 / 3)
+    for cell, clusters, moved in (
+        (Cell(Arm.parse(0), 0), ["a", "b"], [0.1, -0.1]),
+        (Cell(Arm.parse(0), 1), ["b", "a"], [0.4, -0.4]),
+        (Cell(third, 1), ["c", "b"], [0.5, -0.5]),
+    ):
+        arrays = {"clusters": np.array(clusters), "none/x": np.array(moved)}
+        save_scores(tmp_path / "cells" / f"any name {cell.arm} {cell.seed}", cell, arrays)
+    found = load_influences(tmp_path)
+    assert found.clusters == ("a", "b", "c")
+    assert found.names == ("none/x",)
+    np.testing.assert_array_equal(found.cells[Cell(Arm.parse(0), 1)]["none/x"], [-0.4, 0.4, 0])
+    np.testing.assert_array_equal(found.cells[Cell(third, 1)]["none/x"], [0, -0.5, 0.5])
+    assert load_influences(tmp_path, "test:other").cells == {}
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": [0.1]}, "units: missing"),
-        ({"units": ["a", "a"]}, "units: found 2 names, 1 of them distinct"),
+        ({"x": [0.1]}, "clusters: missing"),
+        ({"clusters": ["a", "a"]}, "clusters: found 2 names, 1 of them distinct"),
         (
-            {"units": ["a"], "x": [0.1, 0.2]},
-            r"x: found float64 \(2,\), expected float64 \(1,\)",
+            {"clusters": ["a"], "x": [0.1, 0.2]},
+            r"x: found float64 \(2,\), expected finite float64 \(1,\)",
         ),
+        ({"clusters": ["a"], "x": [math.nan]}, r"x: found float64 \(1,\), expected finite"),
     ],
 )
-def test_bad_unit_scores_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
-    folder = tmp_path / "cells" / "one"
-    folder.mkdir(parents=True)
-    (folder / "rows.jsonl").touch()
-    Cell(Arm.parse(0), 0).sign(folder)
-    np.savez(folder / "scores.npz", **arrays)
+def test_bad_influences_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    save_scores(tmp_path / "cells/one", Cell(Arm.parse(0), 0), arrays)
     with pytest.raises(ValueError, match=rf"scores\.npz: {message}"):
-        load_unit_scores(tmp_path)
+        load_influences(tmp_path)
 
 
 def test_a_written_study_is_read_back(tmp_path: Path) -> None:
     write_study(tmp_path, SMALL)
     assert len(load_results(tmp_path)) == sum(1 for _ in rows(SMALL))
-    assert len(load_unit_scores(tmp_path).cells) == 8
+    assert len(load_influences(tmp_path).cells) == 8
+
+
+def test_cells_are_collected_under_the_name_of_their_arm(tmp_path: Path) -> None:
+    """A tuned arm's rows are told under the arm; its other candidates are not told at all."""
+    tuned = Arm.parse(0.5)
+    for rate in (0.1, 0.2):
+        arm = tuned.with_learning_rate(rate)
+        folder = tmp_path / "cells" / f"{rate}"
+        save_scores(folder, Cell(arm, 1), {"clusters": np.array(["a"])})
+        (folder / "rows.jsonl").write_text(json.dumps({**ROW, "arm": arm.label, "value": rate}) + "\n")
+        (folder / "measured/test/rows.jsonl").touch()
+    choice = {"0.5": {"chosen": 0.2, "scores": [[0.1, 0.3], [0.2, 0.4]]}}
+    (tmp_path / "tuning.json").write_text(json.dumps(choice))
+    (line,) = collect(tmp_path).read_text().splitlines()
+    assert json.loads(line) == {**ROW, "arm": "0.5", "value": 0.2}

@@ -19,9 +19,10 @@ from pyhbt.evaluation.names import STUDY_CENTRINGS
 from pyhbt.files import FolderInUseError, only_writer
 from pyhbt.options import build, changed, read_config, read_values
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, exposures, finished_cells
+from pyhbt.study.cells import Cell, finished_cells, part_folder, read_exposure
 from pyhbt.study.config import StudyConfig
-from pyhbt.study.run import Progress, run_study
+from pyhbt.study.run import run_study
+from pyhbt.study.workplace import Progress
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.sampling import HybridBatchSampler
 from tests.interpreter import FOLDER, command, run_python
@@ -61,14 +62,21 @@ def test_rows(finished: tuple[Path, list[Progress]]) -> None:
     ]
     assert all(list(row) == keys for row in rows)
     for arm, seed in CONFIG.cells:
+        seen = [r for r in rows if (r["arm"], r["seed"], r["split"]) == (arm.label, seed, "train")]
+        assert {row["metric"] for row in seen} >= {"exposure batches", "exposure examples", "exposure ratio"}
+        assert {row["step"] for row in seen if row["metric"] == "exposure examples"} == {3, 6} | (
+            {0} & {row["step"] for row in seen}
+        )
         for centring in STUDY_CENTRINGS:
             mine = [r for r in rows if (r["arm"], r["seed"], r["centring"]) == (arm.label, seed, centring)]
+            mine = [row for row in mine if row["split"] != "train"]
             dev = [row for row in mine if row["split"] == "dev"]
-            assert {row["step"] for row in dev} == {0, 3, 6}
-            assert {(row["query_lang"], row["passage_lang"]) for row in dev} == {("*", "*")}
-            assert {row["setting"] for row in dev} == {"monolingual", "cross-lingual", "multilingual"}
-            assert {row["tier"] for row in dev} == {"all", "seen", "zero-shot"}
-            assert set(CONFIG.metrics) < {row["metric"] for row in dev}
+            assert {row["step"] for row in dev} == ({0, 3, 6} if centring == "none" else set())
+            if centring == "none":
+                assert {(row["query_lang"], row["passage_lang"]) for row in dev} == {("*", "*")}
+                assert {row["setting"] for row in dev} == {"monolingual", "cross-lingual", "multilingual"}
+                assert {row["tier"] for row in dev} == {"all", "seen", "zero-shot"}
+                assert set(CONFIG.metrics) < {row["metric"] for row in dev}
             test = [row for row in mine if row["split"] == "test"]
             assert {row["step"] for row in test} == {6}
             pairs = {(row["query_lang"], row["passage_lang"]) for row in test if row["metric"] == "mAP"}
@@ -88,26 +96,25 @@ def test_rows(finished: tuple[Path, list[Progress]]) -> None:
             ]
             assert len(set(keyed)) == len(keyed)
     unbounded = ("rank distance", "Max@R", "MRC@10")
-    assert all(0 <= row["value"] <= 1 for row in rows if row["metric"] not in unbounded)
+    bounded = [row for row in rows if row["metric"] not in unbounded and row["split"] != "train"]
+    assert all(0 <= row["value"] <= 1 for row in bounded)
 
 
-def test_unit_scores_average_to_the_macro_mean(finished: tuple[Path, list[Progress]]) -> None:
-    """Every query of the toy set is judged in every pool, so both averages are over the same numbers."""
+def test_every_macro_mean_has_influences(finished: tuple[Path, list[Progress]]) -> None:
     out, _ = finished
     rows = read_rows(out)
     for cell, folder in finished_cells(out).items():
-        with np.load(folder / "scores.npz") as scores:
-            assert len(scores["units"]) == 12
-            for row in rows:
-                if (row["arm"], row["seed"], row["split"], row["query_lang"], row["passage_lang"]) == (
-                    cell.arm.label,
-                    cell.seed,
-                    "test",
-                    "*",
-                    "*",
-                ) and row["metric"] in ("mAP", "recall@10"):
-                    values = scores[f"{row['centring']}/{row['setting']}/{row['tier']}/{row['metric']}"]
-                    assert values.mean() == pytest.approx(row["value"], abs=1e-12)
+        mine = [row for row in rows if (row["arm"], row["seed"]) == (cell.arm.label, cell.seed)]
+        with np.load(part_folder(folder, "test") / "scores.npz") as scores:
+            assert len(scores["clusters"]) == 12
+            named = {
+                f"{row['centring']}/{row['setting']}/{row['tier']}/{row['metric']}"
+                for row in mine
+                if row["split"] == "test" and row["query_lang"] == row["passage_lang"] == "*"
+            }
+            assert set(scores.files) - {"clusters"} == named
+            for name in named:
+                assert scores[name].sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_progress(finished: tuple[Path, list[Progress]]) -> None:
@@ -124,15 +131,64 @@ def test_training_log(finished: tuple[Path, list[Progress]]) -> None:
     assert len(losses) == 6
 
 
-def test_cells_say_what_their_batches_held(finished: tuple[Path, list[Progress]]) -> None:
+def test_cells_say_what_their_training_saw(finished: tuple[Path, list[Progress]]) -> None:
     out, _ = finished
-    held = exposures(out)
-    assert held.keys() == set(map(Cell._make, CONFIG.cells))
-    for cell, exposure in held.items():
+    found = finished_cells(out)
+    assert found.keys() == set(map(Cell._make, CONFIG.cells))
+    for cell, folder in found.items():
+        exposure = read_exposure(folder)
+        assert exposure is not None
         sampler = HybridBatchSampler(study_data().train, 8, ratio=cell.arm.ratio, steps=6, seed=cell.seed)
         drawn = [sampler.kind(step) for step in range(6)]
         assert {kind: count.batches for kind, count in exposure.kinds.items()} == Counter(drawn)
-        assert exposure.total == (6, 48, 0)
+        assert exposure.total[:3] == (6, 48, 0)
+        assert exposure.has_tokens
+        assert exposure.total.negatives_per_query == 7
+
+
+def grown(**changes: Any) -> StudyConfig:
+    return replace(CONFIG, arms=(0.5,), seeds=(0,), keep_encoders="all", **changes)
+
+
+def test_a_study_grows_in_seeds_arms_metrics_and_test_sets(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_study(grown(), study_data(), out)
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/rows.jsonl")}
+    before = read_rows(out)
+    more = replace(grown(), arms=(0.5, 1 / 3), seeds=(0, 1), metrics=(*CONFIG.metrics, "recall@3"))
+    run_study(more, study_data(), out)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert finished_cells(out).keys() == set(map(Cell._make, more.cells))
+    after = read_rows(out)
+    former = [
+        row for row in after if row["arm"] == "0.5" and row["seed"] == 0 and row["metric"] != "recall@3"
+    ]
+    assert former == before
+    assert {row["arm"] for row in after} == {"0.5", "0.3333333333333333"}
+    assert {
+        (row["arm"], row["seed"]) for row in after if row["metric"] == "recall@3" and row["split"] == "test"
+    } == {(arm.label, seed) for arm, seed in more.cells}
+    fewer = read_config(out / "config.yaml")
+    run_study(grown(), study_data(), out)  # what is there stays, and stays in the configuration
+    assert read_config(out / "config.yaml")["arms"] == fewer["arms"]
+    assert read_rows(out) == after
+
+
+def test_an_average_of_two_arms_is_not_trained(tmp_path: Path) -> None:
+    config = replace(CONFIG, arms=(0.0, 1.0, "average:0+1@0.5"), seeds=(0,))
+    run_study(config, study_data(), tmp_path)
+    cells = finished_cells(tmp_path)
+    average = Arm.parse("average:0+1@0.5")
+    seen = read_exposure(cells[Cell(average, 0)])
+    assert seen is not None
+    assert seen.total.pairs == 2 * 48
+    assert {row["arm"] for row in read_rows(tmp_path)} == {"0", "1", average.label}
+
+
+def test_a_pivot_without_passages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pivot: found 'xx', expected a language of test's passages: aa"):
+        run_study(replace(CONFIG, pivot="xx"), study_data(), tmp_path)
+    assert not (tmp_path / "cells").exists()
 
 
 def test_a_batch_size_that_cannot_be_filled_is_said_once(
@@ -172,7 +228,7 @@ def test_another_configuration_is_refused_or_overwrites(tmp_path: Path) -> None:
     small = replace(CONFIG, arms=(0.5,), seeds=(0,))
     run_study(small, study_data(), tmp_path)
     other = replace(small, training=changed(TRAINING, temperature=0.1))
-    with pytest.raises(FileExistsError, match=r"with temperature 0\.05, this one has temperature 0\.1"):
+    with pytest.raises(FileExistsError, match=r"temperature.*0\.05.*0\.1"):
         run_study(other, study_data(), tmp_path)
     before = read_rows(tmp_path)
     run_study(other, study_data(), tmp_path, overwrite=True)

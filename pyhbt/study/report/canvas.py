@@ -76,7 +76,7 @@ def arm_colours(arms: Sequence[Arm], theme: Theme) -> dict[Arm, Any]:
     from matplotlib import colormaps
 
     low, high = theme.viridis
-    spots = np.linspace(low, high, len(arms)) if len(arms) > 1 else [(low + high) / 2]
+    spots = np.linspace(low, high, len(arms)) if len(arms) != 1 else np.array([(low + high) / 2])
     return dict(zip(arms, colormaps["viridis"](spots), strict=True))
 
 

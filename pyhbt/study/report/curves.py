@@ -66,7 +66,7 @@ def learning_curves(
 def _ticks(last: float) -> list[float]:
     """Round numbers that stand about evenly on an axis of square roots."""
     unit = 10 ** np.floor(np.log10(max(last, 1)))
-    unit = next(step for step in (5 * unit, 2 * unit, unit) if step <= last)
+    unit = next((step for step in (5 * unit, 2 * unit) if step <= last), unit)
     return [0.0, unit / 10, unit / 2.5, unit]
 
 
