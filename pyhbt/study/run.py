@@ -90,7 +90,7 @@ def run_study(
         place = Workplace(config, data, tests, out, description, text)
         missing = {cell.arm for cell in map(Cell._make, config.cells) if cell not in done}
         _check_arms(place, sorted(missing))
-        _claim(place, data, command, overwrite)
+        _claim(place, data, command, overwrite, work=bool(missing))
         return _make_cells(place, jobs, observe)
 
 
@@ -186,8 +186,8 @@ def _check_arms(place: Workplace, arms: Sequence[Arm]) -> None:
             encoder.remove_lora()
 
 
-def _claim(place: Workplace, data: StudyData, command: str, overwrite: bool) -> None:
-    """Make OUT this study's folder."""
+def _claim(place: Workplace, data: StudyData, command: str, overwrite: bool, *, work: bool) -> None:
+    """Make OUT this study's folder; where there is no work to do, what it was made by stays."""
     out, config = place.out, place.config
     path = out / "config.yaml"
     if overwrite:
@@ -196,7 +196,8 @@ def _claim(place: Workplace, data: StudyData, command: str, overwrite: bool) -> 
     (out / "cells").mkdir(parents=True, exist_ok=True)
     described = {name: DESCRIPTION[name] for name in STUDY_CENTRINGS}
     ran = {"command": command, "centring": described, "environment": environment()}
-    _write_json(out / "environment.json", ran)
+    if work or not (out / "environment.json").is_file():
+        _write_json(out / "environment.json", ran)
     _write_json(out / "data.json", _describe_data(place, data))
     values = plain_values(config)
     if path.is_file() and finished_cells(out):

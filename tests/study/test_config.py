@@ -14,6 +14,7 @@ from pyhbt.evaluation.names import DEFAULT_METRICS
 from pyhbt.options import build, changed, options_of, plain_values, read_values
 from pyhbt.study.arms import Arm
 from pyhbt.study.config import StudyConfig, read_arms, read_seeds
+from pyhbt.study.endpoints import EndpointName
 from pyhbt.training.config import TrainingConfig
 
 TRAINING = TrainingConfig.of(steps=6, batch_size=8, learning_rate=0.01, temperature=0.05)
@@ -27,7 +28,17 @@ TRAINING = TrainingConfig.of(steps=6, batch_size=8, learning_rate=0.01, temperat
         ({"arms": (2,)}, "ratio: found 2"),
         ({"seeds": ()}, "seeds: found"),
         ({"eval_every": 0}, "eval_every: found 0"),
-        ({"metrics": ("mAP",)}, r"metrics: found \['mAP'\], expected recall@10 too"),
+        ({"metrics": ()}, "metrics: found none"),
+        (
+            {"metrics": ("mAP",), "primary": "cross-lingual recall@10"},
+            "primary: found 'cross-lingual recall@10'",
+        ),
+        ({"primary": "sideways mAP"}, "primary: found 'sideways mAP', expected SETTING METRIC"),
+        ({"margin": 0.0}, "margin: found 0.0"),
+        ({"learning_rates": (0.1, 0.2)}, "learning_rates: found 0.1, 0.2, expected at least three"),
+        ({"learning_rates": (0.1, 0.2, 0.2)}, "learning_rates: found 0.1, 0.2, 0.2"),
+        ({"arms": ("average:0+1@0.5", 0)}, "arms: found average:0\\+1@0.5 without 1, expected both"),
+        ({"curve_questions": 0}, "curve_questions: found 0"),
         ({"metrics": ("mAP", "recall@10", "P@3")}, "metric: found 'P@3'"),
     ],
 )
@@ -147,11 +158,19 @@ def test_cells_compare_all_arms_early() -> None:
     assert config.cells == ((zero, 3), (one, 3), (zero, 1), (one, 1))
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(1, 1), (9, 1), (19, 1), (20, 2), (400, 40)])
-def test_a_curve_has_ten_points(steps: int, expected: int) -> None:
-    training = changed(TRAINING, steps=steps)
-    assert StudyConfig(training).eval_every == expected
-    assert StudyConfig(training, eval_every=7).eval_every == 7
+def test_the_primary_endpoint() -> None:
+    assert StudyConfig(TRAINING).endpoint == EndpointName("cross-lingual", "recall@10")
+    assert StudyConfig(TRAINING, metrics=("mAP",)).endpoint == EndpointName("cross-lingual", "mAP")
+    named = StudyConfig(TRAINING, primary="multilingual mAP, zero-shot")
+    assert named.endpoint == EndpointName("multilingual", "mAP", "zero-shot")
+
+
+def test_arms_that_are_tuned() -> None:
+    config = StudyConfig(
+        TRAINING, arms="0 1 0.5+learning-rate=0.2 average:0+1@0.5", learning_rates=(0.1, 0.2, 0.3)
+    )
+    assert {arm.label for arm in config.arms if config.is_tuned(arm)} == {"0", "1"}
+    assert not any(map(StudyConfig(TRAINING).is_tuned, config.arms))
 
 
 def test_defaults() -> None:
@@ -161,7 +180,7 @@ def test_defaults() -> None:
     words = {item.name: item.default_in_words for item in options_of(StudyConfig)}
     assert words["arms"] == "0,0.25,0.5,0.75,1"
     assert words["seeds"] == "0,1,2"
-    assert words["eval_every"] == "a tenth of the training"
+    assert words["eval_every"] == "after 1, 2, 3, 4, 6, 8, 12, 16, ... steps and at the end"
     assert words["zero_shot"] == "the data's own choice"
     assert {
         "steps",
