@@ -31,4 +31,4 @@ def pyhbt(
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are written without their plots, which take nearly all of the time."""
-    monkeypatch.setattr("pyhbt.study.report._write_plots", lambda *_: {})
+    monkeypatch.setattr("pyhbt.study.report.page.write_plots", lambda *_: {})

@@ -16,7 +16,7 @@ from pyhbt.evaluation.evaluator import Evaluation, evaluate
 from pyhbt.evaluation.names import RANK_DISTANCE, TOP_1_SAME_LANGUAGE
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell
-from pyhbt.study.run import Progress
+from pyhbt.study.workplace import Progress
 from tests.toy import retrieval_set
 
 
