@@ -25,8 +25,16 @@ import pyhbt
 from pyhbt.options import Option, options_of
 
 MEASURES = {
-    "pyhbt.evaluation": ("bias", "metrics"),
-    "pyhbt.study": ("statistics",),
+    "pyhbt.evaluation": ("bias", "metrics", "preference"),
+    "pyhbt.study": (
+        "statistics.contrasts",
+        "statistics.multiple",
+        "statistics.noninferiority",
+        "statistics.convergence",
+        "statistics.response",
+        "statistics.factors",
+        "statistics.power",
+    ),
     "pyhbt.training": ("adaptive",),
 }
 """Modules whose functions a room does not hand on, but which are of use by themselves."""
