@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pyhbt.arguments import check_at_least
-from pyhbt.evaluation.names import ALL_SETTINGS, BIAS_METRICS, RANK_METRICS, SETTINGS
+from pyhbt.evaluation.names import ALL_SETTINGS, BIAS_METRICS, PREFERENCE_METRICS, RANK_METRICS, SETTINGS
 
 if TYPE_CHECKING:
     from pyhbt.evaluation.evaluator import Evaluation
@@ -112,6 +112,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
     bias = {
         metric: [evaluation.macro("multilingual", metric) for evaluation in evaluations]
         for metric in BIAS_METRICS
+        if metric not in PREFERENCE_METRICS
     }
     measured = {metric: values for metric, values in bias.items() if any(value == value for value in values)}
     if measured:
@@ -129,3 +130,12 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
                 for evaluation, *values in zip(evaluations, *measured.values(), strict=True)
             ],
         )
+    preference = [
+        [metric, *(f"{value:.3f}" for value in values)]
+        for metric in PREFERENCE_METRICS
+        for values in ([evaluation.macro("multilingual", metric) for evaluation in evaluations],)
+        if any(value == value for value in values)
+    ]
+    if preference:
+        heads = [evaluation.centring for evaluation in evaluations]
+        table("preference for the query's language in the multilingual pool", ["measure", *heads], preference)

@@ -40,7 +40,7 @@ def test_study_report_and_resume(pyhbt: Any, tmp_path: Path, without_plots: None
     assert (out / "report.html").is_file()
     code, _, err = pyhbt("study", *options, "--temperature", "0.1")
     assert code == 2
-    assert "holds a study with temperature 0.05, this one has temperature 0.1" in err
+    assert "holds a study with temperature 0.05 (ratio 0 seed 0), this one has temperature 0.1" in err
 
 
 def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
