@@ -144,8 +144,18 @@ def test_the_planted_best_ratio_is_inside() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("peak", [0.4, 0.6, 0.75])
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_the_planted_best_ratio_is_inside_in_95_of_100(peak: float, seeds: int) -> None:
-    assert 0.93 <= covered(peak, 1000, seeds, np.random.default_rng(seeds)) <= 0.97
+def test_the_planted_best_ratio_is_inside_in_95_to_97_of_100(peak: float, seeds: int) -> None:
+    """Give or take 1 for the luck of 1,000 studies; it is over 95 because the tests it inverts are conservative."""
+    assert 0.94 <= covered(peak, 1000, seeds, np.random.default_rng(seeds)) <= 0.98
+
+
+@pytest.mark.slow
+def test_a_law_that_is_no_polynomial_is_covered_less() -> None:
+    """Saturation with a slow fall: a polynomial without the test of fit holds its best ratio in 4 of 10 studies."""
+    rng = np.random.default_rng(0)
+    best, saturating = 0.48, lambda ratio: 0.5 + 0.15 * (1 - np.exp(-6 * ratio)) - 0.05 * ratio
+    studies = [fit(RATIOS, world(saturating, seeds=5).endpoint(rng)).best_ratio() for _ in range(400)]
+    assert np.mean([one.low <= best <= one.high for one in studies]) == pytest.approx(0.8, abs=0.07)
 
 
 @pytest.mark.slow
