@@ -5,6 +5,14 @@ the intervals and tests of :mod:`pyhbt.study.statistics.contrasts`. The interval
 that are not rejected as the maximum: inside the range where the slope differs from 0 significantly, at an end where it
 points inwards (inverting a test: Fieller 1954, J. R. Statist. Soc. B 16(2), 175-185, for a quadratic). Its ends are the
 ends of that set; where it covers all ratios that were run, the response is flat.
+
+What the interval covers is the best ratio of a polynomial. So the degree is tested for lack of fit by the orthogonal
+polynomials of higher degree, which are contrasts of arms too (Draper and Smith 1998, Applied Regression Analysis,
+chapters 2 and 22), and raised while it is significant. Where no degree fits, the interval goes by the arms alone: with
+one rise and one fall, the best ratio lies between the neighbours of the best arm, and so between those of the arms that
+are not worse than the best (:func:`pyhbt.study.statistics.multiple.not_worse`). Three ratios leave nothing to test by.
+Lack of fit that is not found leaves the interval too narrow: beside a law that is no polynomial of degree 3 it may
+cover the best ratio in little more than half of the studies.
 """
 
 from __future__ import annotations
@@ -21,10 +29,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pyhbt.study.statistics.contrasts import Endpoint, Estimate, Interval, contrast, contrasts
+from pyhbt.study.statistics.multiple import holm, not_worse
 
 _HIGHEST_DEGREE = 3
 _CURVED = 2  # the lowest degree that has a best ratio between the ends
 _GRID = 101  # ratios at which the slope is tested
+_FIT_LEVEL = 0.15  # of the test for lack of fit: missing one costs more than a degree too many
+_ROUNDING = 1e-12  # of the means: contrasts below it are 0
 
 
 class BestRatio(NamedTuple):
@@ -56,16 +67,16 @@ class Response:
     def best_ratio(self, level: float = 0.95, *, highest: bool = True) -> BestRatio:
         """The ratio of the highest (lowest) score, by a fit of degree 2 at least. O(_GRID * seeds * clusters).
 
-        All NaN where seeds are too few for an interval.
+        The limits are NaN where seeds are too few for them.
         """
-        degree = max(self.degree, min(_CURVED, len(self.ratios) - 1))
+        degree = _fitting_degree(self.ratios, self.endpoint, max(self.degree, _CURVED))
         low, high = self.ratios[0], self.ratios[-1]
         grid = np.linspace(low, high, _GRID)
         sign = 1.0 if highest else -1.0
-        fitted = np.array([self._weights(x, degree, 0) for x in grid]) @ np.nanmean(
-            self.endpoint.means, axis=1
-        )
+        fitted = np.array([self._weights(x, degree, 0) for x in grid]) @ self.endpoint.means.mean(axis=1)
         at = float(grid[int(np.argmax(sign * fitted))])
+        if lack_of_fit(self.ratios, self.endpoint, degree) < _FIT_LEVEL:
+            return self._between_neighbours(at, highest)
         inside = np.ones(len(grid), dtype=np.bool_)
         inside[[0, -1]] = False
         kept = []
@@ -84,6 +95,15 @@ class Response:
         if not kept:  # the fit has no maximum that the slope allows: the highest point alone
             kept = [at]
         return BestRatio(at, min(kept), max(kept), min(kept) == low and max(kept) == high)
+
+    def _between_neighbours(self, at: float, highest: bool) -> BestRatio:
+        """The interval by the arms that are not worse than the best, from one's neighbour to another's."""
+        found = not_worse(self.endpoint, range(len(self.ratios)), higher_is_better=highest)
+        if found.members is None:
+            return BestRatio(at, np.nan, np.nan, False)
+        first, last = max(found.members[0] - 1, 0), min(found.members[-1] + 1, len(self.ratios) - 1)
+        low, high = self.ratios[first], self.ratios[last]
+        return BestRatio(min(max(at, low), high), low, high, first == 0 and last == len(self.ratios) - 1)
 
     def _at(self, grid: NDArray[np.float64], degree: int, derivative: int) -> list[Estimate]:
         """The fit of a degree, or one of its derivatives, at every ratio of a grid."""
@@ -116,21 +136,26 @@ class Response:
 def fit(ratios: Sequence[float], endpoint: Endpoint) -> Response:
     """The polynomial of lowest degree, 3 at most, whose cross-validated error is within a standard error of the least.
 
-    Three ratios are too few to choose by: their polynomial of degree 2 passes through the means.
+    The degree is raised while lack of fit is significant. Three ratios are too few to choose by: their polynomial of
+    degree 2 passes through the means.
 
     Args:
         ratios: of the arms, ascending.
-        endpoint: their scores.
+        endpoint: their scores; the seeds that all arms have count.
 
     Raises:
-        ValueError: fewer than three ratios, ratios that do not ascend, or another number of arms.
+        ValueError: fewer than three ratios, ratios that do not ascend, another number of arms, or no shared seed.
     """
     at = tuple(map(float, ratios))
     if len(at) < 3 or list(at) != sorted(set(at)):
         raise ValueError(f"ratios: found {list(at)}, expected three or more, ascending")
     if len(endpoint.means) != len(at):
         raise ValueError(f"endpoint: found {len(endpoint.means)} arms, expected {len(at)}, one a ratio")
-    means = np.nanmean(endpoint.means, axis=1)
+    shared = ~np.isnan(endpoint.means).any(axis=0)
+    if not shared.any():
+        raise ValueError("endpoint: found no seed that all arms have, expected one at least")
+    endpoint = Endpoint(endpoint.means[:, shared], endpoint.influences[:, shared])
+    means = endpoint.means.mean(axis=1)
     if len(at) == 3:
         return Response(at, endpoint, 2, ())
     errors = _errors_left_out(np.array(at), means)
@@ -138,8 +163,32 @@ def fit(ratios: Sequence[float], endpoint: Endpoint) -> Response:
     mean = squared.mean(axis=1)
     best = int(np.argmin(mean))
     slack = squared[best].std(ddof=1) / np.sqrt(len(at))
-    degree = int(np.flatnonzero(mean <= mean[best] + slack)[0])
+    degree = _fitting_degree(at, endpoint, int(np.flatnonzero(mean <= mean[best] + slack)[0]))
     return Response(at, endpoint, degree, tuple(np.sqrt(mean).tolist()))
+
+
+def lack_of_fit(ratios: Sequence[float], endpoint: Endpoint, degree: int) -> float:
+    """p-value of the hypothesis that the true means of arms (a,) lie on a polynomial of a degree.
+
+    The contrasts are the orthogonal polynomials of the degrees above it, to a - 1, corrected after Holm. NaN where
+    there is none, and with one seed. O(a s c).
+    """
+    at = np.array(ratios) - np.mean(ratios)
+    orthogonal = np.linalg.qr(polynomial.polyvander(at, len(at) - 1))[0].T[degree + 1 :]
+    if not len(orthogonal):
+        return math.nan
+    nothing = _ROUNDING * float(np.nanmax(np.abs(endpoint.means)))
+    estimates = contrasts(endpoint, orthogonal)
+    adjusted = holm([1.0 if abs(one.value) <= nothing else one.p_value() for one in estimates])
+    return float(adjusted.min())
+
+
+def _fitting_degree(ratios: Sequence[float], endpoint: Endpoint, degree: int) -> int:
+    """The lowest degree from ``degree`` up that is not rejected, or the highest there is."""
+    highest = max(min(_HIGHEST_DEGREE, len(ratios) - 2), degree)
+    while degree < highest and lack_of_fit(ratios, endpoint, degree) < _FIT_LEVEL:
+        degree += 1
+    return degree
 
 
 def _errors_left_out(ratios: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -72,6 +72,29 @@ def test_censoring_biases_the_naive_mean_but_not_the_restricted_one() -> None:
     assert np.nanmean(naive) < truth - 10
 
 
+def test_no_limits_where_no_seed_crossed() -> None:
+    nothing = restricted_mean([120, 100, 100], [True, False, False], 100)
+    assert nothing.mean == 100
+    assert np.isnan(nothing.low)
+    assert np.isnan(nothing.high)
+    assert not np.isnan(restricted_mean([90, 100, 100], [True, False, False], 100).low)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("censored", [0.25, 0.6])
+def test_most_intervals_hold_the_mean_in_spite_of_censoring(seeds: int, censored: float) -> None:
+    rng = np.random.default_rng(0)
+    law = stats.lognorm(0.3, scale=100)
+    horizon = float(law.ppf(1 - censored))
+    truth = law.expect(lambda time: min(time, horizon), ub=10 * horizon, points=[horizon])
+    found = [
+        restricted_mean(times, times <= horizon, horizon)
+        for times in law.rvs((1000, seeds), random_state=rng)
+    ]
+    inside = [one.low <= truth <= one.high for one in found if not np.isnan(one.low)]
+    assert 0.86 <= np.mean(inside) <= 0.97
+
+
 def test_a_seed_censored_early_is_refused() -> None:
     with pytest.raises(
         ValueError, match="found a seed censored at 50, expected all trained to the horizon 100"

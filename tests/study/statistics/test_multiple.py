@@ -59,7 +59,7 @@ def test_fewer_than_three_seeds_are_not_tested() -> None:
 
 def test_the_truly_best_arm_is_in_the_set() -> None:
     rng = np.random.default_rng(1)
-    for truth, best in (([0.5, 0.51, 0.5, 0.49], 1), ([0.5] * 4, 0)):
+    for truth, best in (([0.5, 0.51, 0.5, 0.49], 1), ([0.5] * 4, 0), ([0.5] * 4 + [0.3] * 3, 0)):
         world = World(truth, seeds=4)
         inside = [best in (not_worse(world.endpoint(rng), range(4)).members or ()) for _ in range(500)]
         assert np.mean(inside) >= 0.95

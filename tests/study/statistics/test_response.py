@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pyhbt.study.statistics.contrasts import Endpoint
-from pyhbt.study.statistics.response import fit, gain_by_amount, on_front
+from pyhbt.study.statistics.response import fit, gain_by_amount, lack_of_fit, on_front
 from tests.study.statistics.worlds import World
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -55,6 +55,54 @@ def test_three_ratios_are_joined_by_a_parabola() -> None:
     assert response.best_ratio().at == pytest.approx(0.7)
 
 
+def peak(ratio: float) -> float:
+    """Rises steeply to 0.25 and falls slowly: no polynomial of degree 3."""
+    return min(0.3 + 2 * ratio, 0.86 - 0.24 * ratio)
+
+
+def test_lack_of_fit_is_found() -> None:
+    rng = np.random.default_rng(0)
+    for law, degree, expected in (
+        (hill(0.6), 2, 0.05),
+        (hill(0.6), 1, 1),
+        (peak, 3, 1),
+        (hill(0.6), 4, np.nan),
+    ):
+        studies = [world(law, seeds=5).endpoint(rng) for _ in range(200)]
+        found = [lack_of_fit(RATIOS, endpoint, degree) for endpoint in studies]
+        if np.isnan(expected):
+            assert np.isnan(found).all()
+        else:
+            assert np.mean(np.array(found) < 0.05) == pytest.approx(expected, abs=0.04)
+    assert lack_of_fit(RATIOS, exact(hill(0.6)), 2) == 1
+    assert lack_of_fit(RATIOS, exact(hill(0.6)), 1) == 0
+    assert np.isnan(lack_of_fit(RATIOS, world(peak, seeds=1).endpoint(rng), 1))
+
+
+def test_where_no_degree_fits_the_neighbours_of_the_best_arms_bound_it() -> None:
+    best = fit(RATIOS, exact(peak)).best_ratio()
+    assert (best.low, best.high, best.flat) == (0, 0.5, False)
+    assert best.low <= best.at <= best.high
+    best = fit(RATIOS, exact(lambda ratio: -peak(1 - ratio))).best_ratio(highest=False)
+    assert (best.low, best.high) == (0.5, 1)
+    two = exact(peak)
+    without = Endpoint(two.means[:, :2], two.influences[:, :2])  # seeds too few for a comparison of arms
+    assert np.isnan(fit(RATIOS, without).best_ratio().low)
+
+
+def test_seeds_that_an_arm_lacks_count_nowhere() -> None:
+    endpoint = world(hill(0.6), seeds=4).endpoint(np.random.default_rng(1))
+    shared = Endpoint(endpoint.means[:, 1:].copy(), endpoint.influences[:, 1:])
+    endpoint.means[2, 0] = np.nan
+    found, expected = fit(RATIOS, endpoint), fit(RATIOS, shared)
+    assert (found.degree, found.errors) == (expected.degree, expected.errors)
+    assert found.best_ratio() == expected.best_ratio()
+    assert found.value(0.5) == expected.value(0.5)
+    endpoint.means[0, 1:] = np.nan
+    with pytest.raises(ValueError, match="found no seed that all arms have"):
+        fit(RATIOS, endpoint)
+
+
 def test_one_seed_has_no_interval() -> None:
     response = fit(RATIOS, world(hill(0.6), seeds=1).endpoint(np.random.default_rng(0)))
     best = response.best_ratio()
@@ -96,8 +144,18 @@ def test_the_planted_best_ratio_is_inside() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("peak", [0.4, 0.6, 0.75])
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_the_planted_best_ratio_is_inside_in_95_of_100(peak: float, seeds: int) -> None:
-    assert 0.93 <= covered(peak, 1000, seeds, np.random.default_rng(seeds)) <= 0.97
+def test_the_planted_best_ratio_is_inside_in_95_to_97_of_100(peak: float, seeds: int) -> None:
+    """Give or take 1 for the luck of 1,000 studies; it is over 95 because the tests it inverts are conservative."""
+    assert 0.94 <= covered(peak, 1000, seeds, np.random.default_rng(seeds)) <= 0.98
+
+
+@pytest.mark.slow
+def test_a_law_that_is_no_polynomial_is_covered_less() -> None:
+    """Saturation with a slow fall: a polynomial without the test of fit holds its best ratio in 4 of 10 studies."""
+    rng = np.random.default_rng(0)
+    best, saturating = 0.48, lambda ratio: 0.5 + 0.15 * (1 - np.exp(-6 * ratio)) - 0.05 * ratio
+    studies = [fit(RATIOS, world(saturating, seeds=5).endpoint(rng)).best_ratio() for _ in range(400)]
+    assert np.mean([one.low <= best <= one.high for one in studies]) == pytest.approx(0.8, abs=0.07)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from pyhbt.study.statistics.contrasts import Endpoint
 
@@ -43,3 +44,35 @@ class World:
         scores, weights = self.scores(rng)
         means = scores @ weights
         return Endpoint(means, (scores - means[..., None]) * weights)
+
+
+def differences_over_pairs(
+    rng: np.random.Generator, studies: int, seeds: int, clusters: int, pairs: int = 3
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Differences of two equally good arms in macro means over language pairs, in many studies at once.
+
+    A cluster has 1 to 6 queries in each pair, or none in 40 % of them; scores are 0 or 1; noise is of arm and seed, of
+    seed and pair, of arm and cluster, and of all. The influences follow the definition of
+    ``Evaluation.influences``.
+
+    Returns:
+        Values (studies, seeds) and influences (studies, seeds, clusters).
+    """
+    shape = studies, 2, seeds, clusters, pairs
+    queries = 1 + rng.binomial(5, 0.2, (studies, 1, 1, clusters, 1))
+    queries = queries * (rng.random((studies, 1, 1, clusters, pairs)) < 0.6)
+    latent = rng.normal(0, 1, (studies, 1, 1, clusters, 1)) + rng.normal(0, 0.5, (1, 1, 1, 1, pairs))
+    latent = (
+        latent
+        + rng.normal(0, 0.1, (studies, 2, seeds, 1, 1))
+        + rng.normal(0, 0.3, (studies, 1, seeds, 1, pairs))
+    )
+    latent = latent + rng.normal(0, 0.3, (studies, 2, 1, clusters, 1)) + rng.normal(0, 0.3, shape)
+    scores = rng.binomial(
+        np.broadcast_to(queries, shape), special.ndtr(2 * latent)
+    )  # sums of a cluster and pair
+    in_pair = queries.sum(axis=3, keepdims=True)
+    means = scores.sum(axis=3, keepdims=True) / in_pair
+    moved = ((scores - means * queries) / in_pair).mean(axis=4)
+    macro = means.mean(axis=(3, 4))
+    return macro[:, 1] - macro[:, 0], moved[:, 1] - moved[:, 0]
