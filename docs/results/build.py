@@ -87,7 +87,9 @@ def _markdown(table: Table) -> Iterator[str]:
 def main() -> int:
     """Build all pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a page is out of date"
+    )
     options = parser.parse_args()
     stale = []
     for archive in sorted(HERE.glob("*.tar.xz")):

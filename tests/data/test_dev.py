@@ -33,9 +33,7 @@ def test_a_sample(items: int, size: int, questions: int, passages: int) -> None:
     for query in part.query_ids:  # all that is relevant
         assert set(part.qrels[query]) == set(data.qrels[query])
     counts = Counter(part.passage_langs)
-    assert all(
-        counts[language] == min(items, max(passages, len(kept))) for language in ("aa", "bb", "cc")
-    )
+    assert all(counts[language] == min(items, max(passages, len(kept))) for language in ("aa", "bb", "cc"))
     assert part.tiers == data.tiers
     assert sampled(data, questions, passages) == part
 

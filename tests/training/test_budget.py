@@ -21,7 +21,13 @@ def lopsided() -> PairSet:
     """Large monolingual buckets in two languages, small ones in two more; texts of very different lengths."""
     sizes = {"aa": 200, "bb": 150, "cc": 5, "dd": 3}
     return PairSet.from_pairs(
-        Pair(f"{query} {'long ' * (len(query) + i % 7)}{i}", f"{passage} {i}", query, passage, f"{query}{passage}{i}")
+        Pair(
+            f"{query} {'long ' * (len(query) + i % 7)}{i}",
+            f"{passage} {i}",
+            query,
+            passage,
+            f"{query}{passage}{i}",
+        )
         for query, passage in itertools.product(sizes, sizes)
         for i in range(min(sizes[query], sizes[passage]))
     )

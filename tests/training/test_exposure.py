@@ -30,7 +30,8 @@ PAIRS = pairs_of({("aa", "aa"): 30, ("bb", "bb"): 5, ("aa", "bb"): 12, ("bb", "a
 
 
 LENGTHS = TextLengths(
-    np.arange(1, len(PAIRS.queries) + 1, dtype=np.int32), np.arange(7, len(PAIRS.passages) + 7, dtype=np.int32)
+    np.arange(1, len(PAIRS.queries) + 1, dtype=np.int32),
+    np.arange(7, len(PAIRS.passages) + 7, dtype=np.int32),
 )
 
 
@@ -47,14 +48,14 @@ def by_hand(sampler: HybridBatchSampler, steps: int) -> dict[str, Any]:
         kinds[kind, "short"] += len(rows) < size
         of_pairs = {row: (PAIRS[row].query_lang, PAIRS[row].passage_lang) for row in rows}
         for language in set(of_pairs.values()):
-            languages[*language, "batches"] += 1
-            languages[*language, "short"] += len(rows) < size
+            languages[(*language, "batches")] += 1
+            languages[(*language, "short")] += len(rows) < size
         for row in rows:
             tokens = LENGTHS.queries[PAIRS.query_index[row]] + LENGTHS.passages[PAIRS.passage_index[row]]
             figures = {"pairs": 1, "tokens": int(tokens), "negatives": len(rows) - 1}
             for name, number in figures.items():
                 kinds[kind, name] += number
-                languages[*of_pairs[row], name] += number
+                languages[(*of_pairs[row], name)] += number
             query, passage = of_pairs[row]
             for part in (("all", "*", "*"), (kind, "*", "*"), (kind, query, passage)):
                 seen.setdefault(part, set()).add(row)
@@ -144,7 +145,9 @@ def test_figures() -> None:
     assert Count().pairs_per_batch == 0.0
 
 
-@pytest.mark.parametrize("state", [{}, {"batch_size": 3}, {"batch_size": 3, "kinds": {"x": [1, 2, 3, 4, 5, 6]}}])
+@pytest.mark.parametrize(
+    "state", [{}, {"batch_size": 3}, {"batch_size": 3, "kinds": {"x": [1, 2, 3, 4, 5, 6]}}]
+)
 def test_what_is_no_state_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError)):
         Exposure.restore(state)
