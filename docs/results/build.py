@@ -1,7 +1,8 @@
 """Pages and figures of the studies whose rows lie here: ``python docs/results/build.py [--check]``.
 
-NAME.tar.xz holds the cells of a study, without encoders and training logs. From each come NAME.md (the short answer and its
-tables) and figures in docs/images. ``--check`` writes nothing, and fails where a page differs from what its rows say.
+NAME.tar.xz holds the cells of a study, without encoders and training logs. From each come NAME.md (the short answer and
+its tables) and figures in docs/images. ``--check`` writes nothing, and fails where a page differs from what its rows
+say.
 """
 
 from __future__ import annotations
