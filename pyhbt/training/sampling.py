@@ -89,8 +89,9 @@ class HybridBatchSampler(Sampler[list[int]]):
     """Batches of pair positions for a ``DataLoader``'s ``batch_sampler``.
 
     Args:
-        pairs: the training pairs. batch_size: pairs a batch and rank. ratio: share of cross-lingual batches: a number,
-        a schedule, or a text that :meth:`RatioSchedule.parse` reads. In
+        pairs: the training pairs.
+        batch_size: pairs a batch and rank.
+        ratio: share of cross-lingual batches: a number, a schedule, or a text that :meth:`RatioSchedule.parse` reads. In
             every window of steps their number differs from the sum of the ratios by less than one.
         steps: batches an epoch and rank; by default enough that every distinct query could be drawn once.
         seed: fixes the order, together with :meth:`set_epoch`.
@@ -100,8 +101,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         cross_pairs: ``"single"``: a cross-lingual batch has one language pair; ``"mixed"``: many. The paper
             leaves this open.
         negatives: ``"one-language"``: the passages of a batch are in one language; ``"mixed"``: monolingual batches
-        hold
-            pairs of many languages, cross-lingual ones of many language pairs, whatever ``cross_pairs`` says.
+            hold pairs of many languages, cross-lingual ones of many language pairs, whatever ``cross_pairs`` says.
         false_negatives: ``"avoided"``: no two pairs of one answer group (:attr:`PairSet.answer_groups`) in a batch, so
             that no query is in it twice and no passage that answers a query is its negative; ``"masked"``: allowed, for
             a loss that masks them by id.
