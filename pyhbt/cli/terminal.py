@@ -138,4 +138,4 @@ def evaluation_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) 
     ]
     if preference:
         heads = [evaluation.centring for evaluation in evaluations]
-        table("preference for the query's language in the multilingual pool", ["measure", *heads], preference)
+        table("preference for the query's language", ["measure", *heads], preference)
