@@ -89,9 +89,10 @@ class HybridBatchSampler(Sampler[list[int]]):
     """Batches of pair positions for a ``DataLoader``'s ``batch_sampler``.
 
     Args:
-        pairs: the training pairs. batch_size: pairs a batch and rank. ratio: share of cross-lingual batches: a number,
-        a schedule, or a text that :meth:`RatioSchedule.parse` reads. In
-            every window of steps their number differs from the sum of the ratios by less than one.
+        pairs: the training pairs.
+        batch_size: pairs a batch and rank.
+        ratio: share of cross-lingual batches: a number, a schedule, or a text that :meth:`RatioSchedule.parse` reads.
+            In every window of steps their number differs from the sum of the ratios by less than one.
         steps: batches an epoch and rank; by default enough that every distinct query could be drawn once.
         seed: fixes the order, together with :meth:`set_epoch`.
         language_sampling: exponent a of p(language) ~ n^a, where n counts the pairs of the language (or
