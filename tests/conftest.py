@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: processors are divided among the workers
+    _threads = (psutil.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _threads)))
 
 
 def _folder(variable: str, what: str) -> Path:

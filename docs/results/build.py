@@ -23,7 +23,7 @@ from pyhbt.study.report.quality import bias_table, quality_table
 from pyhbt.study.report.response import needed_table, response_table
 from pyhbt.study.report.speed import targets_table
 from pyhbt.study.report.tables import Table
-from pyhbt.study.results import collect
+from pyhbt.study.rows import collect
 
 HERE = Path(__file__).parent
 TITLES = {"embedded": "The embedded study", "xquad-r": "XQuAD-R", "afriqa": "AfriQA"}

@@ -56,9 +56,10 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
 ) -> None:
     """Write report.html and its plots anew from a study's results."""
+    from pyhbt.cli.terminal import usable_cpus
     from pyhbt.study.report import write_report
 
-    typer.echo(f"report: {write_report(study)}")
+    typer.echo(f"report: {write_report(study, jobs=usable_cpus())}")
 
 
 def power(

@@ -18,7 +18,7 @@ from pyhbt.arguments import check_at_least
 from pyhbt.evaluation.names import ALL_SETTINGS, BIAS_METRICS, PREFERENCE_METRICS, RANK_METRICS, SETTINGS
 
 if TYPE_CHECKING:
-    from pyhbt.evaluation.evaluator import Evaluation
+    from pyhbt.evaluation.result import Evaluation
     from pyhbt.study.workplace import Observer
     from pyhbt.study.workplace import Progress as StudyProgress
 
@@ -36,6 +36,13 @@ def set_up(threads: int | None) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS", "1"
     )  # read by libraries when they are first imported
     console.quiet = os.environ.get("RANK", "0") != "0"
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use; the library of torch is not loaded for it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def say(text: str) -> None:

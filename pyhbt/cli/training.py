@@ -54,6 +54,8 @@ class StudyCommand:
 def study(given: Given) -> None:
     """Train at several cross-lingual ratios and compare convergence, final quality and language bias."""
     set_up(given.get("threads"))
+    import torch
+
     from pyhbt.data import load_study
     from pyhbt.encoders import load_encoder
     from pyhbt.study.analysis import analyse
@@ -88,7 +90,7 @@ def study(given: Given) -> None:
         )
     with console.status("writing the report"):
         analysis = analyse(out)
-        report_path = write_report(out, analysis)
+        report_path = write_report(out, analysis, jobs=torch.get_num_threads())
     summary = summary_table(analysis.scores)
     table("final scores on the test set, plain, mean over seeds", summary.columns, summary.rows)
     say(f"report: {report_path}")

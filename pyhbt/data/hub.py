@@ -44,8 +44,8 @@ def stream_rows(
         FileNotFoundError: a file is missing or a glob matches nothing.
         ValueError: a file cannot be read in that form.
     """
-    from datasets import Dataset  # type: ignore[import-untyped]
-    from datasets.exceptions import DatasetGenerationError  # type: ignore[import-untyped]
+    from datasets import Dataset
+    from datasets.exceptions import DatasetGenerationError
 
     # Not load_dataset, which asks the hub to count a download even for local files.
     read = {"text": Dataset.from_text, "parquet": Dataset.from_parquet}[form]

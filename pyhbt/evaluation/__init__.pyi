@@ -1,13 +1,13 @@
 from .centring import centre as centre
-from .evaluator import Block as Block
-from .evaluator import Evaluation as Evaluation
 from .evaluator import Evaluator as Evaluator
-from .evaluator import MeanScore as MeanScore
 from .evaluator import encode_set as encode_set
 from .evaluator import evaluate as evaluate
 from .metrics import measure as measure
 from .names import DEFAULT_METRICS as DEFAULT_METRICS
 from .names import Centring as Centring
+from .result import Block as Block
+from .result import Evaluation as Evaluation
+from .result import MeanScore as MeanScore
 from .run import Evaluate as Evaluate
 from .run import dev_scores as dev_scores
 from .run import score_encoder as score_encoder

@@ -11,8 +11,9 @@ from pyhbt.data import RetrievalSet
 from pyhbt.data.trec import write_qrels, write_run
 from pyhbt.encoders import Encoder, EncoderLike, as_encoder
 from pyhbt.evaluation.centring import DESCRIPTION, text_means
-from pyhbt.evaluation.evaluator import Evaluation, Evaluator, encode_set
+from pyhbt.evaluation.evaluator import Evaluator, encode_set
 from pyhbt.evaluation.names import DEFAULT_METRICS, TEXT_CENTRING, Centring
+from pyhbt.evaluation.result import Evaluation
 from pyhbt.files import write_atomically
 from pyhbt.ops import search
 

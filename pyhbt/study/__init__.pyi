@@ -8,11 +8,11 @@ from .config import StudyConfig as StudyConfig
 from .endpoints import EndpointName as EndpointName
 from .findings import Finding as Finding
 from .findings import short_answer as short_answer
+from .influences import Influences as Influences
+from .influences import load_influences as load_influences
 from .report import summary_table as summary_table
 from .report import write_report as write_report
-from .results import Influences as Influences
 from .results import Results as Results
-from .results import load_influences as load_influences
 from .results import load_results as load_results
 from .run import run_study as run_study
 from .scores import Scores as Scores

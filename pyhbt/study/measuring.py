@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from pyhbt.data import RetrievalSet
 from pyhbt.encoders import Encoder
 from pyhbt.evaluation.centring import text_means
-from pyhbt.evaluation.evaluator import Evaluation, Evaluator, MeanScore, encode_set
+from pyhbt.evaluation.evaluator import Evaluator, encode_set
 from pyhbt.evaluation.names import (
     BIAS_METRICS,
     STUDY_CENTRINGS,
@@ -27,6 +27,7 @@ from pyhbt.evaluation.names import (
     Centring,
     headline_metrics,
 )
+from pyhbt.evaluation.result import Evaluation, MeanScore
 from pyhbt.study.cells import ROWS, Cell
 from pyhbt.training.fingerprint import fingerprint_of_retrieval_set
 
@@ -49,7 +50,8 @@ class Measured:
     def _evaluator(self) -> Evaluator:
         return Evaluator(self.data, metrics=self.metrics, pivot=self.pivot)
 
-    def describe(self) -> dict[str, Any]:
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
         """Plain data: what is measured, on what."""
         return {
             "split": self.split,
@@ -83,7 +85,7 @@ class Measured:
         folder.mkdir(parents=True)
         write_rows(folder / ROWS, rows)
         np.savez_compressed(folder / "scores.npz", **scores)
-        text = json.dumps(self.describe(), indent=1, ensure_ascii=False)
+        text = json.dumps(self.description, indent=1, ensure_ascii=False)
         (folder / "measured.json").write_text(text + "\n", encoding="utf-8")
 
     def serves(self, part: Path) -> bool:
@@ -94,7 +96,7 @@ class Measured:
         """
         path = part / "measured.json"
         found = json.loads(path.read_text(encoding="utf-8"))
-        wanted = self.describe()
+        wanted = self.description
         if found["data"] != wanted["data"]:
             raise FileExistsError(
                 f"{path}: found {self.split} scores on {found['data']}, this study has {wanted['data']}: "
@@ -110,7 +112,7 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     """A row for each mean."""
     for mean in means:
-        yield {**_head(cell, step, split), "centring": centring, **asdict(mean)}
+        yield {**_head(cell, step, split), "centring": centring, **vars(mean)}
 
 
 def exposure_rows(

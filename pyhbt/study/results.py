@@ -2,54 +2,25 @@
 
 ``results.jsonl`` holds one measurement a line; :class:`Results` keeps r of them by column (r int32 codes for
 each text column, r float64 values), so that 200,000 rows take a few MB and a selection a millisecond.
-``cells/*/measured/*/scores.npz`` hold the influence of every cluster of queries on the final macro means.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyhbt.data.tiers import TIERS
-from pyhbt.evaluation.names import (
-    ALL_SETTINGS,
-    ALL_TIERS,
-    CENTRINGS,
-    MAX_RANK,
-    RANK_CORRELATION,
-    RANK_DISTANCE,
-)
-from pyhbt.files import write_atomically
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import ROWS, Cell, arm_of, measured_parts
-from pyhbt.study.tuning import choices, study_cells
+from pyhbt.study.rows import CHOICES, CODED_KEYS, TEXT_KEYS, checked, known_split, parsed, value_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
     from numpy.typing import NDArray
-
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "centring": CENTRINGS,
-    "setting": (*ALL_SETTINGS, "all"),
-    "tier": ALL_TIERS,
-}
-_SPLITS: Final = ("train", "dev", "test")  # and "test:NAME" of further test sets
-_TEXT_KEYS: Final = ("split", "centring", "setting", "query_lang", "passage_lang", "tier", "metric")
-_CODED_KEYS: Final = ("arm", "seed", "step", *_TEXT_KEYS)
-_RANGES: Final = {
-    RANK_DISTANCE: (0.0, math.inf),
-    MAX_RANK: (1.0, math.inf),
-    RANK_CORRELATION: (-1.0, 1.0),
-}  # of the other metrics: 0 to 1
-EXPOSURE: Final = "exposure "  # before the names of what a training saw
-_ROUNDING: Final = 1e-9  # by which a mean may pass the top of its range
 
 
 @dataclass(frozen=True)
@@ -72,11 +43,11 @@ class Results:
             ValueError: a row is malformed or a measurement there twice; names ``source``, the row from 1, and the
                 field.
         """
-        tables: dict[str, dict[Any, int]] = {key: {} for key in _CODED_KEYS}
-        codes: dict[str, list[int]] = {key: [] for key in _CODED_KEYS}
+        tables: dict[str, dict[Any, int]] = {key: {} for key in CODED_KEYS}
+        codes: dict[str, list[int]] = {key: [] for key in CODED_KEYS}
         values: list[float] = []
         for number, row in enumerate(rows, start=1):
-            for key, entry in _checked(row, f"{source}:{number}").items():
+            for key, entry in checked(row, f"{source}:{number}").items():
                 if key == "value":
                     values.append(entry)
                 else:
@@ -95,7 +66,7 @@ class Results:
         final = [level for level in self.levels["split"] if level.startswith("test")]
         test = self._mask("split", final)
         keys = [np.where(test, -1, self.codes["step"])]
-        keys += [self.codes[key] for key in _CODED_KEYS if key != "step"]
+        keys += [self.codes[key] for key in CODED_KEYS if key != "step"]
         order = np.lexsort(keys)
         same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
         for key in keys:
@@ -105,17 +76,30 @@ class Results:
             first, second = sorted(int(row) + 1 for row in order[twin : twin + 2])
             raise ValueError(f"{source}:{second}: value: measured before, on line {first}, expected once")
 
+    def _valid(self) -> bool:
+        """Whether every field is one that rows may have."""
+        levels = self.levels
+        valid = all(all(levels[key]) for key in TEXT_KEYS) and all(map(known_split, levels["split"]))
+        valid = valid and all(level in accepted for key, accepted in CHOICES.items() for level in levels[key])
+        valid = valid and all(number >= 0 for key in ("seed", "step") for number in levels[key])
+        low, high = np.array([value_range(name) for name in levels["metric"]]).reshape(-1, 2).T
+        metric = self.codes["metric"]
+        inside = (low[metric] <= self.values) & (self.values <= high[metric]) & np.isfinite(self.values)
+        return valid and bool(inside.all())
+
     def __len__(self) -> int:
         return len(self.values)
 
     def _mask(self, key: str, wanted: Any) -> NDArray[np.bool_]:
         if key not in self.codes:
-            raise ValueError(f"where: found key {key!r}, expected one of {', '.join(_CODED_KEYS)}")
+            raise ValueError(f"where: found key {key!r}, expected one of {', '.join(CODED_KEYS)}")
         accepted = set(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else {wanted}
         if key == "arm":
             accepted = set(map(Arm.parse, accepted))
         chosen = [code for code, level in enumerate(self.levels[key]) if level in accepted]
-        return np.isin(self.codes[key], chosen)
+        found = np.zeros(len(self.levels[key]), dtype=np.bool_)
+        found[chosen] = True
+        return found[self.codes[key]]
 
     def select(self, **where: Any) -> Results:
         """The rows whose columns equal ``where``, each a value or a collection of accepted values. O(r).
@@ -135,11 +119,12 @@ class Results:
 
     def distinct(self, key: str) -> list[Any]:
         """Values that occur in a column: ratios, tiers, settings in their own order, others sorted."""
-        found = [self.levels[key][code] for code in np.unique(self.codes[key])]
+        counts = np.bincount(self.codes[key], minlength=len(self.levels[key]))
+        found = [level for level, count in zip(self.levels[key], counts, strict=True) if count]
         if key == "arm":
             return sorted(found)
-        if key in _CHOICES:
-            return sorted(found, key=_CHOICES[key].index)
+        if key in CHOICES:
+            return sorted(found, key=CHOICES[key].index)
         return sorted(found)
 
     @property
@@ -206,7 +191,7 @@ class Results:
 
 
 def load_results(out: Path) -> Results:
-    """Read OUT/results.jsonl.
+    """Read OUT/results.jsonl; a second for a million rows.
 
     Raises:
         FileNotFoundError: there is none.
@@ -215,135 +200,55 @@ def load_results(out: Path) -> Results:
     path = out / "results.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
+    found = _by_columns(path)
+    if found is not None:
+        return found
     with path.open(encoding="utf-8") as lines:
-        rows = (_parsed(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+        rows = (parsed(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
         return Results.from_rows(rows, str(path))
 
 
-def _parsed(line: str, where: str) -> Any:
-    """One line of JSON."""
+def _by_columns(path: Path) -> Results | None:
+    """The file by columns; None where anything in it is not as this version writes it, which is read row by row."""
+    import pyarrow as pa
+    from pyarrow import json as arrow
+
+    whole = {"seed", "step"}
+    fields = {"arm": pa.string(), "value": pa.float64()}
+    fields |= {key: pa.int64() if key in whole else pa.string() for key in CODED_KEYS[1:]}
+    options = arrow.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: line: not JSON ({error.msg}), expected an object") from None
+        table = arrow.read_json(path, parse_options=options).combine_chunks()
+    except pa.ArrowInvalid:
+        return None
+    with path.open("rb") as file:
+        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    if table.num_rows != lines or any(column.null_count for column in table.columns):
+        return None
+    encoded = {key: _encoded(table[key]) for key in CODED_KEYS}
+    results = _with_arms(encoded, table["value"].to_numpy())
+    if results is None or not results._valid():
+        return None
+    results._check_distinct(str(path))
+    return results
 
 
-def _checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields of one row, with their types checked and the arm read."""
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: line: found {row!r}, expected an object")
-    missing = [key for key in (*_CODED_KEYS[1:], "value") if key not in row]
-    if missing:
-        raise ValueError(f"{where}: {missing[0]}: missing, expected in every row")
-    value = row["value"]
+def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], tuple[Any, ...]]:
+    """Codes and levels, in the order of their first appearance."""
+    found = column.combine_chunks().dictionary_encode()
+    return found.indices.to_numpy().astype(np.int32), tuple(found.dictionary.to_pylist())
+
+
+def _with_arms(
+    encoded: Mapping[str, tuple[NDArray[np.int32], tuple[Any, ...]]], values: NDArray[np.float64]
+) -> Results | None:
+    """Results with the arms read; None where one cannot be."""
+    codes = {key: pair[0] for key, pair in encoded.items()}
+    levels = {key: pair[1] for key, pair in encoded.items()}
     try:
-        arm = arm_of(row)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    for key in ("seed", "step"):
-        if type(row[key]) is not int or row[key] < 0:
-            raise ValueError(f"{where}: {key}: found {row[key]!r}, expected an integer >= 0")
-    for key in _TEXT_KEYS:
-        if not isinstance(row[key], str) or not row[key]:
-            raise ValueError(f"{where}: {key}: found {row[key]!r}, expected text")
-        if key == "split" and row[key] not in _SPLITS and not row[key].startswith("test:"):
-            raise ValueError(
-                f"{where}: split: found {row[key]!r}, expected one of {', '.join(_SPLITS)} or test:NAME"
-            )
-        if key in _CHOICES and row[key] not in _CHOICES[key]:
-            raise ValueError(
-                f"{where}: {key}: found {row[key]!r}, expected one of {', '.join(_CHOICES[key])}"
-            )
-    counted = (0.0, math.inf) if row["metric"].startswith(EXPOSURE) else (0.0, 1.0)
-    low, high = _RANGES.get(row["metric"], counted)
-    if type(value) not in (int, float) or not low <= value <= high + _ROUNDING or math.isinf(value):
-        expected = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
-        raise ValueError(f"{where}: value: found {value!r}, expected {expected}")
-    return {"arm": arm, **{key: row[key] for key in _CODED_KEYS[1:]}, "value": float(value)}
-
-
-@dataclass(frozen=True)
-class Influences:
-    """How much every cluster of queries moved the final macro means, by cell, on one test set.
-
-    ``cells[cell][name]`` is float64 (c,), in the order of ``clusters``, and sums to 0; it lies beside the macro mean of
-    the same name. Names are ``centring/setting/tier/metric``.
-    """
-
-    clusters: tuple[str, ...]
-    cells: Mapping[Cell, Mapping[str, NDArray[np.float64]]]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names that any cell has, sorted."""
-        return tuple(sorted({name for scores in self.cells.values() for name in scores}))
-
-
-def load_influences(out: Path, split: str = "test") -> Influences:
-    """Read the influences of every cell that was measured on a test set, aligned by cluster.
-
-    Raises:
-        ValueError: a file is malformed.
-    """
-    raw: dict[Cell, tuple[list[str], dict[str, NDArray[np.float64]]]] = {}
-    for cell, folder in study_cells(out).items():
-        part = measured_parts(folder).get(split)
-        if part is not None:
-            raw[cell] = _read_scores(part / "scores.npz")
-    clusters = sorted({name for names, _ in raw.values() for name in names})
-    position = {name: place for place, name in enumerate(clusters)}
-    cells = {}
-    for cell, (names, columns) in raw.items():
-        index = [position[name] for name in names]
-        cells[cell] = {name: _spread(scores, index, len(clusters)) for name, scores in columns.items()}
-    return Influences(tuple(clusters), cells)
-
-
-def _spread(scores: NDArray[np.float64], index: list[int], size: int) -> NDArray[np.float64]:
-    """``scores`` at ``index`` of an array (size,) that is 0 elsewhere."""
-    aligned = np.zeros(size)
-    aligned[index] = scores
-    return aligned
-
-
-def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Clusters and columns of one scores.npz."""
-    with np.load(path, allow_pickle=False) as arrays:
-        if "clusters" not in arrays:
-            raise ValueError(f"{path}: clusters: missing, expected the names of clusters of queries")
-        names = [str(name) for name in arrays["clusters"]]
-        if len(set(names)) != len(names):
-            raise ValueError(
-                f"{path}: clusters: found {len(names)} names, {len(set(names))} of them distinct"
-            )
-        columns = {}
-        for name in arrays.files:
-            if name == "clusters":
-                continue
-            scores = arrays[name]
-            if scores.shape != (len(names),) or scores.dtype.kind != "f" or not np.isfinite(scores).all():
-                found = f"{scores.dtype} {scores.shape}"
-                raise ValueError(f"{path}: {name}: found {found}, expected finite float64 ({len(names)},)")
-            columns[name] = scores.astype(np.float64)
-    return names, columns
-
-
-def collect(out: Path) -> Path:
-    """All cells' rows as OUT/results.jsonl, by seed and arm; a tuned arm's under the name of the arm. O(rows)."""
-    path = out / "results.jsonl"
-    tuned = choices(out)
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as target:
-        cells = sorted(study_cells(out).items(), key=lambda item: (item[0].seed, item[0].arm))
-        for cell, folder in cells:
-            for part in (folder, *measured_parts(folder).values()):
-                with (part / ROWS).open(encoding="utf-8") as lines:
-                    if cell.arm in tuned:
-                        target.writelines(_renamed(line, cell.arm.label) for line in lines)
-                    else:
-                        shutil.copyfileobj(lines, target)
-    return path
-
-
-def _renamed(line: str, label: str) -> str:
-    """A row under the arm's label."""
-    return json.dumps({**json.loads(line), "arm": label}, ensure_ascii=False) + "\n"
+        arms = [Arm.parse(label) for label in levels["arm"]]
+    except ValueError:
+        return None
+    distinct = tuple(dict.fromkeys(arms))
+    codes["arm"] = np.array([distinct.index(arm) for arm in arms], dtype=np.int32)[codes["arm"]]
+    return Results(codes, {**levels, "arm": distinct}, values)

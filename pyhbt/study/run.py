@@ -40,7 +40,7 @@ from pyhbt.study.cells import ENCODER, Cell, finished_cells, measured_parts
 from pyhbt.study.config import StudyConfig
 from pyhbt.study.description import check_cells, describe
 from pyhbt.study.jobs import Job, run_jobs
-from pyhbt.study.results import collect
+from pyhbt.study.rows import collect
 from pyhbt.study.tuning import candidates, choose, chosen_cells
 from pyhbt.study.workplace import Observer, Workplace
 from pyhbt.training.sampling import HybridBatchSampler

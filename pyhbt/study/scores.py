@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell
 from pyhbt.study.endpoints import EndpointName
-from pyhbt.study.results import Influences, Results, load_influences
+from pyhbt.study.influences import Influences, load_influences
+from pyhbt.study.results import Results
 from pyhbt.study.statistics.contrasts import Endpoint, Estimate, contrast
 
 _NAMED: Final = ("setting", "metric", "tier", "centring", "split")  # in the order of EndpointName

@@ -60,8 +60,9 @@ def test_a_file_is_the_command_line_and_the_command_line_comes_first(pyhbt: Any,
 
 def test_the_file_of_a_study_runs_again(pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
     options = ["--languages", "de,en", "--ratios", "0,1", "--seeds", 1, "--steps", 2, "--batch-size", 8]
-    assert pyhbt("study", *options, "--out", tmp_path / "a")[0] == 0
-    assert pyhbt("study", "--config", tmp_path / "a/config.yaml", "--out", tmp_path / "b")[0] == 0
+    assert pyhbt("study", *options, "--jobs", 1, "--out", tmp_path / "a")[0] == 0
+    config = tmp_path / "a/config.yaml"
+    assert pyhbt("study", "--config", config, "--jobs", 1, "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a/results.jsonl").read_bytes() == (tmp_path / "b/results.jsonl").read_bytes()
     assert read_config(tmp_path / "a/config.yaml") == read_config(tmp_path / "b/config.yaml")
     values = read_values(StudyCommand, read_config(tmp_path / "a/config.yaml"), "here")

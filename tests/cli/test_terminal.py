@@ -12,8 +12,9 @@ import torch
 
 from pyhbt.cli import terminal
 from pyhbt.cli.terminal import console, evaluation_table, say, set_up, study_progress, table
-from pyhbt.evaluation.evaluator import Evaluation, evaluate
+from pyhbt.evaluation.evaluator import evaluate
 from pyhbt.evaluation.names import RANK_DISTANCE, TOP_1_SAME_LANGUAGE
+from pyhbt.evaluation.result import Evaluation
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell
 from pyhbt.study.workplace import Progress

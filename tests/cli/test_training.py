@@ -52,7 +52,7 @@ def test_a_transformer_is_trained_and_evaluated(pyhbt: Any, tmp_path: Path, with
     code, shown, _ = pyhbt("evaluate", "--encoder", tmp_path / "trained/encoder", *languages)
     assert code == 0
     assert "at most 64 tokens, query prefix ''" in shown
-    study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--out", tmp_path / "study"]
+    study = ["--ratios", "0 linear:0:1", "--seeds", "1", "--jobs", "1", "--out", tmp_path / "study"]
     assert pyhbt("study", *options, *study)[0] == 0
     config = read_config(tmp_path / "study/config.yaml")
     assert config["max_length"] == 64

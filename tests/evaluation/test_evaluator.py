@@ -17,10 +17,9 @@ from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import scarcer
 from pyhbt.encoders.means import LanguageMeans
 from pyhbt.evaluation.centring import centre
-from pyhbt.evaluation.evaluator import Evaluation, Evaluator, evaluate
+from pyhbt.evaluation.evaluator import Evaluator, evaluate
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
-    BIAS_METRICS,
     FIRST_PLACES,
     FIRST_RELEVANT,
     GRADED_CUTOFF,
@@ -211,130 +210,11 @@ def test_equal_to_a_plain_evaluation(make: Any, centring: Any) -> None:
             assert evaluation.macro(setting, "mAP") == pytest.approx(np.mean(means))
 
 
-def test_tiers_are_those_of_the_scarcer_language() -> None:
-    data = retrieval_set(4)
-    evaluation = evaluate(*embedded(data), data, metrics=METRICS)
-    tiers = {(b.query_lang, b.passage_lang): b.tier for b in evaluation.blocks}
-    assert tiers["aa", "bb"] == "seen"
-    assert tiers["aa", "cc"] == tiers["cc", "bb"] == tiers["cc", "cc"] == tiers["cc", "*"] == "zero-shot"
-    assert tiers["aa", "*"] == "seen"
-    seen = evaluation.macro("cross-lingual", "mAP", "seen")
-    expected = [b.means["mAP"] for b in evaluation.blocks if {b.query_lang, b.passage_lang} == {"aa", "bb"}]
-    assert seen == pytest.approx(np.mean(expected))
-    assert np.isnan(evaluation.macro("cross-lingual", "mAP", "low-resource"))
-    assert {mean.tier for mean in evaluation.macro_means()} == {"all", "seen", "zero-shot"}
-    assert all(mean.query_lang != "*" for mean in evaluation.pair_means(["mAP"]))
-
-
-def slow_influences(evaluation: Evaluation, setting: str, tier: str, metric: str) -> dict[str, float]:
-    """Query by query."""
-    chosen = [b for b in evaluation.blocks if b.setting == setting and tier in ("all", b.tier)]
-    chosen = [block for block in chosen if not math.isnan(block.means[metric])]
-    moved = dict.fromkeys(evaluation.data.cluster_names, 0.0)
-    for block in chosen:
-        defined = [value for value in block.values[metric] if not math.isnan(value)]
-        for query, value in zip(block.queries, block.values[metric], strict=True):
-            if not math.isnan(value):
-                cluster = evaluation.data.cluster_names[query]
-                moved[cluster] += (value - sum(defined) / len(defined)) / (len(chosen) * len(defined))
-    return moved
-
-
-@pytest.mark.parametrize("clusters", [1, 2, 5])
-def test_influences_are_those_of_the_queries(clusters: int) -> None:
-    data = retrieval_set(10)
-    if clusters > 1:
-        data = replace(data, clusters=tuple(f"c{int(name[4:]) % clusters}" for name in data.questions))
-    evaluation = evaluate(*embedded(data), data, metrics=METRICS)
-    names, influences = evaluation.influences()
-    assert names == tuple(dict.fromkeys(data.cluster_names))
-    with_means = {f"{mean.setting}/{mean.tier}/{mean.metric}" for mean in evaluation.macro_means()}
-    assert influences.keys() == with_means
-    for key, moved in influences.items():
-        setting, tier, metric = key.split("/")
-        slow = slow_influences(evaluation, setting, tier, metric)
-        np.testing.assert_allclose(moved, [slow[name] for name in names], atol=1e-12)
-        assert abs(moved.sum()) < 1e-9
-    some = evaluation.influences(["mAP"])[1]
-    assert some.keys() == {key for key in influences if key.endswith("/mAP")}
-
-
-def test_an_influence_is_what_a_macro_mean_loses_without_a_cluster() -> None:
-    """To first order: leaving a question out moves the mean by about its influence."""
-    data = retrieval_set(40)
-    queries, passages = embedded(data)
-    evaluation = evaluate(queries, passages, data, metrics=["mAP"])
-    names, influences = evaluation.influences()
-    for name in names[:5]:
-        kept = [place for place, question in enumerate(data.questions) if question != name]
-        without = replace(
-            data,
-            **{
-                column: tuple(getattr(data, column)[place] for place in kept)
-                for column in ("query_ids", "query_texts", "query_langs", "questions")
-            },
-            qrels={data.query_ids[place]: data.qrels[data.query_ids[place]] for place in kept},
-        )
-        left = evaluate(queries[kept], passages, without, metrics=["mAP"])
-        for setting in ("monolingual", "cross-lingual"):
-            lost = evaluation.macro(setting, "mAP") - left.macro(setting, "mAP")  # type: ignore[arg-type]
-            moved = influences[f"{setting}/all/mAP"][names.index(name)]
-            assert lost == pytest.approx(moved * 40 / 39, abs=1e-9)
-
-
-def test_no_passage_in_the_language_of_the_query() -> None:
-    """As in AfriQA: whether the first passage is in the query's language is undefined, not 0."""
-    data = retrieval_set(6)
-    kept = [place for place, language in enumerate(data.passage_langs) if language == "aa"]
-    only = {data.passage_ids[place] for place in kept}
-    pool = replace(
-        data,
-        passage_ids=tuple(data.passage_ids[place] for place in kept),
-        passage_texts=tuple(data.passage_texts[place] for place in kept),
-        passage_langs=("aa",) * len(kept),
-        qrels={
-            query: {passage: gain for passage, gain in judged.items() if passage in only}
-            for query, judged in data.qrels.items()
-        },
-    )
-    queries, passages = embedded(data)
-    evaluation = evaluate(queries, passages[kept], pool, metrics=["mAP"])
-    found = {mean.query_lang: mean.value for mean in evaluation.pair_means([TOP_1_SAME_LANGUAGE])}
-    assert found == {"aa": 1.0}
-    assert evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE) == 1.0
-    assert math.isnan(evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE, "zero-shot"))
-
-
 def test_settings_can_be_chosen() -> None:
     data = retrieval_set(3)
     for setting in ("monolingual", "cross-lingual", "multilingual"):
         evaluation = evaluate(*embedded(data), data, metrics=["mAP"], settings=[setting])  # type: ignore[list-item]
         assert {block.setting for block in evaluation.blocks} == {setting}
-
-
-def test_language_bias_of_parallel_data() -> None:
-    """One passage a language: PEER is no row at all, the others are in the multilingual setting alone."""
-    data = retrieval_set(6)
-    evaluation = evaluate(*embedded(data), data, metrics=["mAP"])
-    named = {(mean.setting, mean.metric) for mean in evaluation.macro_means() if mean.metric != "mAP"}
-    assert named == {("multilingual", metric) for metric in BIAS_METRICS if metric != PEER}
-    by_lang = [mean for mean in evaluation.pair_means(BIAS_METRICS) if mean.metric == RANK_CORRELATION]
-    assert [(mean.query_lang, mean.passage_lang) for mean in by_lang] == [
-        (x, "*") for x in ("aa", "bb", "cc")
-    ]
-    assert evaluation.macro("multilingual", MAX_RANK) > evaluation.macro("multilingual", RANK_DISTANCE)
-    several = several_relevant(data)
-    assert 0 < evaluate(*embedded(several), several).macro("multilingual", PEER) < 1
-
-
-def test_equal_vectors_in_every_language_agree() -> None:
-    data = retrieval_set(30)
-    vectors = np.tile(random_vectors(30, 3), (3, 1))  # by language, then item
-    evaluation = evaluate(vectors, vectors, data)
-    assert evaluation.macro("multilingual", RANK_CORRELATION) == pytest.approx(1)
-    assert evaluation.macro("multilingual", MAX_RANK) == 3
-    assert evaluation.macro("multilingual", RANK_DISTANCE) == 2
-    assert evaluation.macro("multilingual", TOP_1_SAME_LANGUAGE) == pytest.approx(1 / 3)
 
 
 def test_errors() -> None:

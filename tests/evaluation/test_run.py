@@ -16,8 +16,9 @@ from pyhbt import NgramEncoder
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.trec import read_qrels, read_run
 from pyhbt.encoders import Encoder, LanguageMeans
-from pyhbt.evaluation.evaluator import Evaluation, encode_set, evaluate
+from pyhbt.evaluation.evaluator import encode_set, evaluate
 from pyhbt.evaluation.names import SETTINGS
+from pyhbt.evaluation.result import Evaluation
 from pyhbt.evaluation.run import describe_centrings, dev_scores, score_encoder, write_scores
 from tests.toy import retrieval_set
 

@@ -106,7 +106,11 @@ def test_a_name_too_many_is_refused(take: Callable[..., None]) -> None:
         take({**matrix(ROWS), "width": 3})
 
 
-@pytest.mark.parametrize("rows", [None, (ROWS.data_ptr(), "float32", 2, 3, 3), ROWS.data_ptr()])
+@pytest.mark.parametrize(
+    "rows",
+    [None, (ROWS.data_ptr(), "float32", 2, 3, 3), ROWS.data_ptr()],
+    ids=["nothing", "places", "an address"],
+)
 def test_places_are_refused(rows: Any, take: Callable[..., None]) -> None:
     with pytest.raises(TypeError):
         take(rows)

@@ -13,7 +13,8 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import finished_cells
 from pyhbt.study.config import StudyConfig
-from pyhbt.study.results import load_influences, load_results
+from pyhbt.study.influences import load_influences
+from pyhbt.study.results import load_results
 from pyhbt.study.run import run_study
 from pyhbt.training.config import TrainingConfig
 from tests.toy import parallel_items, study_data

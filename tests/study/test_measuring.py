@@ -46,7 +46,7 @@ def test_a_part_is_rows_and_influences(measured: Measured, tmp_path: Path) -> No
 def test_what_a_part_serves(measured: Measured, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.mkdir()
-    (part / "measured.json").write_text(json.dumps(measured.describe()))
+    (part / "measured.json").write_text(json.dumps(measured.description))
     assert measured.serves(part)
     assert replace(measured, metrics=METRICS[:1], text=None).serves(part)
     assert not replace(measured, metrics=(*METRICS, "nDCG@3")).serves(part)

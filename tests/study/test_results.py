@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, part_folder
-from pyhbt.study.results import Results, collect, load_influences, load_results
+from pyhbt.study.influences import load_influences
+from pyhbt.study.results import Results, load_results
 from tests.study.synthetic_study import HOSTILE, Study, rows, write_study
 
 if TYPE_CHECKING:
@@ -167,6 +167,29 @@ def test_no_results(tmp_path: Path) -> None:
     assert load_results(tmp_path).arms == []
 
 
+def test_columns_and_rows_read_the_same(tmp_path: Path) -> None:
+    """A file that this version wrote is read by columns; one blank in it, and it is read row by row."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(SMALL)]
+    lines += [json.dumps({**ROW, "arm": arm, "seed": 9}) + "\n" for arm in ("0.50", "0.250", "1e0")]
+    lines.append(json.dumps({**ROW, "query_lang": HOSTILE, "seed": 9, "value": 1, "more": None}) + "\n")
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(lines), encoding="utf-8")
+    by_columns = load_results(tmp_path)
+    with path.open(encoding="utf-8") as file:
+        by_rows = Results.from_rows(map(json.loads, file))
+    assert by_columns.levels == by_rows.levels
+    np.testing.assert_array_equal(by_columns.values, by_rows.values)
+    for key, codes in by_rows.codes.items():
+        np.testing.assert_array_equal(by_columns.codes[key], codes)
+        assert by_columns.codes[key].dtype == codes.dtype == np.int32
+
+
+def test_two_objects_on_a_line_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(json.dumps(ROW) + json.dumps({**ROW, "seed": 2}) + "\n")
+    with pytest.raises(ValueError, match=r"results\.jsonl:1: line: not JSON \(Extra data\)"):
+        load_results(tmp_path)
+
+
 def test_any_text_survives(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(
         json.dumps({**ROW, "query_lang": HOSTILE, "passage_lang": HOSTILE})
@@ -174,67 +197,7 @@ def test_any_text_survives(tmp_path: Path) -> None:
     assert load_results(tmp_path).language_tiers() == {HOSTILE: "seen"}
 
 
-def save_scores(folder: Path, cell: Cell, arrays: dict[str, Any]) -> None:
-    folder.mkdir(parents=True)
-    (folder / "rows.jsonl").touch()
-    cell.sign(folder)
-    part = part_folder(folder, "test")
-    part.mkdir(parents=True)
-    (part / "measured.json").write_text('{"split": "test"}')
-    np.savez(part / "scores.npz", **arrays)
-
-
-def test_influences_are_aligned(tmp_path: Path) -> None:
-    third = Arm.parse(1 / 3)
-    for cell, clusters, moved in (
-        (Cell(Arm.parse(0), 0), ["a", "b"], [0.1, -0.1]),
-        (Cell(Arm.parse(0), 1), ["b", "a"], [0.4, -0.4]),
-        (Cell(third, 1), ["c", "b"], [0.5, -0.5]),
-    ):
-        arrays = {"clusters": np.array(clusters), "none/x": np.array(moved)}
-        save_scores(tmp_path / "cells" / f"any name {cell.arm} {cell.seed}", cell, arrays)
-    found = load_influences(tmp_path)
-    assert found.clusters == ("a", "b", "c")
-    assert found.names == ("none/x",)
-    np.testing.assert_array_equal(found.cells[Cell(Arm.parse(0), 1)]["none/x"], [-0.4, 0.4, 0])
-    np.testing.assert_array_equal(found.cells[Cell(third, 1)]["none/x"], [0, -0.5, 0.5])
-    assert load_influences(tmp_path, "test:other").cells == {}
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"x": [0.1]}, "clusters: missing"),
-        ({"clusters": ["a", "a"]}, "clusters: found 2 names, 1 of them distinct"),
-        (
-            {"clusters": ["a"], "x": [0.1, 0.2]},
-            r"x: found float64 \(2,\), expected finite float64 \(1,\)",
-        ),
-        ({"clusters": ["a"], "x": [math.nan]}, r"x: found float64 \(1,\), expected finite"),
-    ],
-)
-def test_bad_influences_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
-    save_scores(tmp_path / "cells/one", Cell(Arm.parse(0), 0), arrays)
-    with pytest.raises(ValueError, match=rf"scores\.npz: {message}"):
-        load_influences(tmp_path)
-
-
 def test_a_written_study_is_read_back(tmp_path: Path) -> None:
     write_study(tmp_path, SMALL)
     assert len(load_results(tmp_path)) == sum(1 for _ in rows(SMALL))
     assert len(load_influences(tmp_path).cells) == 8
-
-
-def test_cells_are_collected_under_the_name_of_their_arm(tmp_path: Path) -> None:
-    """A tuned arm's rows are told under the arm; its other candidates are not told at all."""
-    tuned = Arm.parse(0.5)
-    for rate in (0.1, 0.2):
-        arm = tuned.with_learning_rate(rate)
-        folder = tmp_path / "cells" / f"{rate}"
-        save_scores(folder, Cell(arm, 1), {"clusters": np.array(["a"])})
-        (folder / "rows.jsonl").write_text(json.dumps({**ROW, "arm": arm.label, "value": rate}) + "\n")
-        (folder / "measured/test/rows.jsonl").touch()
-    choice = {"0.5": {"chosen": 0.2, "scores": [[0.1, 0.3], [0.2, 0.4]]}}
-    (tmp_path / "tuning.json").write_text(json.dumps(choice))
-    (line,) = collect(tmp_path).read_text().splitlines()
-    assert json.loads(line) == {**ROW, "arm": "0.5", "value": 0.2}

@@ -249,6 +249,7 @@ _KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_rows(
     finished: tuple[Path, list[Progress]], tmp_path: Path
 ) -> None:

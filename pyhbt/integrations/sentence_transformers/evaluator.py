@@ -18,8 +18,9 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.evaluation.centring import parse_centring
-from pyhbt.evaluation.evaluator import Evaluation, Evaluator
+from pyhbt.evaluation.evaluator import Evaluator
 from pyhbt.evaluation.names import DEFAULT_METRICS, RANK_METRICS, SETTINGS, Centring, Setting
+from pyhbt.evaluation.result import Evaluation
 from pyhbt.files import write_atomically
 
 logger = logging.getLogger(__name__)

@@ -102,31 +102,43 @@ def facets(
     legend_lead: str = "",
 ) -> Figure | None:
     """A figure with one set of axes a tier, sharing y; None without tiers."""
+    names = {tier: "all languages" if tier == "all" else tier for tier in ALL_TIERS if tier in tiers}
+    return panels(names, title, x_label, draw, keys, theme, legend_lead)
+
+
+def panels(
+    names: Mapping[str, str],
+    title: str,
+    x_label: str,
+    draw: Callable[[Axes, str], None],
+    keys: Mapping[str, tuple[Any, str | None, bool]],
+    theme: Theme,
+    legend_lead: str = "",
+    *,
+    share_y: bool = True,
+) -> Figure | None:
+    """A figure with one set of axes for each of ``names``, which head them, below a legend of ``keys``."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    tiers = [tier for tier in ALL_TIERS if tier in tiers]
-    if not tiers:
+    if not names:
         return None
-    columns = min(2, len(tiers))
-    lines = -(-len(tiers) // columns)
+    columns = min(2, len(names))
+    lines = -(-len(names) // columns)
     legend_rows = -(-len(keys) // 6)
     height = 0.95 + 0.17 * legend_rows + 1.42 * lines  # inches
     figure = Figure(figsize=(WIDTH, height), dpi=PIXELS_PER_INCH, facecolor=theme.surface)
     top = 1 - (0.5 + 0.17 * legend_rows) / height
-    grid = figure.subplots(
-        lines, columns, squeeze=False, sharey=True, gridspec_kw={"hspace": 0.42, "wspace": 0.1}
-    )
+    space = {"hspace": 0.42, "wspace": 0.1 if share_y else 0.24}
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=share_y, gridspec_kw=space)
     figure.subplots_adjust(left=0.1, right=0.975, top=top, bottom=0.44 / height)
-    for place, axes in enumerate(grid.flat):
-        if place >= len(tiers):
-            axes.set_axis_off()
-            continue
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for place, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
         style_axes(axes, theme)
-        draw(axes, tiers[place])
-        name = "all languages" if tiers[place] == "all" else tiers[place]
-        axes.set_title(name, fontsize=BODY, color=theme.ink, loc="left", pad=4, y=1.0)
-        if place % columns:
+        draw(axes, name)
+        axes.set_title(names[name], fontsize=BODY, color=theme.ink, loc="left", pad=4, y=1.0)
+        if share_y and place % columns:
             axes.tick_params(labelleft=False)
     figure.text(
         0.03,

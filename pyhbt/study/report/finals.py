@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from pyhbt.study.report.canvas import (
     Theme,
     arm_colours,
     facets,
+    panels,
     plot_text,
     single,
 )
+from pyhbt.study.scores import Scores
 from pyhbt.study.statistics.response import on_front
 
 if TYPE_CHECKING:
@@ -25,45 +28,73 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_KEYS: Final = {"plain": "none", "centred": "both"}
+_ARMS: Final = "arm (a number: share of cross-lingual batches)"
+
+
 def final_values(analysis: Analysis, setting: str, metric: str, theme: Theme) -> Figure | None:
     """Final value by arm: a facet a tier; a dot a seed, the mean and its 95 % interval; plain and centred."""
     scores = analysis.scores
     title = f"{setting.capitalize()}: {metric} on the test set"
-    known = set(scores.endpoints)
 
     def draw(axes: Axes, tier: str) -> None:
-        for centring, colour, shift, style in zip(
-            STUDY_CENTRINGS, (theme.plain, theme.centred), (-0.12, 0.12), ("-", "--"), strict=True
-        ):
-            endpoint = EndpointName(setting, metric, tier, centring)
-            if endpoint not in known:
-                continue
-            by_seed = scores.of(endpoint).means
-            means = []
-            for place, arm in enumerate(scores.arms):
-                seeds = by_seed[place][~np.isnan(by_seed[place])]
-                estimate = scores.mean(endpoint, arm)
-                means.append(estimate.value)
-                if len(seeds) > 1:
-                    at = [place + 2 * shift] * len(seeds)
-                    axes.plot(at, seeds, "o", color=colour, alpha=0.55, ms=2.8, mew=0)
-                    axes.plot([place + shift] * 2, estimate.interval()[1:], "-", color=colour, lw=1)
-            hollow = theme.surface if centring == "both" else colour
-            places = np.arange(len(means)) + shift
-            axes.plot(places, means, style, color=colour, lw=0.9, alpha=0.7)
-            axes.plot(places, means, "o", color=colour, mfc=hollow, ms=4.5, mew=1.1)
-        labels = [plot_text(arm.title, 9) for arm in scores.arms]
-        crowded = max(map(len, labels)) * len(labels) > 26
-        axes.set_xticks(range(len(labels)), labels, rotation=60 if crowded else 0)
-        axes.set_xlim(-0.5, len(labels) - 0.5)
+        _draw_values(axes, scores, EndpointName(setting, metric, tier), theme)
 
-    keys = {"plain": (theme.plain, "o", False), "centred": (theme.centred, "o", True)}
-    tiers = scores.tiers(setting, metric)
-    shown = {name.centring for name in known if (name.setting, name.metric) == (setting, metric)}
-    present = {name: key for (name, key), c in zip(keys.items(), STUDY_CENTRINGS, strict=True) if c in shown}
-    return facets(
-        sorted(tiers), title, "arm (a number: share of cross-lingual batches)", draw, present, theme
-    )
+    tiers = sorted(scores.tiers(setting, metric))
+    return facets(tiers, title, _ARMS, draw, _keys(scores, setting, [metric], theme), theme)
+
+
+def bias_values(analysis: Analysis, title: str, metrics: Sequence[str], theme: Theme) -> Figure | None:
+    """The same of measures of language bias: a facet a measure, all languages."""
+    scores = analysis.scores
+    measured = {name.metric for name in scores.endpoints if name.setting == "multilingual"}
+    names = {metric: metric for metric in metrics if metric in measured}
+
+    def draw(axes: Axes, metric: str) -> None:
+        _draw_values(axes, scores, EndpointName("multilingual", metric), theme)
+
+    keys = _keys(scores, "multilingual", list(names), theme)
+    return panels(names, title, _ARMS, draw, keys, theme, share_y=False)
+
+
+def _keys(scores: Scores, setting: str, metrics: Sequence[str], theme: Theme) -> dict[str, Any]:
+    """The legend of the centrings that there are."""
+    shown = {name.centring for name in scores.endpoints if name.setting == setting and name.metric in metrics}
+    colours = (theme.plain, theme.centred)
+    return {
+        name: (colour, "o", centring == "both")
+        for (name, centring), colour in zip(_KEYS.items(), colours, strict=True)
+        if centring in shown
+    }
+
+
+def _draw_values(axes: Axes, scores: Scores, plain: EndpointName, theme: Theme) -> None:
+    """One endpoint by arm, plain and centred."""
+    known = set(scores.endpoints)
+    for centring, colour, shift, style in zip(
+        STUDY_CENTRINGS, (theme.plain, theme.centred), (-0.12, 0.12), ("-", "--"), strict=True
+    ):
+        endpoint = plain._replace(centring=centring)
+        if endpoint not in known:
+            continue
+        by_seed = scores.of(endpoint).means
+        means = []
+        for place, arm in enumerate(scores.arms):
+            seeds = by_seed[place][~np.isnan(by_seed[place])]
+            estimate = scores.mean(endpoint, arm)
+            means.append(estimate.value)
+            if len(seeds) > 1:
+                at = [place + 2 * shift] * len(seeds)
+                axes.plot(at, seeds, "o", color=colour, alpha=0.55, ms=2.8, mew=0)
+                axes.plot([place + shift] * 2, estimate.interval()[1:], "-", color=colour, lw=1)
+        hollow = theme.surface if centring == "both" else colour
+        places = np.arange(len(means)) + shift
+        axes.plot(places, means, style, color=colour, lw=0.9, alpha=0.7)
+        axes.plot(places, means, "o", color=colour, mfc=hollow, ms=4.5, mew=1.1)
+    labels = [plot_text(arm.title, 9) for arm in scores.arms]
+    crowded = max(map(len, labels)) * len(labels) > 26
+    axes.set_xticks(range(len(labels)), labels, rotation=60 if crowded else 0)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
 
 
 def response_curves(analysis: Analysis, setting: str, metric: str, theme: Theme) -> Figure | None:

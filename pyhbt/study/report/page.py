@@ -2,7 +2,8 @@
 
 Reads only what is in the study's folder (results.jsonl, the cells' scores and exposures, config.yaml, data.json,
 environment.json, tuning.json); writes OUT/report.html (no script, no outside file; plots inlined for light and dark
-pages) and OUT/plots/*.png. Some 20 s for 15 cells and 42 languages, nearly all of it plots. Text from data sets is
+pages) and OUT/plots/*.png. Some 20 s for 15 cells and 42 languages, nearly all
+of it plots. Text from data sets is
 escaped by jinja2.
 """
 
@@ -11,13 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from pyhbt.evaluation.names import (
-    PEER,
-    PREFERENCE_METRICS,
-    RANK_CORRELATION,
-    RANK_METRICS,
-    TOP_1_SAME_LANGUAGE,
-)
 from pyhbt.files import write_atomically
 from pyhbt.study.analysis import Analysis, analyse
 from pyhbt.study.comparisons import LEVEL
@@ -31,25 +25,27 @@ from pyhbt.study.report.design import (
 )
 from pyhbt.study.report.pictures import write_plots
 from pyhbt.study.report.provenance import command, configuration, facts, flatten
-from pyhbt.study.report.quality import bias_differences_table, bias_table, differences_table, quality_table
+from pyhbt.study.report.quality import (
+    BIAS_TABLES,
+    bias_differences_table,
+    bias_table,
+    differences_table,
+    quality_table,
+)
 from pyhbt.study.report.response import factor_tables, gain_table, needed_table, response_table
 from pyhbt.study.report.speed import speed_table, targets_table
 from pyhbt.study.report.tables import CENTRING_NAMES, Table
 from pyhbt.study.tuning import choices
 from pyhbt.study.words import percent
 
-_BIAS_TABLES: Final = {
-    "Between languages of passages": (*RANK_METRICS, PEER),
-    "Between languages of queries": (TOP_1_SAME_LANGUAGE, RANK_CORRELATION),
-    "Preference for the query's language": PREFERENCE_METRICS,
-}
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
-def write_report(out: Path, analysis: Analysis | None = None) -> Path:
+def write_report(out: Path, analysis: Analysis | None = None, *, jobs: int = 1) -> Path:
     """Write report.html and the images in plots/ from the results in ``out``; returns the page's path.
 
-    ``analysis`` is that of ``out``, where it was made before.
+    ``analysis`` is that of ``out``, where it was made before. With ``jobs`` above 1 a second process helps to draw;
+    then the program's main module must be importable, as :mod:`multiprocessing` asks.
 
     Raises:
         FileNotFoundError: ``out`` has no results.jsonl.
@@ -79,8 +75,8 @@ def write_report(out: Path, analysis: Analysis | None = None) -> Path:
         coverage_tables=coverage_tables(analysis),
         tuning_table=tuning_table(choices(out), analysis.primary.text),
         needed_table=needed_table(analysis),
-        bias_tables=_present(bias_table(analysis, *part) for part in _BIAS_TABLES.items()),
-        pictures=write_plots(analysis, out / "plots"),
+        bias_tables=_present(bias_table(analysis, *part) for part in BIAS_TABLES.items()),
+        pictures=write_plots(analysis, out / "plots", jobs),
         command=command(config),
         configuration=configuration(config),
         environment=list(flatten(config.get("environment", {}))),
@@ -105,7 +101,7 @@ def _differences(analysis: Analysis) -> list[tuple[str, list[Table]]]:
         quality = [differences_table(analysis, metric, centring) for metric in analysis.metrics]
         bias = [
             bias_differences_table(analysis, title, metrics, centring)
-            for title, metrics in _BIAS_TABLES.items()
+            for title, metrics in BIAS_TABLES.items()
         ]
         if tables := _present([*quality, *bias]):
             found.append((name, tables))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
+import multiprocessing
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyhbt.evaluation.names import BIAS_METRICS, SETTINGS
+from pyhbt.evaluation.names import SETTINGS
 from pyhbt.files import write_atomically
 from pyhbt.study.analysis import Analysis
 from pyhbt.study.convergence import AXES
-from pyhbt.study.report.canvas import THEMES, Theme, png_bytes
+from pyhbt.study.report.canvas import DARK, LIGHT, THEMES, Theme, png_bytes
 from pyhbt.study.report.curves import learning_curves
-from pyhbt.study.report.finals import final_values, front, response_curves
+from pyhbt.study.report.finals import bias_values, final_values, front, response_curves
 from pyhbt.study.report.gain import gain_by_amount_plot
 from pyhbt.study.report.pairs import pair_heat_map
+from pyhbt.study.report.quality import BIAS_TABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +38,14 @@ class Picture:
     height: int
 
 
+class _Drawn(NamedTuple):
+    section: str
+    alt: str
+    url: str
+    width: int
+    height: int
+
+
 class _Plot(NamedTuple):
     section: str
     name: str
@@ -42,25 +53,39 @@ class _Plot(NamedTuple):
     draw: Callable[[Theme], Figure | None]
 
 
-def write_plots(analysis: Analysis, folder: Path) -> dict[str, list[Picture]]:
-    """Draw, save and inline every plot; section name -> its pictures. 0.1 to 0.3 s a plot and theme."""
+def write_plots(analysis: Analysis, folder: Path, jobs: int = 1) -> dict[str, list[Picture]]:
+    """Draw, save and inline every plot; section name -> its pictures. About 0.7 s a plot and theme.
+
+    With ``jobs`` above 1 a second process draws those of dark pages.
+    """
     folder.mkdir(exist_ok=True)
+    if jobs > 1:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+            dark = executor.submit(_draw, analysis, DARK, folder)
+            drawn = [_draw(analysis, LIGHT, folder), dark.result()]
+    else:
+        drawn = [_draw(analysis, theme, folder) for theme in THEMES]
     sections: dict[str, list[Picture]] = {}
-    for plot in _plots(analysis):
-        urls = []
-        for theme in THEMES:
-            figure = plot.draw(theme)
-            if figure is None:
-                break
-            png = png_bytes(figure)
-            with write_atomically(folder / f"{plot.name}{theme.suffix}.png") as temporary:
-                temporary.write_bytes(png)
-            urls.append("data:image/png;base64," + base64.b64encode(png).decode("ascii"))
-            width, height = (round(100 * inches) for inches in figure.get_size_inches())
-        if urls:
-            picture = Picture(plot.alt, urls[0], urls[1], width, height)
-            sections.setdefault(plot.section, []).append(picture)
+    for light, dark_one in zip(*drawn, strict=True):
+        picture = Picture(light.alt, light.url, dark_one.url, light.width, light.height)
+        sections.setdefault(light.section, []).append(picture)
     return sections
+
+
+def _draw(analysis: Analysis, theme: Theme, folder: Path) -> list[_Drawn]:
+    """Draw and save what there is to draw for one theme."""
+    drawn = []
+    for plot in _plots(analysis):
+        figure = plot.draw(theme)
+        if figure is None:
+            continue
+        png = png_bytes(figure)
+        with write_atomically(folder / f"{plot.name}{theme.suffix}.png") as temporary:
+            temporary.write_bytes(png)
+        url = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+        width, height = (round(100 * inches) for inches in figure.get_size_inches())
+        drawn.append(_Drawn(plot.section, plot.alt, url, width, height))
+    return drawn
 
 
 def _plots(analysis: Analysis) -> Iterator[_Plot]:
@@ -91,12 +116,12 @@ def _plots(analysis: Analysis) -> Iterator[_Plot]:
                 f"Final {what}, by ratio, with the curve fitted",
                 partial(response_curves, analysis, setting, metric),
             )
-    for metric in BIAS_METRICS:
+    for title, measures in BIAS_TABLES.items():
         yield _Plot(
             "bias",
-            f"bias-{_slug(metric)}",
-            f"Language bias by arm: {metric}",
-            partial(final_values, analysis, "multilingual", metric),
+            f"bias-{_slug(title)}",
+            f"Language bias by arm: {title.lower()}, a facet a measure",
+            partial(bias_values, analysis, f"{title}: the test set", measures),
         )
     if first is not None:
         yield _Plot(

@@ -12,8 +12,12 @@ from pyhbt.evaluation.names import (
     CENTRINGS,
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
+    PEER,
+    PREFERENCE_METRICS,
+    RANK_CORRELATION,
     RANK_DISTANCE,
     RANK_METRICS,
+    TOP_1_SAME_LANGUAGE,
     headline_metrics,
 )
 from pyhbt.study.analysis import Analysis
@@ -32,6 +36,11 @@ from pyhbt.study.report.tables import (
 from pyhbt.study.scores import Scores
 from pyhbt.study.words import NONE, number, p_text, signed
 
+BIAS_TABLES: Final = {
+    "Between languages of passages": (*RANK_METRICS, PEER),
+    "Between languages of queries": (TOP_1_SAME_LANGUAGE, RANK_CORRELATION),
+    "Preference for the query's language": PREFERENCE_METRICS,
+}
 UNSEEN_MARK: Final = "\N{DAGGER}"
 _NO_BEST_END: Final = frozenset(BIAS_METRICS).difference(LOWER_IS_BETTER, HIGHER_IS_BETTER)
 _UNSEEN_NOTE: Final = (

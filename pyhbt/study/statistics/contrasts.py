@@ -1,7 +1,7 @@
 """Linear contrasts of arms over two crossed random levels, seeds and clusters of queries: estimate, interval, test.
 
 With s seeds and c clusters, a contrast of macro means has the value d_s in each seed, and each cluster the influence
-z_sc on it (:meth:`pyhbt.evaluation.evaluator.Evaluation.influences`). In the two-way random model
+z_sc on it (:meth:`pyhbt.evaluation.result.Evaluation.influences`). In the two-way random model
 d_sc = mu + A_s + B_c + (AB)_sc, with variances of A, B and AB per seed, cluster and both, the mean over seeds has the
 variance
 

@@ -106,7 +106,7 @@ def test_page_stands_alone(hostile_page: Path) -> None:
     folder = hostile_page.parent
     plots = sorted(path.name for path in (folder / "plots").iterdir())
     light = [name for name in plots if not name.endswith("-dark.png")]
-    assert len(light) == 3 + 3 + 4 + 1 + 1 + 2  # curves, finals, bias, front, gain, pairs
+    assert len(light) == 3 + 3 + 2 + 1 + 1 + 2  # curves, finals, bias, front, gain, pairs
     assert len(plots) == 2 * len(light)
     assert parsed.tags.count("img") == parsed.tags.count("source") == len(light)
     assert "language-pairs-difference.png" in light
