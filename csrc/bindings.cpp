@@ -139,10 +139,14 @@ void search(const py::dict& given, int64_t k, Address scores, Address indices, A
   });
 }
 
-void ranks(const py::dict& given, Address targets, int64_t targets_per_query, Address ranks) {
+void ranks(const py::dict& given, Address targets, int64_t targets_per_query, Address ranks,
+           Address group_ends, int64_t num_groups, Address within) {
   const SearchArguments arguments = search_arguments().read(given);
-  without_gil(
-      [&] { pyhbt::ranks(arguments, at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks)); });
+  const pyhbt::Groups groups{at<const int64_t>(group_ends), num_groups};
+  without_gil([&] {
+    pyhbt::ranks(arguments, at<const int64_t>(targets), targets_per_query, at<int64_t>(ranks), groups,
+                 at<int64_t>(within));
+  });
 }
 
 double fma_peak_gflops(int threads) {
@@ -197,7 +201,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("encode", &encode, py::kw_only(), "rows"_a, "cosine"_a, "centre"_a, "direction"_a, "out"_a,
         "first_row"_a, "threads"_a);
   m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);
-  m.def("ranks", &ranks, "arguments"_a, py::kw_only(), "targets"_a, "targets_per_query"_a, "ranks"_a);
+  m.def("ranks", &ranks, "arguments"_a, py::kw_only(), "targets"_a, "targets_per_query"_a, "ranks"_a,
+        "group_ends"_a, "num_groups"_a, "within"_a);
   m.def("fma_peak_gflops", &fma_peak_gflops, "threads"_a, py::call_guard<py::gil_scoped_release>());
   m.def("build_info", &build_info);
 }

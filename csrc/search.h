@@ -8,6 +8,7 @@
 // memory O(n) beside the buffers of O(k) a query.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -36,9 +37,18 @@ struct SearchArguments {
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
             double* exact_scores = nullptr);
 
+// The corpus cut into runs of passages: those of one language, say.
+struct Groups {
+  const int64_t* ends = nullptr;  // (count,) one past the last passage of each, rising to n
+  int64_t count = 0;              // 0: there are no groups
+
+  int64_t of(int64_t passage) const { return std::upper_bound(ends, ends + count, passage) - ends; }
+};
+
 // 1-based rank of each target among the passages that its query may find; a target of -1 has rank 0. A target
-// outside the filter gets the rank that it would have.
+// outside the filter gets the rank that it would have. With groups, within (nq,t) gets the rank of each target among
+// the passages of its own group, from the same pass. Throws std::invalid_argument on groups beside a filter.
 void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t targets_per_query,
-           int64_t* ranks);
+           int64_t* ranks, const Groups& groups = {}, int64_t* within = nullptr);
 
 }  // namespace pyhbt

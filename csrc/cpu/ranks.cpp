@@ -1,5 +1,5 @@
-// Ranks: count, for every target, the passages that come before it. Almost all are decided by screening; the
-// rest are scored exactly.
+// Ranks: count, for every target, the passages that come before it, in the corpus and in its own group. Almost all are
+// decided by screening; the rest are scored exactly.
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -23,6 +23,13 @@ constexpr int64_t kMostTargets =
 struct Target {
   Candidate candidate;
   int64_t column;  // of the caller's targets
+  int64_t group;   // of the passage; -1: it is absent, or there are no groups
+};
+
+// Counts of the passages before each target of some queries, (queries, per_query): in the corpus, in its group.
+struct Before {
+  int64_t* all;
+  int64_t* own;  // null where there are no groups
 };
 
 struct Counting {
@@ -30,6 +37,7 @@ struct Counting {
   const Filter filter;
   const int64_t per_query;
   const std::vector<Target>& targets;  // (nq, per_query)
+  const Groups& groups;
   Interrupt interrupt{};
 
   const Target& target(int64_t query, int64_t t) const {
@@ -67,11 +75,11 @@ struct Counting {
     return penalties;
   }
 
-  // Adds to before (queries, per_query) the passages of first..last that come before each target. Returns how
-  // many pairs of passage and target screening left undecided.
+  // Adds to before the passages of first..last that come before each target. Returns how many pairs of passage and
+  // target screening left undecided.
   template <typename Screen>
   int64_t scan(const std::vector<int64_t>& queries, Screen& screen, int64_t first, int64_t last,
-               int64_t* before) {
+               const Before& before) {
     const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
     const std::vector<RankBounds> bounds = bounds_of(screen, queries);
     const std::vector<uint8_t> pool = filter.union_of_pools(queries);
@@ -85,10 +93,7 @@ struct Counting {
     std::vector<RankHit> hits(static_cast<size_t>(most_hits));
     std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
     int64_t undecided = 0;
-    for (int64_t passage = first; passage < last; passage += kTilePassages) {
-      interrupt.poll();
-      const int64_t rows = std::min(kTilePassages, last - passage);
-      if (!filter.any_in(pool, passage, rows)) continue;
+    const auto add_tile = [&](int64_t passage, int64_t rows) {
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
         for (int64_t r = 0; r < rows && filter.pooled(); ++r) {
           const uint8_t* allowed = filter.parts().allowed;
@@ -105,15 +110,35 @@ struct Counting {
           const int64_t found = screen.count(strip, passage, rows, counting, hits.data());
           undecided += found;
           for (int64_t h = 0; h < found;
-               h = settle(queries, screen, strip * width, passage, t, hits, h, found, exact, before)) {
+               h = settle(queries, screen, strip * width, passage, t, hits, h, found, exact, before.all)) {
           }
         }
       }
+    };
+    const auto so_far = [&](int64_t q, int64_t t) {
+      return before.all[q * per_query + t] +
+             counts[static_cast<size_t>((q / width * per_query + t) * kMaxStrip + q % width)];
+    };
+    // What a group adds to the counts of its own targets is their change from its first passage to its last.
+    const auto add_own = [&](int64_t group, int64_t sign) {
+      for (int64_t q = 0; q < count; ++q)
+        for (int64_t t = 0; t < per_query; ++t)
+          if (target(queries[static_cast<size_t>(q)], t).group == group)
+            before.own[q * per_query + t] += sign * so_far(q, t);
+    };
+    for (int64_t start = first, end; start < last; start = end) {
+      const int64_t group = before.own == nullptr ? -1 : groups.of(start);
+      end = group < 0 ? last : std::min(last, groups.ends[group]);
+      if (group >= 0) add_own(group, -1);
+      for (int64_t passage = start; passage < end; passage += kTilePassages) {
+        interrupt.poll();
+        const int64_t rows = std::min(kTilePassages, end - passage);
+        if (filter.any_in(pool, passage, rows)) add_tile(passage, rows);
+      }
+      if (group >= 0) add_own(group, 1);
     }
     for (int64_t q = 0; q < count; ++q)
-      for (int64_t t = 0; t < per_query; ++t)
-        before[q * per_query + t] +=
-            counts[static_cast<size_t>((q / width * per_query + t) * kMaxStrip + q % width)];
+      for (int64_t t = 0; t < per_query; ++t) before.all[q * per_query + t] = so_far(q, t);
     return undecided;
   }
 
@@ -150,7 +175,7 @@ struct Counting {
     return end;
   }
 
-  int64_t scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, int64_t* before) {
+  int64_t scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, const Before& before) {
     if (call.by_codes()) {
       CodeScreen screen(call, queries);
       return scan(queries, screen, first, last, before);
@@ -172,14 +197,25 @@ bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& querie
   int64_t undecided = 0, seen = 0;
   for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
     const int64_t last = std::min(passages, (tile + 1) * kTilePassages);
-    undecided += counting.scan(trial, screen, tile * kTilePassages, last, before.data());
+    undecided += counting.scan(trial, screen, tile * kTilePassages, last, {before.data(), nullptr});
     seen += last - tile * kTilePassages;
   }
   return static_cast<double>(undecided) >
          kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(before.size()));
 }
 
-std::vector<Target> scored_targets(const Call& call, const int64_t* targets, int64_t per_query) {
+void check_groups(const Groups& groups, int64_t num_passages) {
+  for (int64_t g = 0; g < groups.count; ++g) {
+    const int64_t last = g + 1 == groups.count ? num_passages : groups.ends[g + 1];
+    if (groups.ends[g] > last || groups.ends[g] < 0 || (g + 1 == groups.count && groups.ends[g] != last))
+      throw std::invalid_argument("groups: found an end at " + std::to_string(groups.ends[g]) +
+                                  ", expected ends that rise to " + std::to_string(num_passages) +
+                                  " (the number of passages)");
+  }
+}
+
+std::vector<Target> scored_targets(const Call& call, const Groups& groups, const int64_t* targets,
+                                   int64_t per_query) {
   std::vector<Target> scored(static_cast<size_t>(call.a.queries.rows * per_query));
   parallel_for(call.a.threads, call.a.queries.rows, [&](int64_t query) {
     const KeepSubnormals guard;
@@ -187,7 +223,9 @@ std::vector<Target> scored_targets(const Call& call, const int64_t* targets, int
     Target* own = scored.data() + query * per_query;
     for (int64_t t = 0; t < per_query; ++t) {
       const int64_t index = targets[query * per_query + t];
-      own[t] = {{index < 0 ? -kNoThreshold : exact(index), index}, t};
+      own[t] = {{index < 0 ? -kNoThreshold : exact(index), index},
+                t,
+                index < 0 || groups.count == 0 ? -1 : groups.of(index)};
     }
     std::sort(own, own + per_query,
               [](const Target& a, const Target& b) { return a.candidate.score < b.candidate.score; });
@@ -200,7 +238,8 @@ std::vector<Target> scored_targets(const Call& call, const int64_t* targets, int
 
 namespace pyhbt {
 
-void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per_query, int64_t* out) {
+void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per_query, int64_t* out,
+           const Groups& groups, int64_t* within) {
   using namespace cpu;
   const KeepSubnormals guard;  // every task has its own
   Call call(arguments);
@@ -212,27 +251,33 @@ void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per
                                   std::to_string(num_passages) + " (the number of passages)");
   }
   call.measure_passages();
+  check_groups(groups, num_passages);
+  if (groups.count > 0 && Filter(arguments.filter).active())
+    throw std::invalid_argument("filter: found one beside groups, expected none");
   std::fill_n(out, num_queries * per_query, int64_t{0});
+  if (groups.count > 0) std::fill_n(within, num_queries * per_query, int64_t{0});
   if (num_passages == 0 || num_queries == 0 || per_query == 0) return;
 
-  const std::vector<Target> scored = scored_targets(call, targets, per_query);
+  const std::vector<Target> scored = scored_targets(call, groups, targets, per_query);
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
-  Counting counting{call, Filter(call.a.filter), per_query, scored};
+  Counting counting{call, Filter(call.a.filter), per_query, scored, groups};
   counting.filter.order_by_pool(queries);
   if (call.by_codes() && call.a.screening == Screening::kAuto && codes_leave_too_much(counting, queries))
     call.screen_in_floats();
 
   const Division cut = divide(call, num_queries);
-  std::vector<int64_t> before(static_cast<size_t>(cut.slices * num_queries * per_query));  // (slices,nq,t)
+  const size_t counts = static_cast<size_t>(cut.slices * num_queries * per_query);  // (slices,nq,t)
+  std::vector<int64_t> before(counts), own(groups.count > 0 ? counts : 0);
   parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
     const KeepSubnormals task_guard;
     const int64_t start = cut.start(task / cut.slices), end = cut.start(task / cut.slices + 1);
     const int64_t slice = task % cut.slices;
     const int64_t first = std::min(num_passages, slice * cut.slice_passages);
     const int64_t last = std::min(num_passages, first + cut.slice_passages);
+    const int64_t at = (slice * num_queries + start) * per_query;
     counting.scan_block(std::vector<int64_t>(queries.begin() + start, queries.begin() + end), first, last,
-                        before.data() + (slice * num_queries + start) * per_query);
+                        {before.data() + at, own.empty() ? nullptr : own.data() + at});
   });
   parallel_for(call.a.threads, num_queries, [&](int64_t place) {
     const KeepSubnormals task_guard;
@@ -241,9 +286,13 @@ void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per
     for (int64_t t = 0; t < per_query; ++t) {
       const Target& target = scored[static_cast<size_t>(query * per_query + t)];
       if (target.candidate.index < 0) continue;
-      int64_t rank = 1;
-      for (int64_t slice = 0; slice < cut.slices; ++slice)
-        rank += before[static_cast<size_t>((slice * num_queries + place) * per_query + t)];
+      int64_t rank = 1, own_rank = 1;
+      for (int64_t slice = 0; slice < cut.slices; ++slice) {
+        const size_t at = static_cast<size_t>((slice * num_queries + place) * per_query + t);
+        rank += before[at];
+        if (!own.empty()) own_rank += own[at];
+      }
+      if (!own.empty()) within[query * per_query + target.column] = own_rank;
       const SearchFilter& f = counting.filter.parts();
       for (int64_t i = 0; i < f.excluded_per_query; ++i) {
         const int64_t passage = f.excluded[query * f.excluded_per_query + i];

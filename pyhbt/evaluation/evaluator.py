@@ -8,8 +8,9 @@ Settings (LAReQA, arXiv 2004.05484; arXiv 2408.10536, section 4):
 * two-language, where a pivot is named: the passages of the query's language and of the pivot (arXiv 2604.05684).
 
 Only queries with a relevant passage in the pool count. Means are macro means: over queries within a language or
-language pair, then over languages or pairs. Cost: one exact rank count of every query in every language's corpus
-and in the pool, and one search of the pool, O(3 n m d) for n queries and m passages of d dims.
+language pair, then over languages or pairs. Cost: one pass counts ranks in the pool and in every language's corpus
+(two where the passages of a language do not lie side by side), and one search of the pool: O(2 n m d) for n queries and
+m passages of d dims.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyhbt.data.retrieval_set import RetrievalSet
@@ -35,7 +37,7 @@ from pyhbt.evaluation.names import (
     Centring,
     Setting,
 )
-from pyhbt.evaluation.pools import AND, Pool, PoolGroup, judgements_of
+from pyhbt.evaluation.pools import AND, OnePass, Pool, PoolGroup, judgements_of, language_ends
 from pyhbt.evaluation.result import Block, Evaluation
 from pyhbt.ops.checks import Array
 
@@ -97,9 +99,15 @@ class Evaluator:
         self._measures = {name: measure(name) for name in metrics}
         self._query_langs = np.asarray(data.query_langs)
         self._passage_langs = np.asarray(data.passage_langs)
-        pools = self._pools(settings, pivot)
-        self._groups = [PoolGroup(group, data) for group in pools if group]
-        self._by_language = LanguageMeasures(data, pools[1][0]) if pools[1] else None
+        single, whole, double = self._pools(settings, pivot)
+        self._single, self._whole, self._double = (
+            PoolGroup(pools, data) if pools else None for pools in (single, whole, double)
+        )
+        self._by_language = LanguageMeasures(data, whole[0]) if whole else None
+        ends = language_ends(self._passage_langs)
+        self._one_pass = None
+        if self._single is not None and whole and ends is not None:
+            self._one_pass = OnePass(self._single, whole[0], ends)
 
     def _pools(
         self, settings: Sequence[Setting], pivot: str | None
@@ -155,17 +163,24 @@ class Evaluator:
             queries, passages = centre(
                 queries, passages, data.query_langs, data.questions, data.passage_langs, centring
             )
-        blocks = [block for group in self._groups for block in self._score(group, queries, passages)]
+        blocks = [block for group_blocks in self._score(queries, passages) for block in group_blocks]
         order = {setting: place for place, setting in enumerate(ALL_SETTINGS)}
         blocks.sort(key=lambda block: (order[block.setting], block.query_lang, block.passage_lang))
         return Evaluation(data, centring, tuple(blocks))
 
-    def _score(self, group: PoolGroup, queries: Tensor, passages: Tensor) -> Iterator[Block]:
-        found = group.ranks(queries, passages)
-        values = {name: score(found, group.gains) for name, score in self._measures.items()}
-        if group.multilingual and self._by_language is not None:
-            values |= self._by_language.of(found, queries, passages)
-        return group.blocks(values)
+    def _score(self, queries: Tensor, passages: Tensor) -> Iterator[Iterator[Block]]:
+        """The blocks of each group of pools."""
+        single: NDArray[np.int64] | None = None
+        whole: NDArray[np.int64] | None = None
+        if self._one_pass is not None:
+            single, whole = self._one_pass.ranks(queries, passages)
+        for group, found in ((self._single, single), (self._whole, whole), (self._double, None)):
+            if group is not None:
+                found = group.ranks(queries, passages) if found is None else found
+                values = {name: score(found, group.gains) for name, score in self._measures.items()}
+                if group is self._whole and self._by_language is not None:
+                    values |= self._by_language.of(found, queries, passages)
+                yield group.blocks(values)
 
 
 def evaluate(

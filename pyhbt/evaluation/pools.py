@@ -15,6 +15,7 @@ from pyhbt.data.tiers import Tier, scarcer
 from pyhbt.evaluation.names import ALL_LANGUAGES, TWO_LANGUAGE, Setting
 from pyhbt.evaluation.result import Block
 from pyhbt.ops import ranks as exact_ranks
+from pyhbt.ops.exact import grouped_ranks
 
 AND = "+"  # between the two languages of a pool
 
@@ -81,10 +82,9 @@ class PoolGroup:
 
     def __init__(self, pools: Sequence[Pool], data: RetrievalSet) -> None:
         self._pools = tuple(pools)
-        self.multilingual = self._pools[0].lang == ALL_LANGUAGES
         self._ends = np.cumsum([len(pool.queries) for pool in self._pools])
         self.gains = np.zeros((int(self._ends[-1]), max(pool.targets.shape[1] for pool in self._pools)))
-        for pool, part in self._parts():
+        for pool, part in self.parts():
             self.gains[part, : pool.gains.shape[1]] = pool.gains
         queries = np.concatenate([pool.queries for pool in self._pools])
         langs, lang = np.unique(np.asarray(data.query_langs), return_inverse=True)
@@ -100,7 +100,7 @@ class PoolGroup:
             for pair in pairs
         ]
 
-    def _parts(self) -> Iterator[tuple[Pool, slice]]:
+    def parts(self) -> Iterator[tuple[Pool, slice]]:
         """Each pool and its rows."""
         for pool, end in zip(self._pools, self._ends, strict=True):
             yield pool, slice(int(end) - len(pool.queries), int(end))
@@ -115,7 +115,7 @@ class PoolGroup:
     def ranks(self, queries: Tensor, passages: Tensor) -> NDArray[np.int64]:
         """Ranks of the relevant passages, int64 (rows, t), 0 where there are fewer; rows as ``gains``."""
         found = np.zeros(self.gains.shape, dtype=np.int64)
-        for pool, part in self._parts():
+        for pool, part in self.parts():
             found[part, : pool.targets.shape[1]] = pool.ranks(queries, passages)
         return found
 
@@ -134,6 +134,52 @@ class PoolGroup:
                 {name: mean[number] for name, mean in means.items()},
             )
             start = stop
+
+
+class OnePass:
+    """Ranks in the pool of all languages and in those of one language each, from one pass over the passages.
+
+    Args:
+        single: the pools of one language.
+        whole: the pool of all.
+        ends: int64 (languages,), one past the last passage of each language, in the order of the passages.
+    """
+
+    def __init__(self, single: PoolGroup, whole: Pool, ends: NDArray[np.int64]) -> None:
+        self._whole, self._ends = whole, torch.from_numpy(ends)
+        size = len(whole.passages)
+        present = np.flatnonzero(whole.targets >= 0)
+        keys = _keys(whole, size)[whole.targets >= 0]  # rising, as judgements are sorted
+        self._shape = single.gains.shape
+        rows, places = [], []
+        for pool, part in single.parts():
+            mine = np.argwhere(pool.targets >= 0)
+            wanted = _keys(pool, size)[pool.targets >= 0]
+            rows.append((mine[:, 0] + part.start) * self._shape[1] + mine[:, 1])
+            places.append(present[np.searchsorted(keys, wanted)])
+        self._rows, self._places = np.concatenate(rows), np.concatenate(places)
+
+    def ranks(self, queries: Tensor, passages: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ranks as of :meth:`PoolGroup.ranks`: in the pools of one language, and in that of all."""
+        asking = rows_of(queries, self._whole.queries)
+        everywhere, within = grouped_ranks(
+            asking, passages, torch.from_numpy(self._whole.targets), self._ends
+        )
+        found = np.zeros(self._shape, dtype=np.int64)
+        found.reshape(-1)[self._rows] = within.numpy().reshape(-1)[self._places]
+        return found, everywhere.numpy()
+
+
+def _keys(pool: Pool, size: int) -> NDArray[np.int64]:
+    """A number for every query and target of a pool (queries, t), the same in every pool of a set."""
+    keys: NDArray[np.int64] = pool.queries[:, None] * size + pool.passages[pool.targets]
+    return keys
+
+
+def language_ends(langs: NDArray[np.str_]) -> NDArray[np.int64] | None:
+    """Where the passages of each language end; None where those of one do not lie side by side."""
+    ends = np.append(np.flatnonzero(langs[1:] != langs[:-1]) + 1, len(langs))
+    return ends if len(ends) == len(np.unique(langs)) else None
 
 
 def judgements_of(data: RetrievalSet) -> NDArray[np.int64]:

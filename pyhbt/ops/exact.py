@@ -99,8 +99,48 @@ def native_ranks(
         targets=targets.data_ptr(),
         targets_per_query=1 if targets.ndim == 1 else targets.shape[1],
         ranks=result.data_ptr(),
+        group_ends=0,
+        num_groups=0,
+        within=0,
     )
     return result
+
+
+def grouped_ranks(
+    queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, group_ends: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The 1-based ranks of each query's targets in the corpus and, from the same pass, in the target's own group.
+
+    Equal to :func:`ranks` on the corpus and on each group alone, in half their time.
+
+    Args:
+        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU.
+        corpus: (n, dim) likewise, the passages of a group side by side.
+        targets: (nq, t) int64, passages of the corpus; -1: absent.
+        group_ends: (groups,) int64, one past the last passage of each group, rising to n.
+
+    Returns:
+        Two int64 (nq, t); 0 where the target is -1.
+
+    Raises:
+        ValueError, TypeError: as :func:`ranks`; or the ends do not rise to n.
+    """
+    check_embeddings(queries, corpus)
+    check_targets(targets, queries)
+    queries, corpus = with_dense_rows(queries.detach()), with_dense_rows(corpus.detach())
+    targets, group_ends = targets.contiguous(), group_ends.contiguous()
+    result, within = torch.zeros_like(targets), torch.zeros_like(targets)
+    with _codes_for(queries, corpus, cosine=False) as codes:
+        core.ranks(
+            _arguments(queries, corpus, codes, None, cosine=False, screening="auto"),
+            targets=targets.data_ptr(),
+            targets_per_query=targets.shape[1],
+            ranks=result.data_ptr(),
+            group_ends=group_ends.data_ptr(),
+            num_groups=len(group_ends),
+            within=within.data_ptr(),
+        )
+    return result, within
 
 
 def _arguments(

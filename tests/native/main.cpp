@@ -393,7 +393,9 @@ void check_search(const SearchCase& c) {
   const pyhbt::CorpusCodes view = codes.view();
 
   std::vector<std::vector<Candidate>> order(static_cast<size_t>(c.nq));  // of what each query may find
-  std::vector<int64_t> expected_ranks;
+  std::vector<int64_t> expected_ranks, expected_within;
+  const std::vector<int64_t> ends = {c.n / 3, c.n / 3, c.n - c.n / 4, c.n};  // one group has no passages
+  const pyhbt::Groups groups{ends.data(), static_cast<int64_t>(ends.size())};
   for (int64_t q = 0; q < c.nq; ++q) {
     std::vector<Candidate> all;
     for (int64_t j = 0; j < c.n; ++j) {
@@ -411,6 +413,10 @@ void check_search(const SearchCase& c) {
         return pyhbt::ranks_before(candidate, all[static_cast<size_t>(target)]);
       };
       expected_ranks.push_back(target < 0 ? 0 : 1 + std::count_if(found.begin(), found.end(), ahead));
+      const auto ahead_within = [&](const Candidate& candidate) {
+        return groups.of(candidate.index) == groups.of(target) && ahead(candidate);
+      };
+      expected_within.push_back(target < 0 ? 0 : 1 + std::count_if(all.begin(), all.end(), ahead_within));
     }
   }
 
@@ -441,6 +447,12 @@ void check_search(const SearchCase& c) {
       pyhbt::search(a, c.k, scores.data(), indices.data(), exact.data());
       pyhbt::ranks(a, targets.data(), 2, found.data());
       expect(found == expected_ranks, name + ": ranks");
+      if (!c.filtered) {
+        std::vector<int64_t> within(targets.size());
+        pyhbt::ranks(a, targets.data(), 2, found.data(), groups, within.data());
+        expect(found == expected_ranks, name + ": ranks beside those within groups");
+        expect(within == expected_within, name + ": ranks within groups");
+      }
       for (int64_t q = 0; q < c.nq; ++q) {
         const std::vector<Candidate>& best = order[static_cast<size_t>(q)];
         const float* row = queries.data() + q * c.dim;
@@ -515,6 +527,13 @@ void check_refusals() {
                  "screening: by codes");
   expect_refusal([&] { pyhbt::ranks(good, positives.data(), 1, indices.data()); },
                  "targets: found 9 in row 1");
+  const std::vector<int64_t> first = {0, 0, 0};
+  for (const std::vector<int64_t>& ends :
+       {std::vector<int64_t>{1, 2}, std::vector<int64_t>{2, 1, 3}, std::vector<int64_t>{-1, 3}}) {
+    const pyhbt::Groups groups{ends.data(), static_cast<int64_t>(ends.size())};
+    expect_refusal([&] { pyhbt::ranks(good, first.data(), 1, indices.data(), groups, indices.data()); },
+                   "groups: found an end at");
+  }
 
   const Corpus corpus(values, 3, 4, pyhbt::DType::kFloat32);
   Codes codes(corpus, false, 1);
