@@ -143,6 +143,7 @@ def train(given: Given) -> None:
     from pyhbt.data import judged_pairs, load_study, load_train
     from pyhbt.evaluation.run import dev_scores
     from pyhbt.files import only_writer
+    from pyhbt.training.checkpoints import to_resume
     from pyhbt.training.distributed import leave
     from pyhbt.training.model_card import push_to_hub
     from pyhbt.training.run import train_encoder
@@ -152,6 +153,7 @@ def train(given: Given) -> None:
         with only_writer(out):
             pass  # a folder that another process writes to is refused before anything is loaded
     if given.get("resume"):
+        to_resume(out / "checkpoints")
         given = _resumed(given, out / "config.yaml")
     model = build(TrainedEncoderOptions, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
     if "max_length" not in given:

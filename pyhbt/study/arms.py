@@ -1,7 +1,7 @@
 """Arms of a study: a ratio, and what else an arm does otherwise than the study's options.
 
 Written ``RATIO+NAME=VALUE+...``, for example ``0.5``, ``adaptive:0.1:0.9``, ``0.5+js=0.5+alignment=0.1`` or
-``0.5+learning-rate=1e-4``: NAME is any option of a training but ``steps``. ``average:0+1@0.5`` is no training but the
+``0.5+learning-rate=1e-4``: NAME is any option of a training but ``set``. ``average:0+1@0.5`` is no training but the
 average of two trained arms' weights (model soups, arXiv 2203.05482), here with 0.5 of the second. An arm is read once
 and carried as an object; its label, which reads back as the same arm, names it in files.
 """
@@ -16,7 +16,7 @@ from pyhbt.options import Option, did_you_mean, options_of
 from pyhbt.training.schedules import RatioSchedule, number_text
 
 _SHORT = {"alignment": "alignment_weight", "js": "js_weight"}
-_SAME_FOR_ALL = ("steps", "arguments")
+_SAME_FOR_ALL = ("arguments",)
 _AVERAGE = "average:"
 
 

@@ -32,18 +32,30 @@ Keeping = Literal["auto", "all", "none"]
 def read_arms(value: Any) -> tuple[Arm, ...]:
     """Arms of a text, separated by spaces if there are any or a schedule is among them, else by commas; or of a list.
 
-    A comma before a letter is one of an option, as in ``0.5+lora=r=4,alpha=8``: arms begin with a number there.
+    A comma before a letter is one of an option, as in ``0.5+lora=r=4,alpha=8``: arms begin with a number there. So is
+    one before a whole number above 1, which is no ratio, as in ``0.5+matryoshka-dims=64,128``.
 
     Raises:
         ValueError: something that is no arm.
     """
     if isinstance(value, str):
-        value = value.split() if " " in value or ":" in value else re.split(r",(?![a-z])", value)
+        value = value.split() if " " in value or ":" in value else _between_commas(value)
     elif isinstance(value, (int, float, Arm)):
         value = [value]
     if not isinstance(value, (list, tuple)) or any(isinstance(part, bool) for part in value):
         raise ValueError(f"arms: found {value!r}, expected ratios, texts of arms, or a list of them")
     return tuple(Arm.parse(part) for part in value if part != "")
+
+
+def _between_commas(text: str) -> list[str]:
+    """The arms of a text."""
+    arms: list[str] = []
+    for part in re.split(r",(?![a-z])", text):
+        if arms and "=" in arms[-1] and part.isdecimal() and int(part) > 1:
+            arms[-1] += f",{part}"
+        else:
+            arms.append(part)
+    return arms
 
 
 def read_seeds(value: Any) -> tuple[int, ...]:

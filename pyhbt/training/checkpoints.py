@@ -88,6 +88,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
+def to_resume(folder: Path) -> list[Path]:
+    """The checkpoints of a folder from which a training is to go on, whole or not, the latest step first.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise FileNotFoundError(f"{folder}: no checkpoint to resume from")
+    return found
+
+
 def last_whole(folder: Path) -> Path | None:
     """The latest whole checkpoint; a warning for every later one that is not."""
     passed: list[str] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyhbt.arguments import check_at_least
+from pyhbt.arguments import check_at_least, check_choice
 from pyhbt.encoders.lora import LoraOptions
 from pyhbt.options import build, did_you_mean, documented, option
 from pyhbt.training.objectives import Objective
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyhbt.encoders import EncoderLike
 
 _WARMUP_STEPS = 10
+_DECAY = "linear"
 _OWNED = {
     "max_steps": "steps",
     "num_train_epochs": "steps",
@@ -44,10 +45,15 @@ class TrainingConfig:
     steps: int = option("Training steps.", unset="300 for n-grams, 400 for transformers")
     batch_size: int = option("Pairs a batch and rank.", unset="64 for n-grams, 32 for transformers")
     learning_rate: float = option(
-        "Peak learning rate, after a linear warm-up and before a linear decay to 0.",
+        "Peak learning rate, after a linear warm-up and before the decay.",
         unset="0.01 for n-grams; for transformers 1e-4 up to 384 dims, else 3e-5",
     )
     weight_decay: float = option("Of the optimizer.", 0.0, unset="0 for n-grams, 0.01 for transformers")
+    lr_scheduler_type: str = option(
+        "How the learning rate moves after the warm-up: linear or cosine (to 0), constant_with_warmup, or any other of "
+        "transformers.",
+        _DECAY,
+    )
     warmup_steps: int | None = option(
         "Steps over which the learning rate rises.", None, unset="10, at most a quarter of the training"
     )
@@ -97,6 +103,8 @@ class TrainingConfig:
             raise ValueError(f"code_switching: found {self.code_switching}, expected a number in [0, 1]")
         if self.code_switching and self.lexicon is None:
             raise ValueError(f"lexicon: found None, expected a file: code_switching is {self.code_switching}")
+        if self.lr_scheduler_type != _DECAY:  # transformers is not loaded for the default
+            _check_scheduler(self.lr_scheduler_type)
         if self.lora is not None:
             LoraOptions.parse(self.lora)
         if self.merge_lora and self.lora is None:
@@ -148,7 +156,6 @@ class TrainingConfig:
         from transformers import TrainingArguments
 
         chosen: dict[str, Any] = {
-            "lr_scheduler_type": "linear",
             "report_to": "none",
             # accelerate joins ranks on CPUs only where it is told that there is nothing else
             "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
@@ -161,12 +168,19 @@ class TrainingConfig:
             per_device_train_batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            lr_scheduler_type=self.lr_scheduler_type,
             warmup_steps=min(_WARMUP_STEPS, self.steps // 4)
             if self.warmup_steps is None
             else self.warmup_steps,
             seed=seed,
             **chosen,
         )
+
+
+def _check_scheduler(name: str) -> None:
+    from transformers import SchedulerType
+
+    check_choice("lr_scheduler_type", name, [kind.value for kind in SchedulerType])
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:

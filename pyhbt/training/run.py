@@ -22,7 +22,7 @@ from pyhbt.encoders import Encoder, EncoderLike, LanguageMeans, LoraOptions, Tex
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import only_writer, write_atomically
 from pyhbt.options import plain_values, read_config, values_of, write_config
-from pyhbt.training.checkpoints import checkpoints
+from pyhbt.training.checkpoints import checkpoints, to_resume
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
 from pyhbt.training.config import TrainingConfig
 from pyhbt.training.exposure import TextLengths
@@ -148,9 +148,7 @@ def train_encoder(
         raise ValueError("extend: found True, expected False where no run is resumed")
     with only_writer(out) if os.environ.get("RANK", "0") == "0" else nullcontext():
         folder = out / "checkpoints"
-        found = checkpoints(folder)
-        if resume and not found:
-            raise FileNotFoundError(f"{folder}: no checkpoint to resume from")
+        found = to_resume(folder) if resume else checkpoints(folder)
         if found and not resume:
             raise FileExistsError(f"{found[0]} is there: resume from it, or choose another folder")
         records = [out / _RUN, *(checkpoint / RECORD for checkpoint in found)] if resume else []
@@ -195,7 +193,7 @@ def train_encoder(
         if arguments.should_save:
             if config.merge_lora:
                 encoder.merge_lora()
-            _save(trainer, pairs, out, language_means=language_means)
+            _save(trainer, pairs, out, language_means=language_means, merged=config.merge_lora)
     return out / "encoder"
 
 
@@ -231,15 +229,17 @@ class _Begin(TrainerCallback):
         record.write(self._out / _RUN)
 
 
-def _save(trainer: HybridTrainer, pairs: PairSet, out: Path, *, language_means: bool) -> None:
+def _save(trainer: HybridTrainer, pairs: PairSet, out: Path, *, language_means: bool, merged: bool) -> None:
     """Write OUT/encoder and OUT/train.jsonl."""
-    encoder = trainer.encoder
+    encoder, facts = trainer.encoder, trainer.card_facts()
+    if merged:
+        facts = replace(facts, training={**facts.training, "adapters": "added to the weights"})
     if language_means:
         encoder.language_means = LanguageMeans.of(encoder.encode, _texts_of(pairs))
     with write_atomically(out / "encoder", replace=True) as temporary:
         encoder.save(temporary)
         trainer.run_record.write(temporary / RECORD)
-        write_model_card(temporary, trainer.card_facts(), title="encoder")
+        write_model_card(temporary, facts, title="encoder")
     with write_atomically(out / "train.jsonl") as temporary:
         lines = (json.dumps(row) + "\n" for row in trainer.state.log_history)
         temporary.write_text("".join(lines), encoding="utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ class RatioSchedule:
     @classmethod
     def parse(cls, spec: float | str | RatioSchedule) -> RatioSchedule:
         """A number, or one of ``"0.5"``, ``"linear:0:1"``, ``"cosine:0:1"``, ``"steps:0@0,0.5@0.3,1@0.6"``,
-        ``"adaptive:0.1:0.9"``.
+        ``"adaptive:0.1:0.9"``; a number may be a fraction, as ``1/3``.
 
         In ``steps`` each item is RATIO@PROGRESS, the progress at which the plateau begins.
 
@@ -66,12 +67,12 @@ class RatioSchedule:
         try:
             for two_ends in ("linear", "cosine", "adaptive"):
                 if kind == two_ends:
-                    start, end = (float(number) for number in rest.split(":"))
+                    start, end = map(_number, rest.split(":"))
                     return cls(two_ends, ((0.0, start), (1.0, end)))
             if kind == "steps":
                 items = [item.split("@") for item in rest.split(",")]
-                return cls("steps", tuple((float(place), float(ratio)) for ratio, place in items))
-            number = float(spec)
+                return cls("steps", tuple((_number(place), _number(ratio)) for ratio, place in items))
+            number = _number(spec)
         except ValueError as error:
             if str(error).startswith("ratio:"):
                 raise
@@ -116,6 +117,14 @@ class RatioSchedule:
         weight = progress if self.kind == "linear" else (1.0 - np.cos(math.pi * progress)) / 2.0
         blended: NDArray[np.float64] = ratios[0] + (ratios[1] - ratios[0]) * weight
         return blended
+
+
+def _number(text: str) -> float:
+    """A number, or a fraction of two whole ones, to float64's last bit."""
+    try:
+        return float(Fraction(text))
+    except ZeroDivisionError:
+        raise ValueError(text) from None
 
 
 def number_text(number: float) -> str:

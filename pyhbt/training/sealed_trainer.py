@@ -42,9 +42,7 @@ class SealedTrainer(Trainer):
     def _last_checkpoint(self) -> Path | None:
         """The last whole checkpoint; None where the training ended before it had finished its first."""
         folder = Path(str(self.args.output_dir))
-        found = checkpoints.checkpoints(folder)
-        if not found:
-            raise FileNotFoundError(f"{folder}: no checkpoint to resume from")
+        found = checkpoints.to_resume(folder)
         last = checkpoints.last_whole(folder)
         if last is None and any((path / checkpoints.MANIFEST).is_file() for path in found):
             raise checkpoints.CheckpointError(f"{folder}: no whole checkpoint to resume from")

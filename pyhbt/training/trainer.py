@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -26,7 +27,7 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.data.teacher_scores import TeacherScores
 from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.evaluation.run import Evaluate, dev_scores
-from pyhbt.files import write_atomically
+from pyhbt.files import only_writer, write_atomically
 from pyhbt.options import plain_values
 from pyhbt.training import checkpoints
 from pyhbt.training.adaptive import AdaptRatio, DevLosses
@@ -452,6 +453,7 @@ class HybridTrainer(SealedTrainer):
                 one could not be written.
             RunDiffersError: options, arguments, data or encoder differ from those that the run began with; nothing is
                 trained or written.
+            FolderInUseError: another process writes checkpoints to ``output_dir``.
             ValueError: the checkpoint was saved with ``save_only_model``; ``extend``, and no checkpoint to go on
                 from.
         """
@@ -462,7 +464,13 @@ class HybridTrainer(SealedTrainer):
             self._run.begin(self.args)
         else:
             self._run.go_on(checkpoint, self.args, extend=extend)
-        return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+        with self._sole_writer():
+            return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+
+    def _sole_writer(self) -> AbstractContextManager[None]:
+        """The right to write checkpoints to ``output_dir``, on the rank that does."""
+        writes = self.args.should_save and self.args.save_strategy != "no"
+        return only_writer(str(self.args.output_dir)) if writes else nullcontext()
 
     def _says_warnings(self) -> bool:
         level: int = self.args.get_process_log_level()  # type: ignore[no-untyped-call]

@@ -106,6 +106,13 @@ def test_a_damaged_checkpoint_is_told_in_one_line(pyhbt: Any, tmp_path: Path) ->
     assert "no whole checkpoint to resume from" in err.splitlines()[-1]
 
 
+def test_nothing_to_resume_is_told_before_anything_is_loaded(pyhbt: Any, tmp_path: Path) -> None:
+    options = ("--encoder", "no/such/model", "--data", "no-such-data", "--resume", "--out", tmp_path)
+    code, _, err = pyhbt("train", *options)
+    assert code == 2
+    assert err == f"pyhbt: {tmp_path / 'checkpoints'}: no checkpoint to resume from\n"
+
+
 def test_a_run_goes_on_with_its_own_options(pyhbt: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begun = [

@@ -28,6 +28,13 @@ TRAINING = TrainingConfig.of(steps=4, batch_size=8, learning_rate=0.01, temperat
         (0.5, "0.5", {}),
         ("0.50", "0.5", {}),
         (1 / 3, "0.3333333333333333", {}),
+        ("1/3", "0.3333333333333333", {}),
+        ("linear:0:2/3", "linear:0:0.6666666666666666", {}),
+        (
+            "0.5+steps=8+lr-scheduler-type=constant_with_warmup",
+            "0.5+steps=8+lr-scheduler-type=constant_with_warmup",
+            {"steps": 8, "lr_scheduler_type": "constant_with_warmup"},
+        ),
         (1, "1", {}),
         ("linear:0:1", "linear:0:1", {}),
         ("adaptive:0.1:0.9", "adaptive:0.1:0.9", {}),
@@ -55,13 +62,15 @@ def test_read_and_written(spec: float | str, label: str, changes: dict[str, Any]
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of batch-size"),
+        ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of steps, batch-size"),
         ("0.5+js=much", "js_weight: found 'much', expected a number"),
         ("0.5+symmetric=no", "found symmetric='no', expected no value"),
         ("0.5+js=1+js=2", "found js twice"),
         ("0.5+parallel-passages=1.5", "expected a whole number"),
         ("2", r"found 2.0, expected a number in \[0, 1\]"),
         ("+js=1", "ratio: found ''"),
+        ("1/0", "ratio: found '1/0', expected a number in"),
+        ("4/3", r"ratio: found 1.3333333333333333, expected a number in \[0, 1\]"),
     ],
 )
 def test_mistakes(spec: str, message: str) -> None:

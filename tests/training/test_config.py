@@ -27,9 +27,10 @@ def test_arguments_reach_the_trainer(tmp_path: Path) -> None:
         "gradient_accumulation_steps": 4,
         "report_to": "none",
         "adam_beta2": 0.98,
-        "lr_scheduler_type": "constant",
     }
-    arguments = TrainingConfig.of(**BASE, arguments=given).trainer_arguments(tmp_path, 7, logging_steps=5)
+    arguments = TrainingConfig.of(**BASE, lr_scheduler_type="constant", arguments=given).trainer_arguments(
+        tmp_path, 7, logging_steps=5
+    )
     assert arguments.gradient_accumulation_steps == 4
     assert arguments.adam_beta2 == 0.98
     assert arguments.lr_scheduler_type == "constant"

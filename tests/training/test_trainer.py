@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainingArguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, NgramEncoder, load_encoder
 from pyhbt.evaluation.run import dev_scores
+from pyhbt.files import FolderInUseError
 from pyhbt.ops import contrastive_loss
 from pyhbt.training import checkpoints
 from pyhbt.training.batches import Examples, PairCollator
@@ -47,6 +48,19 @@ def small_ngram() -> NgramEncoder:
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+def test_checkpoints_have_one_writer(tmp_path: Path) -> None:
+    def meanwhile(encoder: Any, step: int) -> dict[str, float]:
+        again = HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=2, save_strategy="steps"), PAIRS)
+        with pytest.raises(FolderInUseError, match=f"{tmp_path} is being written by process"):
+            again.train()
+        HybridTrainer(small_ngram(), arguments(tmp_path, max_steps=1, save_strategy="no"), PAIRS).train()
+        return {}
+
+    options = arguments(tmp_path, max_steps=2, save_strategy="steps", eval_strategy="steps", eval_steps=2)
+    HybridTrainer(small_ngram(), options, PAIRS, evaluate=meanwhile).train()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_equal_to_a_plain_loop(tmp_path: Path) -> None:
