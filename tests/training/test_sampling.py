@@ -65,6 +65,46 @@ def test_mixed_batches_mix_language_pairs() -> None:
     assert min(map(len, seen)) >= 3
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("cross_pairs", ["single", "mixed"])
+def test_mixed_negatives_are_in_many_languages(ratio: float, cross_pairs: Any) -> None:
+    """In batches of both kinds, which keep their kind: the language of a passage does not tell whether it answers."""
+    pairs = parallel(60)
+    sampler = HybridBatchSampler(
+        pairs, 24, ratio=ratio, steps=40, cross_pairs=cross_pairs, negatives="mixed", seed=3
+    )
+    drawn: Counter[tuple[str, str]] = Counter()
+    for step, batch in enumerate(sampler):
+        assert kinds_in(sampler, batch) == {sampler.kind(step) == "cross-lingual"}
+        assert len({pairs.passage_langs[i] for i in batch}) == len(LANGS)
+        assert len(set(pairs.groups[batch])) == len(batch) == 24
+        drawn.update((str(pairs.query_langs[i]), str(pairs.passage_langs[i])) for i in batch)
+    kinds = [query == passage for query, passage in drawn]
+    assert (kinds.count(True), kinds.count(False)) == (3 * (ratio < 1), 6 * (ratio > 0))
+    for same in (True, False):  # all languages and language pairs alike
+        counts = [n for (query, passage), n in drawn.items() if (query == passage) == same]
+        if counts:
+            assert max(counts) < 1.4 * min(counts)
+
+
+def test_mixed_negatives_of_one_language_are_a_pass_over_it() -> None:
+    """With one language there is nothing to mix."""
+    pairs = parallel(30, ("de",))
+    for negatives in ("one-language", "mixed"):
+        sampler = HybridBatchSampler(pairs, 8, ratio=0, steps=9, negatives=negatives, seed=1)  # type: ignore[arg-type]
+        seen = [row for batch in list(sampler)[:3] for row in batch]
+        assert len(set(seen)) == len(seen) == 24
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_mixed_negatives_over_ranks(num_ranks: int) -> None:
+    pairs = parallel(60)
+    sampler = HybridBatchSampler(pairs, 8, ratio=0.5, steps=10, negatives="mixed", num_ranks=num_ranks)
+    one = HybridBatchSampler(pairs, 8 * num_ranks, ratio=0.5, steps=10, negatives="mixed")
+    for step in range(10):
+        assert sorted(i for batch in sampler.at(step) for i in batch) == sorted(one.at(step)[0])
+
+
 @pytest.mark.parametrize(
     "ratio",
     [0.0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 1.0, "linear:0:1", "cosine:1:0.2", "steps:0@0,0.9@0.3,0.4@0.7"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ from pyhbt.evaluation.names import (
 from pyhbt.study.analysis import analyse
 from pyhbt.study.arms import Arm
 from pyhbt.study.endpoints import EndpointName
+from pyhbt.study.findings import short_answer
 from pyhbt.study.report import summary_table, write_report
+from pyhbt.study.report.quality import UNSEEN_MARK
 from pyhbt.study.results import Results, load_results
 from pyhbt.study.words import number
 from tests.study.synthetic_study import HOSTILE, HOSTILE_ARM, SMALL, Study, rows, write_study
@@ -229,6 +232,27 @@ def test_configuration_is_told_whole(study: Path, without_plots: None) -> None:
         "2.9.0",
     ):
         assert entry in text
+
+
+def test_a_confounded_study_is_marked_and_its_answer_leaves_it_out(
+    tmp_path: Path, without_plots: None
+) -> None:
+    """Ratio 0 never draws the low-resource languages, which the others do: the page says so wherever it stands."""
+    languages = ("en", "de", "sw", "yo", "th", "zu")
+    shape = replace(SMALL, ratios=(0, 0.5, 1), languages=languages, confounded=True)
+    out = write_study(tmp_path, shape)
+    text = read(write_report(out)).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "The arm never drew some of these languages, which others did" in text
+    assert text.count(UNSEEN_MARK) > 4
+    assert "not comparable" in text
+    assert "not compared with the others, for what they saw: ratio 0 (sw, yo unseen by this arm)" in text
+    first = short_answer(analyse(out))[0]
+    assert all(" ".join(sentence.split()) in " ".join(text.split()) for sentence in plain(first.sentences))
+    assert not any(re.search(r"ratio 0(?!\.)", sentence) for sentence in plain(first.sentences))
+
+
+def plain(sentences: tuple[str, ...] | list[str]) -> list[str]:
+    return [sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in sentences]
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
