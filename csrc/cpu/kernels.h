@@ -38,10 +38,13 @@ struct RankBounds {
   float low[kMaxStrip], high[kMaxStrip];
 };
 
+// From so many targets on, a score's place among them is counted once instead of at each.
+constexpr int64_t kManyTargets = 16;
+
 struct RankCounting {
   const RankBounds* bounds;  // (targets,) of rising thresholds in every lane
   int64_t targets;
-  int32_t* counts;                // (targets, kMaxStrip)
+  int32_t* counts;  // (targets, kMaxStrip) scores above each; of many targets, above it and no higher one
   const float* const* penalties;  // (rows,) kMaxStrip numbers to add to a row's scores, 0 or -inf; or null
 };
 

@@ -115,16 +115,25 @@ struct Counting {
         }
       }
     };
-    const auto so_far = [&](int64_t q, int64_t t) {
-      return before.all[q * per_query + t] +
-             counts[static_cast<size_t>((q / width * per_query + t) * kMaxStrip + q % width)];
+    // Adds what was counted to before.all and begins anew.
+    const auto collect = [&] {
+      for (int64_t q = 0; q < count; ++q) {
+        for (int64_t t = per_query - 1, above = 0; t >= 0; --t) {
+          const int64_t chunk = std::min(per_query, (t / kMostTargets + 1) * kMostTargets);
+          if (t + 1 == chunk || chunk - t / kMostTargets * kMostTargets < kManyTargets) above = 0;
+          int32_t& counted = counts[static_cast<size_t>((q / width * per_query + t) * kMaxStrip + q % width)];
+          above += counted;
+          counted = 0;
+          before.all[q * per_query + t] += above;
+        }
+      }
     };
     // What a group adds to the counts of its own targets is their change from its first passage to its last.
     const auto add_own = [&](int64_t group, int64_t sign) {
       for (int64_t q = 0; q < count; ++q)
         for (int64_t t = 0; t < per_query; ++t)
           if (target(queries[static_cast<size_t>(q)], t).group == group)
-            before.own[q * per_query + t] += sign * so_far(q, t);
+            before.own[q * per_query + t] += sign * before.all[q * per_query + t];
     };
     for (int64_t start = first, end; start < last; start = end) {
       const int64_t group = before.own == nullptr ? -1 : groups.of(start);
@@ -135,10 +144,9 @@ struct Counting {
         const int64_t rows = std::min(kTilePassages, end - passage);
         if (filter.any_in(pool, passage, rows)) add_tile(passage, rows);
       }
+      collect();
       if (group >= 0) add_own(group, 1);
     }
-    for (int64_t q = 0; q < count; ++q)
-      for (int64_t t = 0; t < per_query; ++t) before.all[q * per_query + t] = so_far(q, t);
     return undecided;
   }
 

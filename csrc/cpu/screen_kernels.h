@@ -94,6 +94,17 @@ inline unsigned not_greater(Vector a, Vector b) {
 #endif
 }
 
+// Bit i: lane i of a comparison is true.
+inline unsigned true_lanes(IntVector mask) {
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask));
+#elif defined(__AVX__) && PYHBT_VECTOR_FLOATS == 8
+  return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#else
+  return bits_of(mask);
+#endif
+}
+
 inline IntVector splat_int(int32_t x) { return x - IntVector{}; }
 inline IntVector load_ints(const int32_t* x) {
   IntVector v;
@@ -144,6 +155,58 @@ void upper_quantiles(const float* tile, int64_t rows, int64_t lanes, int64_t ran
   }
 }
 
+// In lane i the number of target at[i], where low or high of the first target's bounds is x.
+inline Vector bounds_at(const float* x, IntVector at) {
+  constexpr int kStride = sizeof(RankBounds) / sizeof(float);
+  IntVector lane;
+  for (int i = 0; i < kFloats; ++i) lane[i] = i;
+  const IntVector places = at * kStride + lane;
+#if defined(__AVX512F__) && PYHBT_VECTOR_FLOATS == 16
+  return reinterpret_cast<Vector>(_mm512_mask_i32gather_ps(  // unmasked, GCC 12 warns of its own header
+      _mm512_setzero_ps(), 0xffff, reinterpret_cast<__m512i>(places), x, 4));
+#elif defined(__AVX2__) && PYHBT_VECTOR_FLOATS == 8
+  return reinterpret_cast<Vector>(_mm256_i32gather_ps(x, reinterpret_cast<__m256i>(places), 4));
+#else
+  Vector found;
+  for (int i = 0; i < kFloats; ++i) found[i] = x[places[i]];
+  return found;
+#endif
+}
+
+// As count_against, of many targets: the place of each score among them is counted in a register.
+inline int64_t place_among(Vector lower, Vector upper, float scale, int64_t row, int part,
+                           const RankCounting& counting, RankHit* hits, int64_t found) {
+  constexpr int64_t kStride = sizeof(RankBounds) / sizeof(float);
+  constexpr int kAtOnce = 8;
+  const int64_t targets = counting.targets;
+  const float *low = counting.bounds->low + part, *high = counting.bounds->high + part;
+  IntVector place{};  // how many targets the score is certainly above
+  int64_t first = 0;
+  while (first + kAtOnce <= targets) {
+    const IntVector before = place;
+    PYHBT_UNROLL for (int t = 0; t < kAtOnce; ++t) place -=
+        lower > load(high + (first + t) * kStride) * scale;
+    first = true_lanes(place != before) != 0 ? first + kAtOnce : targets;  // none: nor above a higher target
+  }
+  for (; first < targets; ++first) place -= lower > load(high + first * kStride) * scale;
+  int32_t places[kFloats], nowhere = 0;
+  memcpy(places, &place, sizeof places);
+  PYHBT_UNROLL for (int i = 0; i < kFloats; ++i) {
+    int32_t* counted = counting.counts + (places[i] - 1) * int64_t{kMaxStrip} + part + i;
+    ++*(places[i] > 0 ? counted : &nowhere);
+  }
+  for (IntVector t = place;; t += 1) {
+    const IntVector inside = t < splat_int(static_cast<int32_t>(targets));
+    const Vector least = bounds_at(low, inside ? t : IntVector{}) * scale;
+    const unsigned open = true_lanes(inside & ~(upper < least));  // a NaN is open
+    if (open == 0) return found;                                  // targets rise: it is below all others too
+    for (unsigned bits = open; bits != 0; bits &= bits - 1) {
+      const int lane = __builtin_ctz(bits);
+      hits[found++] = {static_cast<int16_t>(row), static_cast<int16_t>(part + lane), t[lane]};
+    }
+  }
+}
+
 // Places one vector of scores, each in lower..upper, against every target: what is certainly above one is
 // counted, what is undecided becomes a hit. Returns the number of hits.
 inline int64_t count_against(Vector lower, Vector upper, float scale, int64_t row, int part,
@@ -153,6 +216,8 @@ inline int64_t count_against(Vector lower, Vector upper, float scale, int64_t ro
     lower += penalty;
     upper += penalty;
   }
+  if (counting.targets >= kManyTargets)
+    return place_among(lower, upper, scale, row, part, counting, hits, found);
   for (int64_t t = 0; t < counting.targets; ++t) {
     const RankBounds& bounds = counting.bounds[t];
     const unsigned reached = not_less(upper, load(bounds.low + part) * scale);

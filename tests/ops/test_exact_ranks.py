@@ -68,6 +68,21 @@ def test_numbers_of_queries(similarity: Similarity) -> None:
     check_ranks(queries, corpus, targets, rows=(1, 2, 3, 4, 5, 33, 64, 300), similarity=similarity)
 
 
+@pytest.mark.parametrize("screening", SCREENINGS)
+@pytest.mark.parametrize("t", [15, 16, 17, 24, 39, 256, 257, 272, 300])
+def test_many_targets(t: int, screening: Screening) -> None:
+    """From 16 on they are counted otherwise, and 256 at a time; some are absent, some tied, some the same."""
+    rng = np.random.default_rng(t)
+    queries, corpus = normal(rng, 19, 33), normal(rng, 700, 33)
+    corpus[::3] = corpus[::3].round()
+    corpus[300:400] = corpus[5]
+    targets = rng.integers(-1, 700, (19, t))
+    targets[3], targets[4] = 5, -1
+    for kind in SIMILARITIES:
+        found = ranks(queries, corpus, targets, similarity=kind, screening=screening)
+        np.testing.assert_array_equal(found, reference.ranks(queries, corpus, targets, similarity=kind))
+
+
 @pytest.mark.parametrize(
     ("nq", "sizes"),
     [
