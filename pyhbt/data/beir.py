@@ -2,9 +2,10 @@
 
 ``corpus.jsonl``: ``_id``, ``text``, ``lang``, optional ``title`` (put before the text). ``queries.jsonl``: ``_id``,
 ``text``, ``lang``, optional ``question`` (translations of one query share it; default: the query is its own; read
-under its former name ``group`` too). ``qrels/SPLIT.tsv``: header ``query-id corpus-id score``, then tab-separated
-rows. Queries without a row in the split's qrels are left out, as BEIR's queries file holds all splits. Reading costs
-O(size of the files). Source: Thakur et al. 2021, BEIR (arXiv:2104.08663).
+under its former name ``group`` too) and ``cluster`` (what questions have in common that makes their scores depend on
+each other, such as their article; default: the question is its own). ``qrels/SPLIT.tsv``: header ``query-id corpus-id
+score``, then tab-separated rows. Queries without a row in the split's qrels are left out, as BEIR's queries file holds
+all splits. Reading costs O(size of the files). Source: Thakur et al. 2021, BEIR (arXiv:2104.08663).
 """
 
 from __future__ import annotations
@@ -53,10 +54,12 @@ def load_beir(
         _add(corpus, where, record, f"{title} {text}" if title else text)
     queries: dict[str, tuple[str, str]] = {}
     questions: dict[str, str] = {}
+    clusters: dict[str, str] = {}  # of questions
     for where, record in read_jsonl(path / "queries.jsonl"):
         query = _add(queries, where, record, text_field(record, "text", where))
         column = "question" if record.get("question") is not None else "group"  # its name before
         questions[query] = query if record.get(column) is None else text_field(record, column, where)
+        _join(clusters, where, questions[query], record)
     qrels = _read_qrels(path / "qrels" / f"{split}.tsv", queries, corpus)
 
     found = sorted({lang for _, lang in corpus.values()} | {queries[query][1] for query in qrels})
@@ -78,6 +81,9 @@ def load_beir(
             for query in query_ids
         },
         tiers=dict(assign_tiers(sorted(chosen)) if tiers is None else tiers),
+        clusters=tuple(clusters.get(questions[query], questions[query]) for query in query_ids)
+        if clusters
+        else (),
     )
 
 
@@ -87,6 +93,17 @@ def _add(table: dict[str, tuple[str, str]], where: str, record: dict[str, object
         raise ValueError(f"{where}_id: {identity!r} a second time")
     table[identity] = (text, text_field(record, "lang", where))
     return identity
+
+
+def _join(clusters: dict[str, str], where: str, question: str, record: dict[str, object]) -> None:
+    """Note the cluster of a query's question where it is named; one name serves all of its translations."""
+    if record.get("cluster") is not None:
+        cluster = text_field(record, "cluster", where)
+        known = clusters.setdefault(question, cluster)
+        if known != cluster:
+            raise ValueError(
+                f"{where}cluster: found {cluster!r}, expected {known!r} as before for {question!r}"
+            )
 
 
 def _read_qrels(

@@ -94,6 +94,24 @@ def test_optional_fields_may_be_null_or_have_their_former_name(tmp_path: Path) -
         load_beir(tmp_path)
 
 
+def test_clusters_of_questions(tmp_path: Path) -> None:
+    """One name serves all translations; a question without one is its own."""
+    write_beir(tmp_path, "test")
+    assert load_beir(tmp_path).clusters == ()
+    queries = [
+        {"_id": "q1", "text": "a", "lang": "en", "question": "g"},
+        {"_id": "q2", "text": "b", "lang": "fr", "question": "g", "cluster": "Kenya"},
+        {"_id": "q4", "text": "c", "lang": "en", "cluster": None},
+    ]
+    write_jsonl(tmp_path / "queries.jsonl", queries)
+    assert load_beir(tmp_path).clusters == ("Kenya", "Kenya", "q4")
+    write_jsonl(tmp_path / "queries.jsonl", [{**queries[0], "cluster": "Mali"}, *queries[1:]])
+    with pytest.raises(
+        ValueError, match=r"queries\.jsonl:2: cluster: found 'Kenya', expected 'Mali' as before for 'g'"
+    ):
+        load_beir(tmp_path)
+
+
 def test_splits_and_tiers_are_those_asked_for(tmp_path: Path) -> None:
     write_beir(tmp_path, "test")
     write_beir(tmp_path, "dev", "q3\tp1\t1\n")
