@@ -14,7 +14,7 @@
 namespace pyhbt::cpu {
 namespace {
 
-constexpr double kMostUndecided = 0.02;  // pairs of passage and target; beyond, float32 screening costs less
+constexpr double kMostUndecided = 0.02;  // targets a pair of query and passage; beyond, float32 costs less
 constexpr int64_t kTrialQueries = 32, kTrialTiles = 8;
 constexpr int64_t kMostTargets =
     256;  // at a time: a tile may leave all pairs of passage and target undecided
@@ -209,7 +209,7 @@ bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& querie
     seen += last - tile * kTilePassages;
   }
   return static_cast<double>(undecided) >
-         kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(before.size()));
+         kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(trial.size()));
 }
 
 void check_groups(const Groups& groups, int64_t num_passages) {

@@ -298,6 +298,8 @@ def _difference(found: Convergence, first: Arm, second: Arm) -> str:
         return f"{text}, not tested with fewer than {SEEDS_TESTED} seeds"
     limits = estimate.interval()
     p = estimate.p_value()
+    if math.isnan(p):
+        return f"{text} in every seed, which leaves no spread to test against"
     outcome = "significant" if p < LEVEL else "not significant"
     spread = f"95{SPACE}% interval {_steps(limits.low)} to {_steps(limits.high)}"
     return f"{text} ({spread}), {outcome} on its own ({p_text(p)})"

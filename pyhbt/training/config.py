@@ -42,7 +42,7 @@ class TrainingConfig:
         ValueError: a value out of range, or options that do not go together.
     """
 
-    steps: int = option("Training steps.", unset="300 for n-grams, 400 for transformers")
+    steps: int = option("Training steps.", unset="200 for n-grams, 400 for transformers")
     batch_size: int = option("Pairs a batch and rank.", unset="64 for n-grams, 32 for transformers")
     learning_rate: float = option(
         "Peak learning rate, after a linear warm-up and before the decay.",
@@ -139,7 +139,7 @@ class TrainingConfig:
         encoder = as_encoder(encoder)
         defaults: dict[str, Any]
         if isinstance(encoder, NgramEncoder):
-            defaults = {"steps": 300, "batch_size": 64, "learning_rate": 0.01, "temperature": 0.05}
+            defaults = {"steps": 200, "batch_size": 64, "learning_rate": 0.01, "temperature": 0.05}
         else:
             defaults = {
                 "steps": 400,

@@ -193,7 +193,7 @@ def test_a_study_is_what_was_given_and_suits_the_encoder(monkeypatch: pytest.Mon
     config, out, _ = planned(monkeypatch, {})
     encoder = load_encoder("ngram")
     assert config == StudyConfig(TrainingConfig.for_encoder(encoder), languages=("de", "en"))
-    assert (out, config.training.steps) == (Path("pyhbt-study"), 300)
+    assert (out, config.training.steps) == (Path("pyhbt-study"), 200)
     given = {"temperature": 0.2, "zero_shot": ("en",), "eval_every": 3, "max_length": 9}
     config, _, _ = planned(monkeypatch, given)
     assert config.training == TrainingConfig.for_encoder(encoder, temperature=0.2)

@@ -105,7 +105,8 @@ def _tested_cell(analysis: Analysis, found: Convergence, arm: Arm) -> Cell:
     if len(shared) < SEEDS_TESTED or arm not in analysis.comparable:
         return Cell(text, note)
     estimate = compare_times(_of(one, shared), _of(other, shared), found.horizon)
-    return Cell(text, p_text(estimate.p_value()))
+    p = estimate.p_value()
+    return Cell(text, note if math.isnan(p) else p_text(p))
 
 
 def _of(times: Times, seeds: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

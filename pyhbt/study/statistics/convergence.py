@@ -9,6 +9,8 @@ downwards.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +74,8 @@ def compare_times(first: ArrayLike, second: ArrayLike, horizon: float) -> Estima
     """Restricted times (s,) of a second arm minus those of a first one, with the same seeds.
 
     A seed that never crossed has the horizon or more. Where many are censored, fewer than 5 % of true nulls are
-    rejected at 5 %: differences between two censored seeds are 0.
+    rejected at 5 %: differences between two censored seeds are 0. Where all seeds differ by the same amount, as they
+    may where a curve has few points, there is no spread to test against: no interval and no p-value.
 
     Raises:
         ValueError: shapes that differ.
@@ -82,7 +85,7 @@ def compare_times(first: ArrayLike, second: ArrayLike, horizon: float) -> Estima
         raise ValueError(f"second: found shape {other.shape}, expected that of first, {one.shape}")
     differences = np.minimum(other, horizon) - np.minimum(one, horizon)
     (estimate,) = estimates_of(differences[None], np.empty((1, len(differences), 0)))
-    return estimate
+    return replace(estimate, seed_variance=math.nan) if estimate.value and not estimate.variance else estimate
 
 
 def normalised_area(x: ArrayLike, values: ArrayLike, reference: float) -> float:

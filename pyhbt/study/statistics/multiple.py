@@ -51,18 +51,20 @@ class BestArms(NamedTuple):
 def not_worse(endpoint: Endpoint, places: Sequence[int], *, higher_is_better: bool = True) -> BestArms:
     """The arms at ``places`` that may be the best: the true best one is among them with a probability of 95 % at least.
 
-    The arm of the best mean is compared with each other one, one-sided, and the p-values corrected after Holm; an arm
-    leaves the set where it is significantly worse (multiple comparisons with the best: Hsu 1984, Ann. Statist. 12(3),
-    1136-1144, here step-down). Fewer than three shared seeds are not tested. O(arms s c).
+    The arm of the best mean, over the seeds that all have where there are any, is compared with each other one,
+    one-sided, and the p-values corrected after Holm; an arm leaves the set where it is significantly worse (multiple
+    comparisons with the best: Hsu 1984, Ann. Statist. 12(3), 1136-1144, here step-down). Fewer than three shared seeds
+    are not tested. O(arms s c).
 
     Raises:
         ValueError: fewer than two arms with scores.
     """
     sign = 1.0 if higher_is_better else -1.0
-    means = {place: _mean(endpoint.means[place]) for place in places}
-    known = [place for place in places if not np.isnan(means[place])]
+    known = [place for place in places if not np.isnan(endpoint.means[place]).all()]
     if len(known) < 2:
         raise ValueError(f"places: found {len(known)} arms with scores, expected two or more")
+    shared = ~np.isnan(endpoint.means[known]).any(axis=0)
+    means = {place: _mean(endpoint.means[place][shared if shared.any() else slice(None)]) for place in known}
     ordered = sorted(known, key=lambda place: -sign * means[place])
     best, *others = ordered
     estimates = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,6 +114,15 @@ def test_times_are_compared_in_pairs() -> None:
     assert estimate.p_value() == pytest.approx(expected.pvalue)
     with pytest.raises(ValueError, match="second: found shape"):
         compare_times([1, 2], [1, 2, 3], 9)
+
+
+def test_times_that_differ_alike_are_not_tested() -> None:
+    """Crossings at the same two points of the curve in every seed: a p-value of 0 would be of the grid."""
+    alike = compare_times([24, 24, 24], [16, 16, 16], 100)
+    assert alike.value == -8
+    assert math.isnan(alike.p_value())
+    assert math.isnan(alike.interval().low)
+    assert compare_times([24, 16, 24], [24, 16, 24], 100).p_value() == 1
 
 
 def test_normalised_area() -> None:

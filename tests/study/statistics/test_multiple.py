@@ -48,6 +48,18 @@ def test_the_set_and_the_runner_up() -> None:
     assert not_worse(endpoint, [0, 3]).best == 0
 
 
+def test_the_best_is_that_of_the_seeds_that_all_have() -> None:
+    """An arm that lacks the seeds that are hard for all does not come first by that."""
+    rng = np.random.default_rng(1)
+    endpoint = World([0.4, 0.5], seeds=6).endpoint(rng)
+    means = endpoint.means + np.array([0, 0, 0, 0, -0.4, -0.4])
+    means[0, 4:] = np.nan
+    influences = endpoint.influences.copy()
+    influences[0, 4:] = np.nan
+    assert np.nanmean(means[0]) > np.nanmean(means[1])
+    assert not_worse(endpoint._replace(means=means, influences=influences), [0, 1]).best == 1
+
+
 def test_fewer_than_three_seeds_are_not_tested() -> None:
     endpoint = World([0.2, 0.5], seeds=2).endpoint(np.random.default_rng(0))
     found = not_worse(endpoint, [0, 1])
