@@ -154,7 +154,7 @@ def _best_ratio(analysis: Analysis) -> Iterator[str]:
             f"{best.high:.2f} may be (95{SPACE}%)."
         )
     elif best.high - best.low < 0.005:
-        yield f"A curve fitted to the ratios is best at {best.low:.2f} (95{SPACE}%)."
+        yield f"A curve fitted to the ratios is best at {best.low:.2f}, with a 95{SPACE}% interval narrower than 0.005."
     else:
         yield (
             f"A curve fitted to the ratios is best between {best.low:.2f} and {best.high:.2f} (95{SPACE}% interval)."
