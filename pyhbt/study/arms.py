@@ -123,6 +123,11 @@ class Arm:
         """Whether it is a constant ratio and nothing else."""
         return self.ratio.kind == "constant" and not self.changes and self.parents is None
 
+    @property
+    def steps(self) -> int | None:
+        """Its own number of steps; None: the study's."""
+        return dict(self.changes).get("steps")
+
     def __str__(self) -> str:
         return self.label
 

@@ -79,22 +79,28 @@ class Exposures:
         return Seen(frozenset.intersection(*queries), frozenset.intersection(*passages))
 
     def same(self, endpoint: EndpointName, first: Arm, second: Arm) -> bool:
-        """Whether two arms are of equal exposure in an endpoint; so where cells do not say."""
+        """Whether two arms are of equal exposure in an endpoint; so where cells do not say.
+
+        An arm that changes ``steps`` had other means, and is equal to those of the same steps alone.
+        """
+        if first.steps != second.steps:
+            return False
         one, other = self._drawn(endpoint, first), self._drawn(endpoint, second)
         return one is None or other is None or one == other
 
     def unseen(self, endpoint: EndpointName, arm: Arm) -> list[str]:
-        """In words: what of an endpoint's languages an arm never drew, of those that another arm drew."""
+        """In words: what of an endpoint's languages an arm never drew, of those that another arm drew; other steps."""
+        steps = [] if arm.steps is None else [f"trained for {arm.steps} steps"]
         mine = self.seen(arm)
         if mine is None:
-            return []
+            return steps
         others = [seen for other in self.cells if (seen := self.seen(other)) is not None]
         queries = frozenset[str]().union(*(seen.queries for seen in others))
         passages = frozenset[str]().union(*(seen.passages for seen in others))
         blocks = self._blocks(endpoint)
         asked = frozenset[str]().union(*(block.queries for block in blocks))
         answered = frozenset[str]().union(*(block.passages for block in blocks))
-        return mine.unseen(asked & queries, answered & passages)
+        return steps + mine.unseen(asked & queries, answered & passages)
 
     def comparable(self, endpoint: EndpointName, arms: Sequence[Arm]) -> list[Arm]:
         """The most arms that are all of equal exposure in an endpoint; of sets of one size, that of the first arm."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyhbt.study.analysis import analyse
 from pyhbt.study.arms import Arm
 from pyhbt.study.endpoints import EndpointName
 from pyhbt.study.results import Results, load_results
@@ -53,3 +54,18 @@ def test_studies_that_do_not_say_are_taken_as_equal() -> None:
     assert exposures.comparable(endpoint, [ZERO, ONE]) == [ZERO, ONE]
     assert exposures.comparable(endpoint, []) == []
     assert exposures.unseen(endpoint, ZERO) == []
+
+
+def test_arms_of_other_steps_are_not_compared(tmp_path: Path) -> None:
+    """Twice the steps are other means, whatever they saw; the schedule of the learning rate is not."""
+    arms = ("0.5", "1", "0.5+steps=99", "0.5+lr-scheduler-type=constant")
+    folder = write_study(tmp_path, Study(ratios=arms, languages=("en", "de")))
+    analysis = analyse(folder)
+    half, one, longer, constant = map(Arm.parse, arms)
+    endpoint = EndpointName("monolingual", "mAP")
+    exposures = analysis.exposures
+    assert exposures.comparable(endpoint, [half, one, longer, constant]) == [half, one, constant]
+    assert exposures.unseen(endpoint, longer) == ["trained for 99 steps"]
+    assert exposures.unseen(endpoint, constant) == []
+    assert analysis.chosen != longer
+    assert not any(comparison.tested for comparison in analysis.comparisons.all if comparison.arm == longer)

@@ -44,8 +44,8 @@ BIAS_TABLES: Final = {
 UNSEEN_MARK: Final = "\N{DAGGER}"
 _NO_BEST_END: Final = frozenset(BIAS_METRICS).difference(LOWER_IS_BETTER, HIGHER_IS_BETTER)
 _UNSEEN_NOTE: Final = (
-    f"{UNSEEN_MARK} The arm never drew some of these languages, which others did: it is not to be compared with them "
-    "here."
+    f"{UNSEEN_MARK} The arm never drew some of these languages, which others did, or has its own number of steps: it "
+    "is not to be compared with them here."
 )
 
 
