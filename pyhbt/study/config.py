@@ -180,7 +180,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arms", read_arms(self.arms))
-        object.__setattr__(self, "seeds", read_seeds(list(self.seeds)))
+        object.__setattr__(self, "seeds", read_seeds(self.seeds))
         for arm in self.arms:
             self.training_of(arm)  # refuses what does not go together
         for name in ("eval_every", "curve_questions", "curve_passages"):

@@ -112,6 +112,8 @@ def test_arms_are_read(value: Any, labels: list[str] | None) -> None:
 )
 def test_seeds_are_read(value: Any, seeds: tuple[int, ...]) -> None:
     assert read_seeds(value) == seeds
+    if isinstance(value, (int, str, tuple)):  # the configuration takes what the command line takes
+        assert StudyConfig(TRAINING, seeds=value).seeds == seeds  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
