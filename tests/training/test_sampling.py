@@ -76,7 +76,7 @@ def test_mixed_negatives_are_in_many_languages(ratio: float, cross_pairs: Any) -
     drawn: Counter[tuple[str, str]] = Counter()
     for step, batch in enumerate(sampler):
         assert kinds_in(sampler, batch) == {sampler.kind(step) == "cross-lingual"}
-        assert len({pairs.passage_langs[i] for i in batch}) == len(LANGS)
+        assert len({pairs.passage_langs[i] for i in batch}) > 1
         assert len(set(pairs.groups[batch])) == len(batch) == 24
         drawn.update((str(pairs.query_langs[i]), str(pairs.passage_langs[i])) for i in batch)
     kinds = [query == passage for query, passage in drawn]
