@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyhbt.cli.options import Given
     from pyhbt.encoders import Encoder
 
-_QUICK: dict[str, Any] = {"arms": (0.0, 0.5, 1.0), "seeds": (0,), "steps": 150}
+_QUICK: dict[str, Any] = {"arms": (0.0, 0.5, 1.0), "seeds": (0,), "steps": 100}
 _OF_TRAINING = {item.field for item in options_of(TrainingConfig)}
 _OF_ENCODER = {item.field for item in options_of(TrainedEncoderOptions)}
 _OF_STUDY = {item.field for item in options_of(StudyConfig)} - _OF_TRAINING

@@ -163,13 +163,13 @@ class Evaluator:
             queries, passages = centre(
                 queries, passages, data.query_langs, data.questions, data.passage_langs, centring
             )
-        blocks = [block for group_blocks in self._score(queries, passages) for block in group_blocks]
+        blocks = list(self._score(queries, passages))
         order = {setting: place for place, setting in enumerate(ALL_SETTINGS)}
         blocks.sort(key=lambda block: (order[block.setting], block.query_lang, block.passage_lang))
         return Evaluation(data, centring, tuple(blocks))
 
-    def _score(self, queries: Tensor, passages: Tensor) -> Iterator[Iterator[Block]]:
-        """The blocks of each group of pools."""
+    def _score(self, queries: Tensor, passages: Tensor) -> Iterator[Block]:
+        """The blocks of every group of pools."""
         single: NDArray[np.int64] | None = None
         whole: NDArray[np.int64] | None = None
         if self._one_pass is not None:
@@ -180,7 +180,7 @@ class Evaluator:
                 values = {name: score(found, group.gains) for name, score in self._measures.items()}
                 if group is self._whole and self._by_language is not None:
                     values |= self._by_language.of(found, queries, passages)
-                yield group.blocks(values)
+                yield from group.blocks(values)
 
 
 def evaluate(

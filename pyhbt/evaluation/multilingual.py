@@ -22,7 +22,7 @@ from pyhbt.evaluation.names import (
     RANK_SHIFT,
     TOP_1_SAME_LANGUAGE,
 )
-from pyhbt.evaluation.pools import Pool, rows_of
+from pyhbt.evaluation.pools import Pool, select_rows
 from pyhbt.evaluation.preference import (
     first_places,
     first_relevant_in_own_language,
@@ -57,7 +57,7 @@ class LanguageMeasures:
         """Each measure of each of the pool's queries: from the ranks ``found`` and a search, O(n m d)."""
         pool, langs, own = self._pool, self._target_langs, self._own
         depth = min(RANK_CORRELATION_CUTOFF, len(pool.passages))
-        first = search(rows_of(queries, pool.queries), passages, depth)[1].numpy()
+        first = search(select_rows(queries, pool.queries), passages, depth)[1].numpy()
         first_langs, answerable = self._passage_langs[first[:, 0]], own >= 0
         same = np.where(answerable, (first_langs == own).astype(np.float64), np.nan)
         places = first_places(found, first_langs, own, answerable)

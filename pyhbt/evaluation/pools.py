@@ -15,7 +15,7 @@ from pyhbt.data.tiers import Tier, scarcer
 from pyhbt.evaluation.names import ALL_LANGUAGES, TWO_LANGUAGE, Setting
 from pyhbt.evaluation.result import Block
 from pyhbt.ops import ranks as exact_ranks
-from pyhbt.ops.exact import grouped_ranks
+from pyhbt.ops.groups import grouped_ranks
 
 AND = "+"  # between the two languages of a pool
 
@@ -59,7 +59,9 @@ class Pool:
     def ranks(self, queries: Tensor, passages: Tensor) -> NDArray[np.int64]:
         """Ranks of the targets, int64 (queries, t), from the embeddings of the whole set."""
         found: NDArray[np.int64] = exact_ranks(
-            rows_of(queries, self.queries), rows_of(passages, self.passages), torch.from_numpy(self.targets)
+            select_rows(queries, self.queries),
+            select_rows(passages, self.passages),
+            torch.from_numpy(self.targets),
         ).numpy()
         return found
 
@@ -161,7 +163,7 @@ class OnePass:
 
     def ranks(self, queries: Tensor, passages: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ranks as of :meth:`PoolGroup.ranks`: in the pools of one language, and in that of all."""
-        asking = rows_of(queries, self._whole.queries)
+        asking = select_rows(queries, self._whole.queries)
         everywhere, within = grouped_ranks(
             asking, passages, torch.from_numpy(self._whole.targets), self._ends
         )
@@ -205,6 +207,6 @@ def means_by(code: NDArray[np.int64], values: NDArray[np.float64], size: int) ->
     return means
 
 
-def rows_of(embeddings: Tensor, rows: NDArray[np.int64]) -> Tensor:
+def select_rows(embeddings: Tensor, rows: NDArray[np.int64]) -> Tensor:
     """The rows chosen, in rising order; the embeddings themselves where that is all of them."""
     return embeddings if len(rows) == len(embeddings) else embeddings[torch.from_numpy(rows)]

@@ -89,8 +89,13 @@ def native_ranks(
     cosine: bool,
     filter: SearchFilter | None = None,
     screening: Screening = "auto",
+    groups: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Ranks past the border."""
+    """Ranks past the border.
+
+    ``groups``, without a filter: the ends of the corpus's groups (g,), and a tensor like ``targets`` that gets the
+    ranks within them; both int64 and contiguous.
+    """
     queries, corpus, targets = with_dense_rows(queries), with_dense_rows(corpus), targets.contiguous()
     checked = None if filter is None else CheckedFilter(filter, queries.shape[0], corpus.shape[0])
     result = torch.empty_like(targets)
@@ -99,48 +104,11 @@ def native_ranks(
         targets=targets.data_ptr(),
         targets_per_query=1 if targets.ndim == 1 else targets.shape[1],
         ranks=result.data_ptr(),
-        group_ends=0,
-        num_groups=0,
-        within=0,
+        group_ends=0 if groups is None else groups[0].data_ptr(),
+        num_groups=0 if groups is None else len(groups[0]),
+        within=0 if groups is None else groups[1].data_ptr(),
     )
     return result
-
-
-def grouped_ranks(
-    queries: torch.Tensor, corpus: torch.Tensor, targets: torch.Tensor, group_ends: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The 1-based ranks of each query's targets in the corpus and, from the same pass, in the target's own group.
-
-    Equal to :func:`ranks` on the corpus and on each group alone, in half their time.
-
-    Args:
-        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU.
-        corpus: (n, dim) likewise, the passages of a group side by side.
-        targets: (nq, t) int64, passages of the corpus; -1: absent.
-        group_ends: (groups,) int64, one past the last passage of each group, rising to n.
-
-    Returns:
-        Two int64 (nq, t); 0 where the target is -1.
-
-    Raises:
-        ValueError, TypeError: as :func:`ranks`; or the ends do not rise to n.
-    """
-    check_embeddings(queries, corpus)
-    check_targets(targets, queries)
-    queries, corpus = with_dense_rows(queries.detach()), with_dense_rows(corpus.detach())
-    targets, group_ends = targets.contiguous(), group_ends.contiguous()
-    result, within = torch.zeros_like(targets), torch.zeros_like(targets)
-    with _codes_for(queries, corpus, cosine=False) as codes:
-        core.ranks(
-            _arguments(queries, corpus, codes, None, cosine=False, screening="auto"),
-            targets=targets.data_ptr(),
-            targets_per_query=targets.shape[1],
-            ranks=result.data_ptr(),
-            group_ends=group_ends.data_ptr(),
-            num_groups=len(group_ends),
-            within=within.data_ptr(),
-        )
-    return result, within
 
 
 def _arguments(
@@ -169,9 +137,10 @@ def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
 
 
-def _codes_for(
+def codes_for(
     queries: torch.Tensor, corpus: torch.Tensor, cosine: bool, screening: Screening = "auto"
 ) -> AbstractContextManager[Codes | None]:
+    """Codes of the corpus where a search that happens once is faster with them, or where they are wanted; else None."""
     wanted = screening == "int8" or (screening == "auto" and encoding_pays(len(queries), len(corpus)))
     return encoded(with_dense_rows(corpus), cosine=cosine) if wanted else nullcontext()
 
@@ -180,7 +149,7 @@ def _codes_for(
 def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     check_embeddings(queries, corpus)
     check_k(k)
-    with _codes_for(queries, corpus, cosine) as codes:
+    with codes_for(queries, corpus, cosine) as codes:
         return native_search(queries, corpus, codes, k, cosine=cosine)
 
 
@@ -203,7 +172,7 @@ def cuda_search(
     native = kernels()
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
-        with _codes_for(q, c, cosine) as codes:
+        with codes_for(q, c, cosine) as codes:
             scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=_at_cpu(filter))
         return scores.to(queries.device), indices.to(queries.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
@@ -222,7 +191,7 @@ def cuda_ranks(
     native = kernels()
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
-        with _codes_for(q, c, cosine) as codes:
+        with codes_for(q, c, cosine) as codes:
             found = native_ranks(q, c, codes, targets.cpu(), cosine=cosine, filter=_at_cpu(filter))
         return found.to(targets.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
@@ -245,7 +214,7 @@ def _ranks_cpu(
 ) -> torch.Tensor:
     check_embeddings(queries, corpus)
     check_targets(targets, queries)
-    with _codes_for(queries, corpus, cosine) as codes:
+    with codes_for(queries, corpus, cosine) as codes:
         return native_ranks(queries, corpus, codes, targets, cosine=cosine)
 
 
@@ -407,7 +376,7 @@ def search(
     elif q.is_cuda:
         scores, indices = cuda_search(q, c, k, cosine=cosine, filter=filter)
     else:
-        with _codes_for(q, c, cosine, screening) as codes:
+        with codes_for(q, c, cosine, screening) as codes:
             scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
     if isinstance(queries, np.ndarray) and isinstance(corpus, np.ndarray):
         return scores.numpy(), indices.numpy()
@@ -473,7 +442,7 @@ def ranks(
     elif q.is_cuda:
         result = cuda_ranks(q, c, wanted, cosine=cosine, filter=filter)
     else:
-        with _codes_for(q, c, cosine, screening) as codes:
+        with codes_for(q, c, cosine, screening) as codes:
             result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)
     if all(isinstance(value, np.ndarray) for value in (queries, corpus, targets)):
         return result.numpy()

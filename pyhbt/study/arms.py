@@ -13,7 +13,7 @@ from functools import cached_property, total_ordering
 from typing import Any
 
 from pyhbt.options import Option, did_you_mean, options_of
-from pyhbt.training.schedules import RatioSchedule, number_text
+from pyhbt.training.schedules import RatioSchedule, number_text, read_number
 
 _SHORT = {"alignment": "alignment_weight", "js": "js_weight"}
 _SAME_FOR_ALL = ("arguments",)
@@ -68,7 +68,7 @@ class Arm:
         names, at, weight = spec.removeprefix(_AVERAGE).rpartition("@")
         parts = names.split("+")
         try:
-            share = float(weight)
+            share = read_number(weight)
         except ValueError:
             share = -1.0
         if not at or len(parts) != 2 or not 0 < share < 1:

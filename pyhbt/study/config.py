@@ -51,7 +51,8 @@ def _between_commas(text: str) -> list[str]:
     """The arms of a text."""
     arms: list[str] = []
     for part in re.split(r",(?![a-z])", text):
-        if arms and "=" in arms[-1] and part.isdecimal() and int(part) > 1:
+        number = part.partition("+")[0].strip()
+        if arms and "=" in arms[-1] and number.isdecimal() and int(number) > 1:
             arms[-1] += f",{part}"
         else:
             arms.append(part)

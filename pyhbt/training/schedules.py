@@ -67,12 +67,12 @@ class RatioSchedule:
         try:
             for two_ends in ("linear", "cosine", "adaptive"):
                 if kind == two_ends:
-                    start, end = map(_number, rest.split(":"))
+                    start, end = map(read_number, rest.split(":"))
                     return cls(two_ends, ((0.0, start), (1.0, end)))
             if kind == "steps":
                 items = [item.split("@") for item in rest.split(",")]
-                return cls("steps", tuple((_number(place), _number(ratio)) for ratio, place in items))
-            number = _number(spec)
+                return cls("steps", tuple((read_number(place), read_number(ratio)) for ratio, place in items))
+            number = read_number(spec)
         except ValueError as error:
             if str(error).startswith("ratio:"):
                 raise
@@ -119,12 +119,18 @@ class RatioSchedule:
         return blended
 
 
-def _number(text: str) -> float:
-    """A number, or a fraction of two whole ones, to float64's last bit."""
+def read_number(text: str) -> float:
+    """A number, or a fraction of two whole ones such as ``1/3``, to float64's last bit.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if "/" not in text:
+        return float(text)
     try:
         return float(Fraction(text))
-    except ZeroDivisionError:
-        raise ValueError(text) from None
+    except (ZeroDivisionError, OverflowError):
+        raise ValueError(f"number: found {text!r}, expected one that float64 holds") from None
 
 
 def number_text(number: float) -> str:

@@ -181,7 +181,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> tuple[Stu
 def test_a_quick_study_is_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
     config, out, others = planned(monkeypatch, {"quick": True})
     assert [arm.label for arm in config.arms] == ["0", "0.5", "1"]
-    assert (config.seeds, config.training.steps, out) == ((0,), 150, Path("pyhbt-study-quick"))
+    assert (config.seeds, config.training.steps, out) == ((0,), 100, Path("pyhbt-study-quick"))
     assert not others["overwrite"]
     given = {"quick": True, "steps": 7, "seeds": (4, 5), "out": Path("here"), "overwrite": True}
     config, out, others = planned(monkeypatch, given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,13 +27,6 @@ from tests.adversarial import (
 from tests.interpreter import run_python
 
 SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
-
-
-@pytest.fixture
-def restore_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)

@@ -119,9 +119,10 @@ def response_curves(analysis: Analysis, setting: str, metric: str, theme: Theme)
             )
         best = response.best_ratio()
         if not np.isnan(best.low):
-            bottom = axes.get_ylim()[0]
-            axes.plot([best.low, best.high], [bottom, bottom], "-", color=theme.centred, lw=3, clip_on=False)
-            axes.set_ylim(bottom=bottom)
+            foot = axes.get_xaxis_transform()  # limits of y, which facets share, are left to the curves
+            axes.plot(
+                [best.low, best.high], [0, 0], "-", color=theme.centred, lw=3, clip_on=False, transform=foot
+            )
         axes.locator_params(axis="x", nbins=5)
 
     keys = {"fit and 95 % band": (theme.plain, "o", False), "best ratio, 95 %": (theme.centred, None, False)}

@@ -2,9 +2,7 @@
 
 Reads only what is in the study's folder (results.jsonl, the cells' scores and exposures, config.yaml, data.json,
 environment.json, tuning.json); writes OUT/report.html (no script, no outside file; plots inlined for light and dark
-pages) and OUT/plots/*.png. Some 20 s for 15 cells and 42 languages, nearly all
-of it plots. Text from data sets is
-escaped by jinja2.
+pages) and OUT/plots/*.png. Nearly all of its time goes into plots. Text from data sets is escaped by jinja2.
 """
 
 from __future__ import annotations

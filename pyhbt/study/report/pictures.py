@@ -54,7 +54,7 @@ class _Plot(NamedTuple):
 
 
 def write_plots(analysis: Analysis, folder: Path, jobs: int = 1) -> dict[str, list[Picture]]:
-    """Draw, save and inline every plot; section name -> its pictures. About 0.7 s a plot and theme.
+    """Draw, save and inline every plot; section name -> its pictures. About half a second a plot and theme.
 
     With ``jobs`` above 1 a second process draws those of dark pages.
     """

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyhbt.study.statistics.contrasts import Estimate, Interval, estimates_of, seed_interval
 
+_ROUNDING = 1e-9  # of times that are interpolated
+
 
 class Crossing(NamedTuple):
     """When a curve crossed a target for good, or, where it did not, its last evaluation."""
@@ -85,7 +87,8 @@ def compare_times(first: ArrayLike, second: ArrayLike, horizon: float) -> Estima
         raise ValueError(f"second: found shape {other.shape}, expected that of first, {one.shape}")
     differences = np.minimum(other, horizon) - np.minimum(one, horizon)
     (estimate,) = estimates_of(differences[None], np.empty((1, len(differences), 0)))
-    return replace(estimate, seed_variance=math.nan) if estimate.value and not estimate.variance else estimate
+    alike = estimate.standard_error <= _ROUNDING * abs(estimate.value)
+    return replace(estimate, seed_variance=math.nan) if estimate.value and alike else estimate
 
 
 def normalised_area(x: ArrayLike, values: ArrayLike, reference: float) -> float:

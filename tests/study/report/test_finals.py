@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from pyhbt.evaluation.names import SETTINGS
 from pyhbt.study.analysis import Analysis, analyse
 from pyhbt.study.report.canvas import LIGHT, THEMES, Theme, png_bytes
-from pyhbt.study.report.finals import final_values, front, response_curves
+from pyhbt.study.report.curves import learning_curves
+from pyhbt.study.report.finals import bias_values, final_values, front, response_curves
+from pyhbt.study.report.quality import BIAS_TABLES
 from tests.study.synthetic_study import HOSTILE_ARM, Study, write_study
 
 
@@ -26,6 +31,35 @@ def test_all_are_drawn(analysis: Analysis, theme: Theme) -> None:
     ):
         assert figure is not None
         assert len(png_bytes(figure)) > 10_000
+
+
+def beyond(figure: Figure | None) -> list[str]:
+    """Facets whose data lie outside of their axes, with what was left out."""
+    assert figure is not None
+    figure.draw_without_rendering()
+    found = []
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        drawn = [line.get_ydata() for line in axes.lines if line.get_transform() == axes.transData]
+        drawn += [path.vertices[:, 1] for band in axes.collections for path in band.get_paths()]
+        heights = np.concatenate([np.asarray(part, dtype=float) for part in drawn]) if drawn else np.zeros(0)
+        outside = heights[(heights < low) | (heights > high)]
+        if outside.size:
+            found.append(f"{axes.get_title(loc='left')}: {outside.min():g} to {outside.max():g}")
+    return found
+
+
+def test_no_facet_cuts_its_data_off(analysis: Analysis) -> None:
+    """Facets share the axis of y, so what one of them does to it happens to all."""
+    for setting in SETTINGS:
+        assert beyond(response_curves(analysis, setting, "recall@10", LIGHT)) == []
+        assert beyond(final_values(analysis, setting, "recall@10", LIGHT)) == []
+        assert beyond(learning_curves(analysis.macro, setting, "recall@10", LIGHT)) == []
+    for title, measures in BIAS_TABLES.items():
+        figure = bias_values(analysis, title, measures, LIGHT)
+        assert figure is None or beyond(figure) == []
+    assert bias_values(analysis, "none was measured", ("PEER@100",), LIGHT) is None
+    assert beyond(front(analysis, "recall@10", LIGHT)) == []
 
 
 def test_the_response_has_its_band_and_the_best_ratio(analysis: Analysis) -> None:

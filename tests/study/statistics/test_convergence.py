@@ -122,6 +122,9 @@ def test_times_that_differ_alike_are_not_tested() -> None:
     assert alike.value == -8
     assert math.isnan(alike.p_value())
     assert math.isnan(alike.interval().low)
+    assert math.isnan(
+        compare_times([0.3, 0.2, 0.1], [1.3, 1.2, 1.1], 100).p_value()
+    )  # alike but for rounding
     assert compare_times([24, 16, 24], [24, 16, 24], 100).p_value() == 1
 
 
