@@ -191,7 +191,7 @@ class Results:
 
 
 def load_results(out: Path) -> Results:
-    """Read OUT/results.jsonl; a second for a million rows.
+    """Read OUT/results.jsonl; 2 to 3 s for a million rows.
 
     Raises:
         FileNotFoundError: there is none.

@@ -24,6 +24,7 @@ PIXELS_PER_INCH: Final = 200  # of the files; the page shows them at half that, 
 WIDTH: Final = 4.0  # inches, of a figure of facets
 SMALL, BODY, TITLE = 6.5, 7.5, 8.5  # font sizes, points
 _MAX_LABEL: Final = 14  # characters of a label in a plot
+_LEGEND_ROOM: Final = 72  # of all labels of a legend of one row
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def panels(
         )
         for colour, mark, hollow in keys.values()
     ]
-    labels = [plot_text(name) for name in keys]
+    room = max(_MAX_LABEL, _LEGEND_ROOM // max(1, len(keys)))
+    labels = [plot_text(name, room) for name in keys]
     if labels:
         labels[0] = legend_lead + labels[0]
     figure.legend(

@@ -17,6 +17,7 @@ from pyhbt.study.report.canvas import (
     Theme,
     arm_colours,
     facets,
+    panels,
     plot_text,
     png_bytes,
     single,
@@ -54,6 +55,19 @@ def test_any_text_can_be_drawn(text: str) -> None:
     figure, axes = single(text, LIGHT)
     axes.set_xlabel(plot_text(text))
     png_bytes(figure)
+
+
+def test_few_labels_of_a_legend_are_whole() -> None:
+    keys = {
+        "fit and 95 % interval of the mean": ("#123456", "o", False),
+        "best ratio, 95 %": ("#654321", None, False),
+    }
+    figure = panels({"all": "all"}, "title", "x", lambda axes, name: None, keys, LIGHT)
+    assert figure is not None
+    figure.draw_without_rendering()
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == list(keys)
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_arms_have_colours_of_their_own() -> None:
