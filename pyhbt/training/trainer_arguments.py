@@ -256,6 +256,7 @@ def _faults(
         if os.environ.get(variable, "false").lower() == "true":
             yield f"{name}: found {variable}=true, expected false: {REFUSED[name].reason}"
     yield from _wrong_numbers(args)
+    yield from _wrong_schedule(args)
     yield from _wrong_for_encoder(args, encoder)
     yield from _wrong_together(args, mini_batch_size, evaluates)
     yield from _wrong_for_accelerate(args)
@@ -269,6 +270,19 @@ def _wrong_numbers(args: TrainingArguments) -> Iterator[str]:
         yield f"num_train_epochs: found {args.num_train_epochs}, expected a number above 0"
     if args.data_seed is not None and args.data_seed < 0:
         yield f"data_seed: found {args.data_seed}, expected at least 0"
+
+
+def _wrong_schedule(args: TrainingArguments) -> Iterator[str]:
+    """By making the schedule of one weight, as the trainer will."""
+    from torch.nn import Parameter
+    from torch.optim import SGD
+    from transformers import get_scheduler
+
+    kind, options = _plain(args.lr_scheduler_type), args.lr_scheduler_kwargs
+    try:
+        get_scheduler(kind, SGD([Parameter()], lr=1.0), 0, 1000, dict(options or {}))
+    except (TypeError, ValueError, AttributeError) as error:
+        yield f"lr_scheduler_kwargs: found {options!r}, not what lr_scheduler_type {kind!r} takes: {error}"
 
 
 def _wrong_for_encoder(args: TrainingArguments, encoder: Encoder) -> Iterator[str]:

@@ -163,6 +163,25 @@ def test_refused_by_name_before_any_work(name: str, value: object, tmp_path: Pat
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("warmup_stable_decay", None),
+        ("cosine_with_min_lr", None),
+        ("cosine_warmup_with_min_lr", {"min_lr": 0.1, "min_lr_rate": 0.2}),
+        ("polynomial", {"lr_end": 0.1, "powr": 2}),
+        ("polynomial", {"lr_end": 2.0}),
+    ],
+)
+def test_a_schedule_without_its_options_is_refused(
+    kind: str, options: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"^lr_scheduler_kwargs: found .*not what lr_scheduler_type '{kind}' takes"
+    ):
+        train(tmp_path, lr_scheduler_type=kind, lr_scheduler_kwargs=options)
+
+
 def test_every_refused_name_is_tried() -> None:
     marks = test_refused_by_name_before_any_work.pytestmark  # type: ignore[attr-defined]
     assert {name for name, _ in marks[0].args[1]} >= REFUSED.keys()
