@@ -80,7 +80,9 @@ def parse_jsonl(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[st
     for where, line in lines:
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except RecursionError:
+            raise ValueError(f"{where}not JSON: nested too deeply") from None
+        except ValueError as error:  # numbers of too many digits too
             raise ValueError(f"{where}not JSON: {error}") from error
         if not isinstance(record, dict):
             raise ValueError(f"{where}found {type(record).__name__}, expected an object")
@@ -105,7 +107,7 @@ def columns(where: str, line: str, names: tuple[str, ...], separator: str | None
 
 
 def field(record: object, key: str, kind: type[_T], where: str) -> _T:
-    """``record[key]``, checked to be a ``kind`` (a bool is no int).
+    """``record[key]``, checked to be a ``kind`` (a bool is no int; a string is Unicode throughout).
 
     Raises:
         ValueError: it is missing or another; names the field.
@@ -116,7 +118,23 @@ def field(record: object, key: str, kind: type[_T], where: str) -> _T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         found = "null" if value is None else type(value).__name__
         raise ValueError(f"{where}{key}: found {found}, expected {kind.__name__}")
+    if isinstance(value, str):
+        check_unicode(value, f"{where}{key}: ")
     return value
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Refuse a text that no file or tokenizer can hold.
+
+    Raises:
+        ValueError: it holds half of a surrogate pair, as JSON's escapes may.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = f"{text[error.start]!r} at character {error.start}"
+            raise ValueError(f"{where}found the lone surrogate {found}, expected Unicode text") from None
 
 
 def text_field(record: object, key: str, where: str) -> str:
