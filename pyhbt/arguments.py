@@ -6,9 +6,10 @@ expected.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -34,6 +35,12 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """
     if value not in choices:
         raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(map(str, choices))}")
+
+
+def did_you_mean(found: str, choices: Iterable[str]) -> str:
+    """``; did you mean 'ja'?``, or nothing where no choice is near."""
+    near = difflib.get_close_matches(found, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def renamed_arguments(**new_names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

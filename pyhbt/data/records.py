@@ -51,21 +51,28 @@ def read_lines(path: str | os.PathLike[str], *, keep_blank: bool = False) -> Ite
         FileNotFoundError: no such file.
         ValueError: a line that is not UTF-8.
     """
+    for where, line in read_whole_lines(path):
+        text = line.rstrip("\r\n")
+        if keep_blank or text.strip():
+            yield where, text
+
+
+def read_whole_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """``(where, line)`` of every line with its line break; otherwise as :func:`read_lines`."""
     file = existing_file(path)
     for number, line in enumerate(_lines(file), start=1):
         where = f"{file}:{number}: "
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}not UTF-8: {error}") from error
-        if keep_blank or text.strip():
-            yield where, text
+        yield where, text
 
 
 def _lines(file: Path) -> Iterator[bytes]:
     """Lines with their breaks, unpacked where the name ends in .gz."""
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+        with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as stream:
             yield from stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{file}: unreadable as gzip: {error}") from error

@@ -43,7 +43,9 @@ def write_run(
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
-    """Reads a run, less comments (lines that begin with ``#``); a query's passages are ordered by falling score, ties by the file's rank.
+    """Reads a run, less comments (lines that begin with ``#``).
+
+    A query's passages are ordered by falling score, ties by the file's rank.
 
     Raises:
         FileNotFoundError: no such file.

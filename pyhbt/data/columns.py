@@ -1,0 +1,108 @@
+"""Where a file's fields are: columns under other names, and languages that no column tells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pyhbt.arguments import did_you_mean
+
+REQUIRED = ("query", "passage", "query_lang", "passage_lang")
+OPTIONAL = ("group", "question", "negatives")
+FIELDS = (*REQUIRED, *OPTIONAL)
+"""What a row of pairs holds; see docs/guides/data.md."""
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """The columns of pairs: ``columns`` maps fields to the names that columns have, others have the field's own.
+
+    ``query_lang`` and ``passage_lang`` are the languages of all rows, of data without such columns.
+
+    Raises:
+        TypeError: columns that are no mapping of strings, a language that is no string.
+        ValueError: an unknown field, an empty name, or a language given both ways.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    query_lang: str | None = None
+    passage_lang: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.columns, Mapping):
+            raise TypeError(f"columns: found {self.columns!r}, expected a mapping of fields to columns")
+        for name, column in self.columns.items():
+            if not isinstance(name, str) or not isinstance(column, str):
+                raise TypeError(f"columns: found {name!r}: {column!r}, expected strings")
+            if name not in FIELDS:
+                raise ValueError(
+                    f"columns: found field {name!r}, expected one of {', '.join(FIELDS)}{did_you_mean(name, FIELDS)}"
+                )
+            if not column:
+                raise ValueError(f"columns: found an empty name for {name!r}, expected that of a column")
+        for name in ("query_lang", "passage_lang"):
+            language = getattr(self, name)
+            check_language(name, language)
+            if language is not None and name in self.columns:
+                raise ValueError(
+                    f"{name}: found {language!r}, and the column {self.columns[name]!r}; expected one of them"
+                )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the columns that are read."""
+        return tuple(self.columns.get(name, name) for name in FIELDS)
+
+    def check(self, where: str, found: Collection[str], fields: Collection[str] = FIELDS) -> None:
+        """Refuse columns that lack one that is mapped, of ``fields`` alone.
+
+        Raises:
+            ValueError: one is absent; names those that are there.
+        """
+        for name, column in self.columns.items():
+            if name in fields and column not in found:
+                raise ValueError(
+                    f"{where}columns: found no column {column!r} for {name}, expected one of "
+                    f"{', '.join(found)}{did_you_mean(column, found)}"
+                )
+
+    def fields(self, row: Mapping[str, object]) -> dict[str, object]:
+        """The row by fields; what is neither is left out."""
+        fields = {name: row[column] for name in FIELDS if (column := self.columns.get(name, name)) in row}
+        constant = {"query_lang": self.query_lang, "passage_lang": self.passage_lang}
+        fields.update((name, language) for name, language in constant.items() if language is not None)
+        return fields
+
+
+def check_language(name: str, language: object) -> None:
+    """Refuse what is no code of a language; None is none given.
+
+    Raises:
+        TypeError: no string.
+        ValueError: blank.
+    """
+    if language is None:
+        return
+    if not isinstance(language, str):
+        raise TypeError(f"{name}: found {language!r}, expected a language code (a string)")
+    if not language.strip():
+        raise ValueError(f"{name}: found {language!r}, expected a language code")
+
+
+def parse_columns(given: Iterable[str] | None) -> dict[str, str] | None:
+    """``("query=question", ...)`` as a mapping.
+
+    Raises:
+        ValueError: an entry of another form, or a field twice.
+    """
+    if given is None:
+        return None
+    columns: dict[str, str] = {}
+    for entry in given:
+        name, sign, column = entry.partition("=")
+        if not sign or not name or not column:
+            raise ValueError(f"columns: found {entry!r}, expected FIELD=COLUMN such as query=question")
+        if name in columns:
+            raise ValueError(f"columns: found {name!r} twice, expected one column a field")
+        columns[name] = column
+    return columns
