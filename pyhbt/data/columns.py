@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyhbt.arguments import did_you_mean
+from pyhbt.data.records import check_unicode, text_field
+from pyhbt.data.records import field as record_field
 
 REQUIRED = ("query", "passage", "query_lang", "passage_lang")
 OPTIONAL = ("group", "question", "negatives")
@@ -51,7 +54,11 @@ class ColumnMap:
     @property
     def wanted(self) -> tuple[str, ...]:
         """Names of the columns that are read."""
-        return tuple(self.columns.get(name, name) for name in FIELDS)
+        return tuple(column for name in FIELDS if (column := self._column(name)) is not None)
+
+    def _column(self, name: str) -> str | None:
+        """The column of a field; None where the column of its name is another field's."""
+        return self.columns.get(name, None if name in self.columns.values() else name)
 
     def check(self, where: str, found: Collection[str], fields: Collection[str] = FIELDS) -> None:
         """Refuse columns that lack one that is mapped, of ``fields`` alone.
@@ -68,10 +75,42 @@ class ColumnMap:
 
     def fields(self, row: Mapping[str, object]) -> dict[str, object]:
         """The row by fields; what is neither is left out."""
-        fields = {name: row[column] for name in FIELDS if (column := self.columns.get(name, name)) in row}
+        fields: dict[str, object] = {}
+        for name in FIELDS:
+            column = self._column(name)
+            if column is not None and column in row:
+                fields[name] = row[column]
         constant = {"query_lang": self.query_lang, "passage_lang": self.passage_lang}
         fields.update((name, language) for name, language in constant.items() if language is not None)
         return fields
+
+
+def pair_fields(where: str, row: Mapping[str, object]) -> dict[str, Any]:
+    """The arguments of a pair from a row by fields; an empty cell of a field that may be left out is as good as none.
+
+    Raises:
+        ValueError: a field is missing, of another type, or a text is empty.
+    """
+    given = {name: value for name, value in row.items() if value != "" or name not in OPTIONAL}
+    negatives: list[object] = []
+    if given.get("negatives") is not None:
+        negatives = record_field(given, "negatives", list, where)
+    return {
+        "query": text_field(row, "query", where),
+        "passage": text_field(row, "passage", where),
+        "query_lang": text_field(row, "query_lang", where),
+        "passage_lang": text_field(row, "passage_lang", where),
+        "group": "" if given.get("group") is None else text_field(given, "group", where),
+        "negatives": tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives)),
+        "question": "" if given.get("question") is None else text_field(given, "question", where),
+    }
+
+
+def _negative(entry: object, where: str) -> str:
+    if not isinstance(entry, str) or not entry.strip():
+        raise ValueError(f"{where}found {entry!r}, expected a text")
+    check_unicode(entry, where)
+    return entry
 
 
 def check_language(name: str, language: object) -> None:

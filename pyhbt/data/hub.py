@@ -55,7 +55,8 @@ def stream_rows(
         elif form == "parquet":
             yield from ((where, dict(row)) for where, row in read_parquet(Path(file)))
         else:
-            yield from ((where, {"text": line}) for where, line in read_lines(file, keep_blank=True))
+            for where, line in read_lines(file, keep_blank=True):
+                yield where, {"text": line}
 
 
 def _remote_rows(form: Literal["text", "parquet"], file: str) -> Iterator[tuple[str, dict[str, object]]]:

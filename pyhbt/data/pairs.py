@@ -2,7 +2,7 @@
 
 Columns: ``query``, ``passage``, ``query_lang``, ``passage_lang``; optional ``group`` (pairs whose passages have the
 same content share it; default: pairs of one query or of one passage text share one,
-:func:`pyhbt.data.groups.with_groups`), ``question`` (translations of a query share it; default: none known) and
+:meth:`PairSet.with_groups`), ``question`` (translations of a query share it; default: none known) and
 ``negatives`` (a list of passages that do not answer the query; not in CSV and TSV). Other columns are ignored, and
 columns may have other names (:class:`pyhbt.data.columns.ColumnMap`). O(total text) memory.
 """
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.beir import load_beir
-from pyhbt.data.columns import OPTIONAL, REQUIRED, ColumnMap
-from pyhbt.data.groups import with_groups
+from pyhbt.data.columns import REQUIRED, ColumnMap, pair_fields
 from pyhbt.data.pair_set import Pair, PairSet
-from pyhbt.data.records import check_unicode, existing_file, existing_folder, field, text_field
+from pyhbt.data.records import existing_file, existing_folder
 from pyhbt.data.retrieval_set import StudyData, in_languages
 from pyhbt.data.rows import read_rows
 from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
@@ -70,7 +69,7 @@ def load_pairs(
     if not kept:
         wanted = "" if chosen is None else f" in {' '.join(sorted(chosen))}"
         raise ValueError(f"{file}: found no pairs{wanted}, expected at least one")
-    return with_groups(PairSet.from_pairs(kept))
+    return PairSet.from_pairs(kept)
 
 
 def write_pairs(path: str | os.PathLike[str], pairs: PairSet) -> None:
@@ -168,7 +167,7 @@ def load_folder_study(
             f"{path / train}: found no pairs in {' '.join(sorted(trained))}, expected at least one"
         )
     dev, test = (in_languages(one, tiers, tiers) for one in sets.values())
-    return StudyData(path.name, with_groups(PairSet.from_pairs(kept)), dev, test)
+    return StudyData(path.name, PairSet.from_pairs(kept), dev, test)
 
 
 def _read(path: Path, limit: int | None, columns: ColumnMap) -> Iterator[Pair]:
@@ -181,34 +180,6 @@ def _read(path: Path, limit: int | None, columns: ColumnMap) -> Iterator[Pair]:
     for where, row in islice(read_rows(path, columns.wanted, check), limit):
         columns.check(where, row, REQUIRED)
         seen.update(dict.fromkeys(row))
-        yield pair_of(where, columns.fields(row))
+        yield Pair(**pair_fields(where, columns.fields(row)))
     if seen:  # in JSON lines a row may lack what another has
         check(seen)
-
-
-def pair_of(where: str, row: Mapping[str, object]) -> Pair:
-    """The pair of a row by fields; an empty cell of a field that may be left out is as good as none.
-
-    Raises:
-        ValueError: a field is missing, of another type, or a text is empty.
-    """
-    given = {name: value for name, value in row.items() if value != "" or name not in OPTIONAL}
-    negatives: list[object] = []
-    if given.get("negatives") is not None:
-        negatives = field(given, "negatives", list, where)
-    return Pair(
-        query=text_field(row, "query", where),
-        passage=text_field(row, "passage", where),
-        query_lang=text_field(row, "query_lang", where),
-        passage_lang=text_field(row, "passage_lang", where),
-        group="" if given.get("group") is None else text_field(given, "group", where),
-        negatives=tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives)),
-        question="" if given.get("question") is None else text_field(given, "question", where),
-    )
-
-
-def _negative(entry: object, where: str) -> str:
-    if not isinstance(entry, str) or not entry.strip():
-        raise ValueError(f"{where}found {entry!r}, expected a text")
-    check_unicode(entry, where)
-    return entry

@@ -130,15 +130,21 @@ def load_dev(
     if kind.study is None:
         _refuse(spec, kind, "study")
     if "columns" in kind.takes and Path(location).is_dir():
-        return load_retrieval(
-            spec,
-            languages=languages,
-            split="dev",
-            query_lang=query_lang,
-            passage_lang=passage_lang,
-            skip_unusable=skip_unusable,
+        from pyhbt.data.retrieval_set import in_languages
+        from pyhbt.data.tiers import known_languages, language_codes
+
+        dev = load_retrieval(
+            spec, split="dev", query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable
         )
-    return load_study(spec, languages=languages).dev
+        if languages is None:
+            return dev
+        wanted = language_codes("languages", languages)
+        # pairs may be in more languages than the dev set
+        kept = [code for code in wanted if code in dev.languages] or wanted
+        known_languages("languages", kept, dev.languages, f"{location}/dev")
+        return in_languages(dev, kept, {code: dev.tiers[code] for code in kept})
+    given = _given(kind, query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable)
+    return kind.study(location, languages, None, None, **given).dev
 
 
 def load_train(

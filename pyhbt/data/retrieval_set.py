@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from pyhbt.arguments import renamed_fields
+from pyhbt.arguments import check_names, renamed_fields
 from pyhbt.data.pair_set import PairSet
 from pyhbt.data.tiers import TIERS, Tier
+
+_NAMES = (
+    "query_ids",
+    "query_texts",
+    "query_langs",
+    "questions",
+    "passage_ids",
+    "passage_texts",
+    "passage_langs",
+    "clusters",
+)
 
 
 @renamed_fields(query_groups="questions")
@@ -35,6 +46,13 @@ class RetrievalSet:
     clusters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name: found {type(self.name).__name__}, expected a string")
+        for column in _NAMES:
+            check_names(column, getattr(self, column))
+        for name in ("qrels", "tiers"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name}: found {type(getattr(self, name)).__name__}, expected a mapping")
         for side in ("query", "passage"):
             ids: tuple[str, ...] = getattr(self, f"{side}_ids")
             if len(set(ids)) != len(ids):
@@ -59,6 +77,10 @@ class RetrievalSet:
             raise ValueError(f"qrels: query {min(unknown)!r} is not among query_ids")
         known = set(self.passage_ids)
         for query, judged in self.qrels.items():
+            if not isinstance(judged, Mapping):
+                raise TypeError(
+                    f"qrels: found {type(judged).__name__} for query {query!r}, expected a mapping"
+                )
             for passage in judged:
                 if passage not in known:
                     raise ValueError(

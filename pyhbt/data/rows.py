@@ -60,8 +60,8 @@ def read_parquet(
     check_columns: Callable[[Collection[str]], None] | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """``(where, row)`` of every row of a Parquet file; arguments and errors are those of :func:`read_rows`."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     number = 0
     try:
