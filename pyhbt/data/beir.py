@@ -64,7 +64,8 @@ def load_beir(
     Raises:
         FileNotFoundError: a missing folder or file.
         TypeError: a language or ``skip_unusable`` of another type.
-        ValueError: a malformed line or, unless it is skipped, what cannot be used; names file, line and field.
+        ValueError: a malformed line or, unless it is skipped, what cannot be used; names file, line and field. Nothing
+            is left.
     """
     for name, code in (("query_lang", query_lang), ("passage_lang", passage_lang)):
         check_language(name, code)
@@ -87,6 +88,10 @@ def load_beir(
         questions[query] = query if record.get(column) in (None, "") else text_field(record, column, where)
         _join(clusters, where, questions[query], record)
     qrels = _read_qrels(_file(path / "qrels", f"{split}.tsv"), queries, corpus, unusable)
+    if unusable.describe() and not (corpus and qrels):
+        raise ValueError(
+            f"{path}: found nothing that can be used, left out {unusable.describe()}; expected some"
+        )
     unusable.report(str(path))
 
     found = sorted({lang for _, lang in corpus.values()} | {queries[query][1] for query in qrels})

@@ -20,11 +20,11 @@ FIELDS = (*REQUIRED, *OPTIONAL)
 class ColumnMap:
     """The columns of pairs: ``columns`` maps fields to the names that columns have, others have the field's own.
 
-    ``query_lang`` and ``passage_lang`` are the languages of all rows, of data without such columns.
+    ``query_lang`` and ``passage_lang`` are the languages of rows that name none.
 
     Raises:
         TypeError: columns that are no mapping of strings, a language that is no string.
-        ValueError: an unknown field, an empty name, or a language given both ways.
+        ValueError: an unknown field, or an empty name or language.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -44,12 +44,7 @@ class ColumnMap:
             if not column:
                 raise ValueError(f"columns: found an empty name for {name!r}, expected that of a column")
         for name in ("query_lang", "passage_lang"):
-            language = getattr(self, name)
-            check_language(name, language)
-            if language is not None and name in self.columns:
-                raise ValueError(
-                    f"{name}: found {language!r}, and the column {self.columns[name]!r}; expected one of them"
-                )
+            check_language(name, getattr(self, name))
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -80,8 +75,9 @@ class ColumnMap:
             column = self._column(name)
             if column is not None and column in row:
                 fields[name] = row[column]
-        constant = {"query_lang": self.query_lang, "passage_lang": self.passage_lang}
-        fields.update((name, language) for name, language in constant.items() if language is not None)
+        for name, language in (("query_lang", self.query_lang), ("passage_lang", self.passage_lang)):
+            if language is not None and fields.get(name) in (None, ""):
+                fields[name] = language
         return fields
 
 

@@ -132,8 +132,8 @@ class PairSet(Sequence[Pair]):
         Args:
             dataset: its rows; other columns are not read.
             columns: names of columns by field, ``{"query": "question"}``; default: the fields' own names.
-            query_lang: language of all queries, of data without such a column.
-            passage_lang: language of all passages, likewise.
+            query_lang: language of queries whose row names none.
+            passage_lang: likewise of passages.
 
         Raises:
             TypeError: a row that is no mapping; columns or languages of another type.

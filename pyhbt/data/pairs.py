@@ -44,8 +44,8 @@ def load_pairs(
         languages: keep pairs whose two languages are both listed; default: all.
         limit: read only the first rows; default: all.
         columns: names of columns by field, ``{"query": "question"}``; default: the fields' own names.
-        query_lang: language of all queries, of a file without such a column.
-        passage_lang: language of all passages, likewise.
+        query_lang: language of queries whose row names none.
+        passage_lang: likewise of passages.
 
     Raises:
         FileNotFoundError: no such file.

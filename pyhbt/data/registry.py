@@ -431,12 +431,12 @@ def columns_option() -> Any:
 
 def query_lang_option() -> Any:
     """Language of queries that name none."""
-    return option("Language of the queries, for own data and BEIR sets that do not name it.", None)
+    return option("Language of queries of own data and BEIR sets that name none.", None)
 
 
 def passage_lang_option() -> Any:
     """Language of passages that name none."""
-    return option("Language of the passages, likewise.", None)
+    return option("Language of passages, likewise.", None)
 
 
 def skip_unusable_option() -> Any:

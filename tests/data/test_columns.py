@@ -11,7 +11,7 @@ import pytest
 from pyhbt.data.columns import ColumnMap, parse_columns
 from pyhbt.data.pair_set import Pair
 from pyhbt.data.pairs import load_pairs
-from tests.data.written import write
+from tests.data.written import write, write_jsonl
 
 MAPPED: dict[str, Any] = {"columns": {"query": "question", "passage": "context"}, "query_lang": "de"}
 
@@ -55,12 +55,19 @@ def test_a_column_that_is_absent_is_refused_with_those_that_are_there(tmp_path: 
         ({"columns": ["query=a"]}, TypeError, "expected a mapping"),
         ({"query_lang": ""}, ValueError, "query_lang: found ''"),
         ({"passage_lang": 1}, TypeError, "passage_lang: found 1"),
-        ({"columns": {"query_lang": "a"}, "query_lang": "de"}, ValueError, "expected one of them"),
     ],
 )
 def test_mappings_of_other_kinds_are_refused(given: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         ColumnMap(**given)
+
+
+def test_a_language_is_for_rows_that_name_none(tmp_path: Path) -> None:
+    row = {"query": "q", "passage": "p", "passage_lang": "en"}
+    rows = [row, {**row, "query_lang": None}, {**row, "query_lang": ""}, {**row, "query_lang": "fr"}]
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    found = load_pairs(file, query_lang="de", passage_lang="sw")
+    assert [(pair.query_lang, pair.passage_lang) for pair in found] == [("de", "en")] * 3 + [("fr", "en")]
 
 
 def test_columns_of_a_command_line() -> None:
