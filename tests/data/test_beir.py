@@ -174,9 +174,8 @@ def test_published_sets_are_read_without_what_cannot_be_used(
         "1 judgements given before (7 p3)",
     ):
         assert part in record.getMessage()
-    assert (
-        len(load_beir(tmp_path, passage_lang="en", skip_unusable=True).query_ids) == 0
-    )  # none has a language
+    with pytest.raises(ValueError, match="nothing that can be used, left out .* 2 queries without language"):
+        load_beir(tmp_path, passage_lang="en", skip_unusable=True)
 
 
 def test_what_cannot_be_used_is_refused_by_default(tmp_path: Path) -> None:
