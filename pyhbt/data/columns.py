@@ -87,7 +87,7 @@ def pair_fields(where: str, row: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         ValueError: a field is missing, of another type, or a text is empty.
     """
-    given = {name: value for name, value in row.items() if value != "" or name not in OPTIONAL}
+    given = {name: value for name, value in row.items() if name not in OPTIONAL or not _blank(value)}
     negatives: list[object] = []
     if given.get("negatives") is not None:
         negatives = record_field(given, "negatives", list, where)
@@ -100,6 +100,10 @@ def pair_fields(where: str, row: Mapping[str, object]) -> dict[str, Any]:
         "negatives": tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives)),
         "question": "" if given.get("question") is None else text_field(given, "question", where),
     }
+
+
+def _blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _negative(entry: object, where: str) -> str:

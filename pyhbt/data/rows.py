@@ -116,7 +116,7 @@ def _delimited(
             if check_columns is not None:
                 check_columns(cells)
             header = cells
-        elif cells:  # a blank line has none
+        elif cells and (len(header) == 1 or cells[0].strip() or len(cells) > 1):  # no blank line
             if len(cells) != len(header):
                 sign = "comma" if separator == "," else "tab"
                 raise ValueError(

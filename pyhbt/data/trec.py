@@ -110,6 +110,8 @@ def grade(where: str, name: str, text: str) -> int:
     Raises:
         ValueError: it is no whole number.
     """
+    if "_" in text:  # which Python reads in numbers
+        raise ValueError(f"{where}{name}: found {text!r}, expected a whole number")
     try:
         return int(text)
     except ValueError:

@@ -70,6 +70,15 @@ def test_a_language_is_for_rows_that_name_none(tmp_path: Path) -> None:
     assert [(pair.query_lang, pair.passage_lang) for pair in found] == [("de", "en")] * 3 + [("fr", "en")]
 
 
+def test_blank_cells_of_what_may_be_left_out_are_none(tmp_path: Path) -> None:
+    row = {"query": "q", "passage": "p", "query_lang": "en", "passage_lang": "en"}
+    for blank in ("", " ", None):
+        file = write_jsonl(
+            tmp_path / "a.jsonl", [{**row, "group": blank, "question": blank, "negatives": blank}]
+        )
+        assert list(load_pairs(file)) == [Pair("q", "p", "en", "en", "p")]
+
+
 def test_columns_of_a_command_line() -> None:
     assert parse_columns(None) is None
     assert parse_columns(("query=a=b", "passage=c d")) == {"query": "a=b", "passage": "c d"}

@@ -30,6 +30,7 @@ def _rows(folder: Path, content: bytes, name: str = "a.csv") -> list[tuple[int, 
         (b"a,b\nNA,\n", [(2, {"a": "NA", "b": ""})]),
         (b",a\n0,1\n", [(2, {"": "0", "a": "1"})]),
         (b"a,b\n", []),
+        (b"a,b\n  \n1,2\n  ", [(3, {"a": "1", "b": "2"})]),
     ],
 )
 def test_cells_of_csv_and_tsv(tmp_path: Path, content: bytes, expected: list[Any]) -> None:

@@ -99,6 +99,7 @@ def test_malformed_run_lines_are_named(tmp_path: Path, line: str, message: str) 
     [
         ("q 0 a", "qrels:1: found 3 columns, expected 4: qid 0 docid relevance"),
         ("q 0 a 0.5", "qrels:1: relevance: found '0.5', expected a whole number"),
+        ("q 0 a 1_0", "qrels:1: relevance: found '1_0', expected a whole number"),
     ],
 )
 def test_malformed_qrels_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
