@@ -6,9 +6,10 @@ expected.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -36,11 +37,34 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
         raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(map(str, choices))}")
 
 
-def renamed_arguments(**new_names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """A decorator: keyword arguments under the old names ``old="new"`` are taken for one release, with a warning.
+def check_names(name: str, values: object) -> None:
+    """Refuse what is no tuple or list of strings, such as one string, whose letters would be read; O(values).
 
     Raises:
-        TypeError: an argument given under both names.
+        TypeError: it is none.
+    """
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name}: found {type(values).__name__}, expected a tuple of strings")
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise TypeError(f"{name}[{place}]: found {type(value).__name__}, expected a string")
+
+
+def did_you_mean(found: str, choices: Iterable[str]) -> str:
+    """``; did you mean 'ja'?``, or nothing where no choice is near."""
+    near = difflib.get_close_matches(found, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def renamed_arguments(
+    *, both: bool = False, **new_names: str
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """A decorator: keyword arguments under the old names ``old="new"`` are taken for one release, with a warning.
+
+    With ``both`` the old name comes first where both are given, as ``dataclasses.replace`` gives them.
+
+    Raises:
+        TypeError: an argument given under both names, without ``both``.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -48,7 +72,7 @@ def renamed_arguments(**new_names: str) -> Callable[[Callable[_P, _R]], Callable
         def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             for old, new in new_names.items():
                 if old in kwargs:
-                    if new in kwargs:
+                    if new in kwargs and not both:
                         raise TypeError(
                             f"{old}: given together with {new}, its name now; expected one of them"
                         )
@@ -65,7 +89,7 @@ def renamed_fields(**new_names: str) -> Callable[[_C], _C]:
     """The same for a dataclass: its constructor takes the old names, and its attributes are found under them."""
 
     def decorate(cls: _C) -> _C:
-        cls.__init__ = renamed_arguments(**new_names)(cls.__init__)  # type: ignore[misc]
+        cls.__init__ = renamed_arguments(both=True, **new_names)(cls.__init__)  # type: ignore[misc]
         for old, new in new_names.items():
             setattr(cls, old, _renamed_property(old, new))
         return cls

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pyhbt.cli.options import check_given, threads_option
 from pyhbt.cli.terminal import say, set_up
-from pyhbt.data.registry import data_option, languages_option, limit_option
+from pyhbt.data.columns import parse_columns
+from pyhbt.data.registry import (
+    columns_option,
+    data_option,
+    languages_option,
+    limit_option,
+    passage_lang_option,
+    query_lang_option,
+    skip_unusable_option,
+)
 from pyhbt.encoders.options import EncoderOptions, NamedEncoderOptions, batch_size_option
 from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
 from pyhbt.mining.rules import MiningRules
@@ -26,6 +35,9 @@ class EvaluateCommand:
     model: NamedEncoderOptions
     data: str = data_option()
     languages: tuple[str, ...] | None = languages_option()
+    query_lang: str | None = query_lang_option()
+    passage_lang: str | None = passage_lang_option()
+    skip_unusable: bool = skip_unusable_option()
     split: str = option("Split to evaluate, where the data has several.", "test")
     centring: tuple[str, ...] = option(
         "Comma-separated list of none, passages, both, text: language means subtracted.", ("none", "both")
@@ -58,7 +70,14 @@ def evaluate(given: Given) -> None:
     from pyhbt.evaluation.centring import parse_centring
     from pyhbt.evaluation.run import describe_centrings, score_encoder, write_scores
 
-    data = load_retrieval(wanted.data, languages=wanted.languages, split=wanted.split)
+    data = load_retrieval(
+        wanted.data,
+        languages=wanted.languages,
+        split=wanted.split,
+        query_lang=wanted.query_lang,
+        passage_lang=wanted.passage_lang,
+        skip_unusable=wanted.skip_unusable,
+    )
     text = None if wanted.centring_text is None else load_retrieval(wanted.centring_text)
     model = wanted.model.load()
     say(f"{data}\nencoder {wanted.model.encoder}: {model.describe()}")
@@ -151,11 +170,15 @@ class MineCommand:
     corpus: Path | None = option("More passages: JSON lines with text and lang.", None)
     languages: tuple[str, ...] | None = languages_option()
     limit: int | None = limit_option()
+    columns: tuple[str, ...] | None = columns_option()
+    query_lang: str | None = query_lang_option()
+    passage_lang: str | None = passage_lang_option()
     batch_size: int | None = batch_size_option()
     threads: int | None = threads_option()
 
     def __post_init__(self) -> None:
         check_given(self, "limit", "batch_size")
+        parse_columns(self.columns)
 
 
 def mine(given: Given) -> None:
@@ -167,7 +190,14 @@ def mine(given: Given) -> None:
     from pyhbt.data import load_corpus, load_train
     from pyhbt.mining.negatives import mine_to_file
 
-    pairs = load_train(wanted.data, languages=wanted.languages, limit=wanted.limit)
+    pairs = load_train(
+        wanted.data,
+        languages=wanted.languages,
+        limit=wanted.limit,
+        columns=parse_columns(wanted.columns),
+        query_lang=wanted.query_lang,
+        passage_lang=wanted.passage_lang,
+    )
     more = load_corpus(wanted.corpus) if wanted.corpus else ()
     model = wanted.model.load()
     say(f"{pairs}\nencoder {wanted.model.encoder}: {model.describe()}")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from pyhbt.arguments import check_at_least
 from pyhbt.cli.options import check_given, saved_values, threads_option
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
-from pyhbt.data.registry import data_option, languages_option, limit_option
+from pyhbt.data.columns import parse_columns
+from pyhbt.data.registry import (
+    columns_option,
+    data_option,
+    languages_option,
+    limit_option,
+    passage_lang_option,
+    query_lang_option,
+    skip_unusable_option,
+)
 from pyhbt.encoders.options import TrainedEncoderOptions
 from pyhbt.options import build, option, options_of, plain_values, values_of
 from pyhbt.study.config import StudyConfig
@@ -75,6 +84,10 @@ def study(given: Given) -> None:
             languages=config.languages,
             low_resource=config.low_resource,
             zero_shot=config.zero_shot,
+            columns=parse_columns(config.columns),
+            query_lang=config.query_lang,
+            passage_lang=config.passage_lang,
+            skip_unusable=config.skip_unusable,
         )
     say(f"{loaded.name}: train {loaded.train}, dev {loaded.dev}, test {loaded.test}")
     command = shlex.join(["pyhbt", *sys.argv[1:]])
@@ -108,6 +121,11 @@ class TrainCommand:
     seed: int = option("Fixes the order of batches and dropout.", 0)
     languages: tuple[str, ...] | None = languages_option()
     limit: int | None = limit_option()
+    columns: tuple[str, ...] | None = columns_option()
+    query_lang: str | None = query_lang_option()
+    passage_lang: str | None = passage_lang_option()
+    skip_unusable: bool = skip_unusable_option()
+    triple_negatives: int = option("Attach up to that many of a query's negatives (mmarco).", 0)
     eval_every: int | None = option(
         "Score the data's dev set every so many steps, into the log.", None, unset="never"
     )
@@ -133,6 +151,8 @@ class TrainCommand:
         RatioSchedule.parse(self.ratio)  # refuses what is none
         check_given(self, "limit", "eval_every", "save_every")
         check_at_least("seed", self.seed, 0)
+        check_at_least("triple_negatives", self.triple_negatives, 0)
+        parse_columns(self.columns)
         if self.extend and not self.resume:
             raise ValueError("extend: found True, expected False where no run is resumed")
 
@@ -140,7 +160,8 @@ class TrainCommand:
 def train(given: Given) -> None:
     """Train one encoder on hybrid batches and save it."""
     set_up(given.get("threads"))
-    from pyhbt.data import judged_pairs, load_study, load_train
+    from pyhbt.data import judged_pairs, load_train
+    from pyhbt.data.registry import load_dev
     from pyhbt.evaluation.run import dev_scores
     from pyhbt.files import only_writer
     from pyhbt.training.checkpoints import to_resume
@@ -162,8 +183,22 @@ def train(given: Given) -> None:
     adaptive = wanted.ratio.startswith("adaptive")
     dev = None
     if wanted.eval_every or adaptive:
-        dev = load_study(wanted.data, languages=wanted.languages).dev
-    pairs = load_train(wanted.data, languages=wanted.languages, limit=wanted.limit)
+        dev = load_dev(
+            wanted.data,
+            languages=wanted.languages,
+            query_lang=wanted.query_lang,
+            passage_lang=wanted.passage_lang,
+            skip_unusable=wanted.skip_unusable,
+        )
+    pairs = load_train(
+        wanted.data,
+        languages=wanted.languages,
+        limit=wanted.limit,
+        columns=parse_columns(wanted.columns),
+        query_lang=wanted.query_lang,
+        passage_lang=wanted.passage_lang,
+        negatives=wanted.triple_negatives,
+    )
     say(f"{model.describe()}\ntraining on {pairs}\n{wanted.training}")
     saved = train_encoder(
         model,

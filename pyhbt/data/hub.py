@@ -1,15 +1,19 @@
-"""Rows of files on the Hugging Face hub or in a local folder of the same layout, streamed through ``datasets``.
+"""Rows of files on the Hugging Face hub or in a local folder of the same layout, streamed.
 
-Files are named one by one (no loading scripts, which ``datasets`` 4 gave up) and read as a stream: nothing is
-cached on disk, and a reader that has what it needs stops the transfer.
+Files are named one by one (no loading scripts, which ``datasets`` 4 gave up) and read as a stream, those of the hub
+through ``datasets``: nothing is cached on disk, and a reader that has what it needs stops the transfer.
 """
 
 from __future__ import annotations
 
-import glob
+import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from pyhbt.data.records import read_lines
+from pyhbt.data.rows import read_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,27 +42,36 @@ def stream_rows(
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """``(where, row)`` of every row of ``files`` (paths or ``hf://`` urls, globs allowed), in order.
 
-    The rows of ``text`` are lines, in a column of that name. Local files are read without any request.
+    The rows of ``text`` are lines, in a column of that name. Local files are read without any request, and without a
+    folder to write to.
 
     Raises:
         FileNotFoundError: a file is missing or a glob matches nothing.
         ValueError: a file cannot be read in that form.
     """
+    for file in (found for pattern in files for found in _matches(pattern)):
+        if not is_local(file):
+            yield from _remote_rows(form, file)
+        elif form == "parquet":
+            yield from ((where, dict(row)) for where, row in read_parquet(Path(file)))
+        else:
+            for where, line in read_lines(file, keep_blank=True):
+                yield where, {"text": line}
+
+
+def _remote_rows(form: Literal["text", "parquet"], file: str) -> Iterator[tuple[str, dict[str, object]]]:
     from datasets import Dataset
     from datasets.exceptions import DatasetGenerationError
 
-    # Not load_dataset, which asks the hub to count a download even for local files.
+    # Not load_dataset, which asks the hub to count a download.
     read = {"text": Dataset.from_text, "parquet": Dataset.from_parquet}[form]
-    for file in (found for pattern in files for found in _matches(pattern)):
-        number = 0
-        # datasets takes every name for a pattern.
-        name = glob.escape(file) if is_local(file) else file
-        try:
-            for number, row in enumerate(read(name, streaming=True), start=1):
-                yield f"{file}:{number}: ", dict(row)
-        except (DatasetGenerationError, ValueError) as error:
-            reason = error.__cause__ or error
-            raise ValueError(f"{file}: unreadable as {form} after row {number}: {reason}") from error
+    number = 0
+    try:
+        for number, row in enumerate(read(file, streaming=True), start=1):
+            yield f"{file}:{number}: ", dict(row)
+    except (DatasetGenerationError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = error.__cause__ or error
+        raise ValueError(f"{file}: unreadable as {form} after row {number}: {reason}") from error
 
 
 def _matches(pattern: str) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyhbt.data.groups import DisjointSets
+from pyhbt.data.disjoint import DisjointSets
 from pyhbt.data.pair_set import PairSet, ParallelItem
 from pyhbt.data.records import existing_folder, field
 from pyhbt.data.retrieval_set import RetrievalSet, StudyData

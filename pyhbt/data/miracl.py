@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyhbt.data.groups import DisjointSets
+from pyhbt.data.disjoint import DisjointSets
 from pyhbt.data.hub import is_local, locate, stream_lines, stream_rows
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.records import columns, field, parse_jsonl, text_field

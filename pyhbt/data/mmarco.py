@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pyhbt.data.groups import DisjointSets
+from pyhbt.data.disjoint import DisjointSets
 from pyhbt.data.hub import locate, stream_lines
 from pyhbt.data.pair_set import Pair, PairSet, ParallelItem
 from pyhbt.data.records import columns

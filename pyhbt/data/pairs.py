@@ -1,34 +1,31 @@
-"""Own training pairs from JSON lines, Parquet or CSV, and a study folder made of them.
+"""Own training pairs from JSON lines, Parquet, CSV or TSV, and a study folder made of them.
 
 Columns: ``query``, ``passage``, ``query_lang``, ``passage_lang``; optional ``group`` (pairs whose passages have the
 same content share it; default: pairs of one query or of one passage text share one,
-:func:`pyhbt.data.groups.with_groups`), ``question`` (translations of a query share it; default: none known) and
-``negatives`` (a list of passages that do not answer the query; not in CSV). Other columns are ignored. JSON lines and
-Parquet are streamed through the ``datasets`` library, so nothing is cached on disk; O(total text) memory.
+:meth:`PairSet.with_groups`), ``question`` (translations of a query share it; default: none known) and
+``negatives`` (a list of passages that do not answer the query; not in CSV and TSV). Other columns are ignored, and
+columns may have other names (:class:`pyhbt.data.columns.ColumnMap`). O(total text) memory.
 """
 
 from __future__ import annotations
 
-import csv
 import json
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyhbt.data.beir import load_beir
-from pyhbt.data.groups import with_groups
-from pyhbt.data.hub import stream_rows
+from pyhbt.data.columns import REQUIRED, ColumnMap, pair_fields
 from pyhbt.data.pair_set import Pair, PairSet
-from pyhbt.data.records import existing_file, existing_folder, field, read_jsonl, text_field
-from pyhbt.data.retrieval_set import RetrievalSet, StudyData
+from pyhbt.data.records import existing_file, existing_folder
+from pyhbt.data.retrieval_set import StudyData, in_languages
+from pyhbt.data.rows import read_rows
 from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
 from pyhbt.files import write_atomically
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
-
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
-_OPTIONAL = ("group", "question", "negatives")
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 
 def load_pairs(
@@ -36,32 +33,43 @@ def load_pairs(
     *,
     languages: Iterable[str] | None = None,
     limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
 ) -> PairSet:
-    """The pairs of a ``.jsonl`` (or ``.jsonl.gz``), ``.parquet`` or ``.csv`` file, in its order.
+    """The pairs of a ``.jsonl``, ``.csv``, ``.tsv`` (each also ``.gz``) or ``.parquet`` file, in its order.
 
     Args:
         path: the file.
         languages: keep pairs whose two languages are both listed; default: all.
         limit: read only the first rows; default: all.
+        columns: names of columns by field, ``{"query": "question"}``; default: the fields' own names.
+        query_lang: language of queries whose row names none.
+        passage_lang: likewise of passages.
 
     Raises:
         FileNotFoundError: no such file.
+        TypeError: columns or languages of another type.
         ValueError: a missing column, a wrong type, a null or an empty text (names file, line, of Parquet the row,
-            counted from 1, and field); or no pair is left.
+            counted from 1, and field); an unknown field, a column or a language that the file lacks; or no pair is
+            left.
     """
+    mapped = ColumnMap(columns or {}, query_lang, passage_lang)
     file = existing_file(path)
     chosen = None if languages is None else set(language_codes("languages", languages))
-    pairs = with_groups(
-        PairSet.from_pairs(
-            pair
-            for pair in _read(file, limit)
-            if chosen is None or (pair.query_lang in chosen and pair.passage_lang in chosen)
-        )
-    )
-    if not len(pairs):
+    found: dict[str, None] = {}
+    kept: list[Pair] = []
+    for pair in _read(file, limit, mapped):
+        found.update(dict.fromkeys((pair.query_lang, pair.passage_lang)))
+        if chosen is None or (pair.query_lang in chosen and pair.passage_lang in chosen):
+            kept.append(pair)
+    if found:
+        where = str(file) if limit is None else f"the first {limit} rows of {file}"
+        known_languages("languages", chosen and sorted(chosen), sorted(found), where)
+    if not kept:
         wanted = "" if chosen is None else f" in {' '.join(sorted(chosen))}"
         raise ValueError(f"{file}: found no pairs{wanted}, expected at least one")
-    return pairs
+    return PairSet.from_pairs(kept)
 
 
 def write_pairs(path: str | os.PathLike[str], pairs: PairSet) -> None:
@@ -110,6 +118,10 @@ def load_folder_study(
     languages: Iterable[str] | None = None,
     low_resource: Iterable[str] | None = None,
     zero_shot: Iterable[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
+    skip_unusable: bool = False,
 ) -> StudyData:
     """A study on own data: ``FOLDER/train.jsonl`` (see :func:`load_pairs`) and BEIR folders ``dev/``, ``test/``.
 
@@ -123,14 +135,27 @@ def load_folder_study(
         languages: those of the data to use, the other two lists among them; default: all.
         low_resource: default: none.
         zero_shot: default: none.
+        columns: as :func:`load_pairs` takes it.
+        query_lang: language of queries that name none, in the pairs and in the BEIR folders.
+        passage_lang: likewise of passages.
+        skip_unusable: as :func:`pyhbt.data.load_beir` takes it.
 
     Raises:
         FileNotFoundError: a missing folder or file.
         ValueError: as :func:`load_pairs` and :func:`pyhbt.data.load_beir` do; contradictory tiers.
     """
     path = existing_folder(folder)
-    pairs = list(_read(existing_file(path / train), None))
-    sets: dict[str, RetrievalSet] = {split: load_beir(path / split, split) for split in ("dev", "test")}
+    pairs = list(_read(existing_file(path / train), None, ColumnMap(columns or {}, query_lang, passage_lang)))
+    sets = {
+        split: load_beir(
+            path / split,
+            split,
+            query_lang=query_lang,
+            passage_lang=passage_lang,
+            skip_unusable=skip_unusable,
+        )
+        for split in ("dev", "test")
+    }
     found = {lang for pair in pairs for lang in (pair.query_lang, pair.passage_lang)}
     available = sorted(found.union(*(one.languages for one in sets.values())))
     chosen = known_languages("languages", languages, available, str(path))
@@ -141,66 +166,20 @@ def load_folder_study(
         raise ValueError(
             f"{path / train}: found no pairs in {' '.join(sorted(trained))}, expected at least one"
         )
-    dev, test = (
-        load_beir(
-            path / split, split, languages=[code for code in one.languages if code in tiers], tiers=tiers
-        )
-        for split, one in sets.items()
-    )
-    return StudyData(path.name, with_groups(PairSet.from_pairs(kept)), dev, test)
+    dev, test = (in_languages(one, tiers, tiers) for one in sets.values())
+    return StudyData(path.name, PairSet.from_pairs(kept), dev, test)
 
 
-def _read(path: Path, limit: int | None) -> Iterator[Pair]:
+def _read(path: Path, limit: int | None, columns: ColumnMap) -> Iterator[Pair]:
     """Pairs of a file; the group is empty where the row names none."""
-    for number, (where, row) in enumerate(read_rows(path)):
-        if limit is not None and number >= limit:
-            return
-        negatives: list[object] = []
-        if row.get("negatives") is not None:
-            negatives = field(row, "negatives", list, where)
-        texts = tuple(_negative(entry, f"{where}negatives[{i}]: ") for i, entry in enumerate(negatives))
-        yield Pair(
-            query=text_field(row, "query", where),
-            passage=text_field(row, "passage", where),
-            query_lang=text_field(row, "query_lang", where),
-            passage_lang=text_field(row, "passage_lang", where),
-            group="" if row.get("group") is None else text_field(row, "group", where),
-            negatives=texts,
-            question="" if row.get("question") is None else text_field(row, "question", where),
-        )
 
+    def check(names: Collection[str]) -> None:
+        columns.check(f"{path}: ", names)
 
-def _negative(entry: object, where: str) -> str:
-    if not isinstance(entry, str) or not entry.strip():
-        raise ValueError(f"{where}found {entry!r}, expected a text")
-    return entry
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """``(where, row)`` of every row of a ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.csv`` file, streamed.
-
-    Raises:
-        ValueError: a name that ends otherwise, or a file that cannot be read as what its name says.
-    """
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        yield from read_jsonl(path)
-    elif name.endswith(".parquet"):
-        yield from stream_rows("parquet", [str(path)])
-    elif name.endswith(".csv"):
-        yield from _csv_rows(path)
-    else:
-        raise ValueError(f"{path}: found suffix {path.suffix!r}, expected one of {' '.join(_SUFFIXES)}")
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    # Not through datasets: its reader takes texts such as "NA" for missing ones.
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        try:
-            for row in reader:
-                # A cell that may be left out is left out where it is empty: CSV has no null.
-                found = {name: cell for name, cell in row.items() if cell or name not in _OPTIONAL}
-                yield f"{path}:{reader.line_num}: ", found
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: unreadable as csv after line {reader.line_num}: {error}") from error
+    seen: dict[str, None] = {}
+    for where, row in islice(read_rows(path, columns.wanted, check), limit):
+        columns.check(where, row, REQUIRED)
+        seen.update(dict.fromkeys(row))
+        yield Pair(**pair_fields(where, columns.fields(row)))
+    if seen:  # in JSON lines a row may lack what another has
+        check(seen)

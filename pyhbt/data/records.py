@@ -51,21 +51,28 @@ def read_lines(path: str | os.PathLike[str], *, keep_blank: bool = False) -> Ite
         FileNotFoundError: no such file.
         ValueError: a line that is not UTF-8.
     """
+    for where, line in read_whole_lines(path):
+        text = line.rstrip("\r\n")
+        if keep_blank or text.strip():
+            yield where, text
+
+
+def read_whole_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """``(where, line)`` of every line with its line break; otherwise as :func:`read_lines`."""
     file = existing_file(path)
     for number, line in enumerate(_lines(file), start=1):
         where = f"{file}:{number}: "
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}not UTF-8: {error}") from error
-        if keep_blank or text.strip():
-            yield where, text
+        yield where, text
 
 
 def _lines(file: Path) -> Iterator[bytes]:
     """Lines with their breaks, unpacked where the name ends in .gz."""
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+        with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as stream:
             yield from stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{file}: unreadable as gzip: {error}") from error
@@ -80,7 +87,9 @@ def parse_jsonl(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[st
     for where, line in lines:
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except RecursionError:
+            raise ValueError(f"{where}not JSON: nested too deeply") from None
+        except ValueError as error:  # numbers of too many digits too
             raise ValueError(f"{where}not JSON: {error}") from error
         if not isinstance(record, dict):
             raise ValueError(f"{where}found {type(record).__name__}, expected an object")
@@ -105,7 +114,7 @@ def columns(where: str, line: str, names: tuple[str, ...], separator: str | None
 
 
 def field(record: object, key: str, kind: type[_T], where: str) -> _T:
-    """``record[key]``, checked to be a ``kind`` (a bool is no int).
+    """``record[key]``, checked to be a ``kind`` (a bool is no int; a string is Unicode throughout).
 
     Raises:
         ValueError: it is missing or another; names the field.
@@ -116,7 +125,23 @@ def field(record: object, key: str, kind: type[_T], where: str) -> _T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         found = "null" if value is None else type(value).__name__
         raise ValueError(f"{where}{key}: found {found}, expected {kind.__name__}")
+    if isinstance(value, str):
+        check_unicode(value, f"{where}{key}: ")
     return value
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Refuse a text that no file or tokenizer can hold.
+
+    Raises:
+        ValueError: it holds half of a surrogate pair, as JSON's escapes may.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = f"{text[error.start]!r} at character {error.start}"
+            raise ValueError(f"{where}found the lone surrogate {found}, expected Unicode text") from None
 
 
 def text_field(record: object, key: str, where: str) -> str:

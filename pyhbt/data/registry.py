@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pyhbt.options import option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pyhbt.data.pair_set import PairSet
     from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 
     Languages = Iterable[str] | None
-    StudyLoader = Callable[[str, Languages, Languages, Languages], StudyData]
-    RetrievalLoader = Callable[[str, Languages, str], RetrievalSet]
-    TrainLoader = Callable[[str, Languages, "int | None"], PairSet]
+    # what a kind takes beside (DataKind.takes) comes by name
+    StudyLoader = Callable[..., StudyData]
+    RetrievalLoader = Callable[..., RetrievalSet]
+    TrainLoader = Callable[..., PairSet]
 
 Purpose = Literal["study", "evaluation", "training"]
 
@@ -36,6 +37,8 @@ class DataKind:
     study: StudyLoader | None = None
     retrieval: RetrievalLoader | None = None
     train: TrainLoader | None = None
+    takes: tuple[str, ...] = ()
+    """Arguments of loading beside languages, split and limit that the kind knows."""
 
     @property
     def usage(self) -> str:
@@ -52,6 +55,10 @@ def load_study(
     languages: Languages = None,
     low_resource: Languages = None,
     zero_shot: Languages = None,
+    columns: Mapping[str, str] | None = None,
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
+    skip_unusable: bool = False,
 ) -> StudyData:
     """Pairs to train on, a dev and a test set, for a ratio study.
 
@@ -62,6 +69,8 @@ def load_study(
         low_resource: languages trained on a few items; None: the data set's own choice (``cldr`` and ``afriqa`` have
             one).
         zero_shot: languages evaluated alone; None: likewise.
+        columns, query_lang, passage_lang: of own pairs, see :func:`pyhbt.data.load_pairs`.
+        skip_unusable: of BEIR folders, see :func:`pyhbt.data.load_beir`.
 
     Raises:
         FileNotFoundError: a missing folder or file.
@@ -72,14 +81,26 @@ def load_study(
         _refuse(spec, kind, "study")
     if languages is not None and not isinstance(languages, str):
         languages = dict.fromkeys((*languages, *(low_resource or ()), *(zero_shot or ())))
-    return kind.study(location, languages, low_resource, zero_shot)
+    given = _given(
+        kind, columns=columns, query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable
+    )
+    return kind.study(location, languages, low_resource, zero_shot, **given)
 
 
-def load_retrieval(spec: str, *, languages: Languages = None, split: str = "test") -> RetrievalSet:
+def load_retrieval(
+    spec: str,
+    *,
+    languages: Languages = None,
+    split: str = "test",
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
+    skip_unusable: bool = False,
+) -> RetrievalSet:
     """Queries, corpus and qrels of one split for evaluation.
 
     ``xquad-r`` and ``mlqa-r`` are published as one split each: ``test`` is all of it (a study's own test set is the
-    articles that it does not train on).
+    articles that it does not train on). ``query_lang``, ``passage_lang`` and ``skip_unusable`` are those of
+    :func:`pyhbt.data.load_beir`, for kinds in that layout.
 
     Raises:
         FileNotFoundError: a missing folder or file.
@@ -88,10 +109,54 @@ def load_retrieval(spec: str, *, languages: Languages = None, split: str = "test
     kind, location = _parse(spec)
     if kind.retrieval is None:
         _refuse(spec, kind, "evaluation")
-    return kind.retrieval(location, languages, split)
+    given = _given(kind, query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable)
+    return kind.retrieval(location, languages, split, **given)
 
 
-def load_train(spec: str, *, languages: Languages = None, limit: int | None = None) -> PairSet:
+def load_dev(
+    spec: str,
+    *,
+    languages: Languages = None,
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
+    skip_unusable: bool = False,
+) -> RetrievalSet:
+    """The dev set of data that serve a study; of a folder of own data without its pairs.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_study` does.
+    """
+    kind, location = _parse(spec)
+    if kind.study is None:
+        _refuse(spec, kind, "study")
+    if "columns" in kind.takes and Path(location).is_dir():
+        from pyhbt.data.retrieval_set import in_languages
+        from pyhbt.data.tiers import known_languages, language_codes
+
+        dev = load_retrieval(
+            spec, split="dev", query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable
+        )
+        if languages is None:
+            return dev
+        wanted = language_codes("languages", languages)
+        # pairs may be in more languages than the dev set
+        kept = [code for code in wanted if code in dev.languages] or wanted
+        known_languages("languages", kept, dev.languages, f"{location}/dev")
+        return in_languages(dev, kept, {code: dev.tiers[code] for code in kept})
+    given = _given(kind, query_lang=query_lang, passage_lang=passage_lang, skip_unusable=skip_unusable)
+    return kind.study(location, languages, None, None, **given).dev
+
+
+def load_train(
+    spec: str,
+    *,
+    languages: Languages = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    query_lang: str | None = None,
+    passage_lang: str | None = None,
+    negatives: int = 0,
+) -> PairSet:
     """Training pairs.
 
     Args:
@@ -99,6 +164,8 @@ def load_train(spec: str, *, languages: Languages = None, limit: int | None = No
         languages: default: all of the data.
         limit: a slice of ``mmarco`` (triples a language) and ``miracl`` (queries a language), and the first rows of a
             file of pairs; kinds that come as a whole refuse it.
+        columns, query_lang, passage_lang: of own pairs, see :func:`pyhbt.data.load_pairs`.
+        negatives: of ``mmarco``: attach up to that many of a query's negatives.
 
     Raises:
         FileNotFoundError: a missing folder or file.
@@ -109,7 +176,10 @@ def load_train(spec: str, *, languages: Languages = None, limit: int | None = No
         _refuse(spec, kind, "training")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: found {limit}, expected >= 1 or None")
-    return kind.train(location, languages, limit)
+    given = _given(
+        kind, columns=columns, query_lang=query_lang, passage_lang=passage_lang, negatives=negatives
+    )
+    return kind.train(location, languages, limit, **given)
 
 
 def _parse(spec: str) -> tuple[DataKind, str]:
@@ -137,6 +207,16 @@ def _refuse(spec: str, kind: DataKind, purpose: Purpose) -> NoReturn:
     raise ValueError(f"data: {spec!r} cannot serve {purpose}; {kind.usage} serves {can}")
 
 
+def _given(kind: DataKind, **arguments: Any) -> dict[str, Any]:
+    """The arguments that are given; those that the kind does not take are refused."""
+    given = {name: value for name, value in arguments.items() if value not in (None, False, 0)}
+    for name, value in given.items():
+        if name not in kind.takes:
+            taking = ", ".join(other.usage for other in KINDS.values() if name in other.takes)
+            raise ValueError(f"{name}: found {value!r} for {kind.usage}; it is for {taking}")
+    return given
+
+
 def _whole(kind: str, limit: int | None) -> None:
     if limit is not None:
         raise ValueError(f"limit: found {limit}, expected None: {kind} is loaded whole")
@@ -161,17 +241,17 @@ def _cldr_train(_: str, languages: Languages, limit: int | None) -> PairSet:
 
 
 def _lareqa(name: str, about: str) -> DataKind:
-    from pyhbt.data import lareqa
-
     def study(location: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
-        return lareqa.load_lareqa_study(
-            location, languages=languages, low_resource=low, zero_shot=zero, name=name
-        )
+        from pyhbt.data.lareqa import load_lareqa_study
+
+        return load_lareqa_study(location, languages=languages, low_resource=low, zero_shot=zero, name=name)
 
     def retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
         if split != "test":
             raise ValueError(f"split: found {split!r}, expected 'test': {name} has no other")
-        return lareqa.load_lareqa(location, languages=languages, name=name)
+        from pyhbt.data.lareqa import load_lareqa
+
+        return load_lareqa(location, languages=languages, name=name)
 
     def train(location: str, languages: Languages, limit: int | None) -> PairSet:
         _whole(name, limit)
@@ -198,7 +278,9 @@ def _afriqa_train(location: str, languages: Languages, limit: int | None) -> Pai
 
 
 def _own_study(suffix: str) -> StudyLoader:
-    def study(location: str, languages: Languages, low: Languages, zero: Languages) -> StudyData:
+    def study(
+        location: str, languages: Languages, low: Languages, zero: Languages, **reading: Any
+    ) -> StudyData:
         from pyhbt.data.pairs import load_folder_study
 
         if not Path(location).is_dir():
@@ -207,13 +289,18 @@ def _own_study(suffix: str) -> StudyLoader:
                 f"train.{suffix}, dev/ and test/"
             )
         return load_folder_study(
-            location, train=f"train.{suffix}", languages=languages, low_resource=low, zero_shot=zero
+            location,
+            train=f"train.{suffix}",
+            languages=languages,
+            low_resource=low,
+            zero_shot=zero,
+            **reading,
         )
 
     return study
 
 
-def _own_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+def _own_retrieval(location: str, languages: Languages, split: str, **reading: Any) -> RetrievalSet:
     from pyhbt.data.beir import load_beir
 
     folder = Path(location)
@@ -221,31 +308,31 @@ def _own_retrieval(location: str, languages: Languages, split: str) -> Retrieval
         raise ValueError(
             f"data: {location} is a file of pairs, which serves training; evaluation needs a folder with {split}/"
         )
-    return load_beir(folder / split, split=split, languages=languages)
+    return load_beir(folder / split, split=split, languages=languages, **reading)
 
 
 def _own_train(suffix: str) -> TrainLoader:
-    def train(location: str, languages: Languages, limit: int | None) -> PairSet:
+    def train(location: str, languages: Languages, limit: int | None, **reading: Any) -> PairSet:
         from pyhbt.data.pairs import load_pairs
 
         path = Path(location)
         return load_pairs(
-            path / f"train.{suffix}" if path.is_dir() else path, languages=languages, limit=limit
+            path / f"train.{suffix}" if path.is_dir() else path, languages=languages, limit=limit, **reading
         )
 
     return train
 
 
-def _beir_retrieval(location: str, languages: Languages, split: str) -> RetrievalSet:
+def _beir_retrieval(location: str, languages: Languages, split: str, **reading: Any) -> RetrievalSet:
     from pyhbt.data.beir import load_beir
 
-    return load_beir(location, split=split, languages=languages)
+    return load_beir(location, split=split, languages=languages, **reading)
 
 
-def _mmarco_train(location: str, languages: Languages, limit: int | None) -> PairSet:
+def _mmarco_train(location: str, languages: Languages, limit: int | None, negatives: int = 0) -> PairSet:
     from pyhbt.data.mmarco import load_mmarco
 
-    return load_mmarco(location or None, languages=languages, limit=limit)
+    return load_mmarco(location or None, languages=languages, limit=limit, negatives=negatives)
 
 
 def _miracl_train(location: str, languages: Languages, limit: int | None) -> PairSet:
@@ -290,11 +377,25 @@ KINDS: dict[str, DataKind] = {
                 _own_study(suffix),
                 _own_retrieval,
                 _own_train(suffix),
+                ("columns", "query_lang", "passage_lang", "skip_unusable"),
             )
-            for suffix in ("jsonl", "parquet", "csv")
+            for suffix in ("jsonl", "parquet", "csv", "tsv")
         ),
-        DataKind("beir", "folder", "corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv", None, _beir_retrieval),
-        DataKind("mmarco", "source", "mMARCO: a hub id or a folder of its files", train=_mmarco_train),
+        DataKind(
+            "beir",
+            "folder",
+            "corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv",
+            None,
+            _beir_retrieval,
+            takes=("query_lang", "passage_lang", "skip_unusable"),
+        ),
+        DataKind(
+            "mmarco",
+            "source",
+            "mMARCO: a hub id or a folder of its files",
+            train=_mmarco_train,
+            takes=("negatives",),
+        ),
         DataKind(
             "miracl",
             "source",
@@ -321,3 +422,23 @@ def languages_option() -> Any:
 def limit_option() -> Any:
     """A slice of the training pairs."""
     return option("Keep at most this many training items.", None, unset="all")
+
+
+def columns_option() -> Any:
+    """Columns of own pairs under other names."""
+    return option("Columns of own pairs under other names: FIELD=COLUMN, comma-separated.", None)
+
+
+def query_lang_option() -> Any:
+    """Language of queries that name none."""
+    return option("Language of queries of own data and BEIR sets that name none.", None)
+
+
+def passage_lang_option() -> Any:
+    """Language of passages that name none."""
+    return option("Language of passages, likewise.", None)
+
+
+def skip_unusable_option() -> Any:
+    """Whether unusable parts of BEIR sets are left out."""
+    return option("Leave out, and count, what a BEIR set holds that cannot be used.", False)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pyhbt.data.pairs import read_rows
 from pyhbt.data.records import existing_file, text_field
+from pyhbt.data.rows import read_rows
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyhbt.data.pair_set import PairSet
+
+_COLUMNS = ("query", "passage", "score")
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class TeacherScores:
         passage_of = {text: place for place, text in enumerate(pairs.passages)}
         found, values = array("q"), array("d")
         num_rows = 0
-        for where, row in read_rows(file):
+        for where, row in read_rows(file, _COLUMNS):
             num_rows += 1
             query, passage = (text_field(row, name, where) for name in ("query", "passage"))
             score = _score(row, where)
@@ -179,7 +181,7 @@ def _refuse_contradiction(file: Path, query: str, passage: str) -> NoReturn:
     """Read the file once more, for the two rows."""
     rows = [
         (where.removesuffix(": "), _score(row, where))
-        for where, row in read_rows(file)
+        for where, row in read_rows(file, _COLUMNS)
         if (row["query"], row["passage"]) == (query, passage)
     ]
     (first, score), *rest = rows

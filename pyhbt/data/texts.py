@@ -7,13 +7,14 @@ one too. O(size of the file).
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyhbt.data.records import read_jsonl, read_lines, text_field
+from pyhbt.data.records import check_unicode, read_jsonl, read_lines, text_field
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 
 class Passage(NamedTuple):
@@ -23,7 +24,7 @@ class Passage(NamedTuple):
     lang: str
 
 
-def read_texts(path: Path, field: str = "text") -> list[str]:
+def read_texts(path: str | os.PathLike[str], field: str = "text") -> list[str]:
     """The texts of a file in their order; ``field`` is the one that holds them in JSON lines.
 
     Raises:
@@ -35,7 +36,7 @@ def read_texts(path: Path, field: str = "text") -> list[str]:
     return [text for _, text in read_lines(path, keep_blank=True)]
 
 
-def load_corpus(path: Path) -> list[Passage]:
+def load_corpus(path: str | os.PathLike[str]) -> list[Passage]:
     """Passages of a file of JSON lines with ``text`` and ``lang``.
 
     Raises:
@@ -48,18 +49,22 @@ def load_corpus(path: Path) -> list[Passage]:
     ]
 
 
-def read_ids(ids: Path | None, source: Path, count: int, name: str) -> list[str]:
+def read_ids(
+    ids: str | os.PathLike[str] | None, source: str | os.PathLike[str], count: int, name: str
+) -> list[str]:
     """Ids of ``count`` rows: lines of ``ids``; else ``_id`` or ``id`` of the JSON lines of ``source``, else numbers.
+
+    An id that is null is as good as none; whole numbers are ids.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: more or fewer than ``count``, or what :func:`check_ids` refuses; ``name`` is the argument named.
+        ValueError: an id of JSON lines that is no string or whole number (names file and line); more or fewer than
+            ``count``, or what :func:`check_ids` refuses; ``name`` is the argument named.
     """
     if ids is not None:
         found = [line for _, line in read_lines(ids, keep_blank=True)]
     elif is_jsonl(source):
-        rows = (row for _, row in read_jsonl(source))
-        found = [str(row.get("_id", row.get("id", number))) for number, row in enumerate(rows)]
+        found = [_identity(row, number, where) for number, (where, row) in enumerate(read_jsonl(source))]
     else:
         found = [str(row) for row in range(count)]
     if len(found) != count:
@@ -72,25 +77,42 @@ def check_ids(ids: Sequence[str], name: str) -> None:
     """Refuse ids that a run cannot hold; white space parts its columns.
 
     Raises:
-        ValueError: an id twice, or one with white space.
+        ValueError: an id twice, one with white space, or a query's that begins with ``#``.
     """
     if len(set(ids)) < len(ids):
         raise ValueError(f"{name}: found {_repeated(ids)!r} twice, expected different ones")
     for text in ids:
         if text.split() != [text]:
             raise ValueError(f"{name}: found {text!r}, expected an id without white space")
+        if text.startswith("#") and name == "query_ids":
+            raise ValueError(
+                f"{name}: found {text!r}, expected no '#' at its start, which makes a comment of its line"
+            )
 
 
-def is_jsonl(path: Path) -> bool:
+def is_jsonl(path: str | os.PathLike[str]) -> bool:
     """Whether a file's name says that it holds JSON lines."""
-    return path.name.endswith((".jsonl", ".jsonl.gz"))
+    return Path(path).name.lower().endswith((".jsonl", ".jsonl.gz"))
 
 
 def _string(row: dict[str, object], field: str, where: str) -> str:
     text = row.get(field)
     if not isinstance(text, str):
         raise ValueError(f"{where}{field}: expected a JSON object with this text field")
+    check_unicode(text, f"{where}{field}: ")
     return text
+
+
+def _identity(row: dict[str, object], number: int, where: str) -> str:
+    """``_id``, else ``id``, else the row's number."""
+    for key in ("_id", "id"):
+        found = row.get(key)
+        if found is not None:
+            if isinstance(found, bool) or not isinstance(found, str | int):
+                raise ValueError(f"{where}{key}: found {found!r}, expected a string or a whole number")
+            check_unicode(str(found), f"{where}{key}: ")
+            return str(found)
+    return str(number)
 
 
 def _repeated(ids: Iterable[str]) -> str:

@@ -9,10 +9,24 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal, get_args
 
+from pyhbt.arguments import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Tier = Literal["seen", "low-resource", "zero-shot"]
+# countries whose codes are taken for those of their languages
+_COUNTRIES = {
+    "jp": "ja",
+    "cn": "zh",
+    "kr": "ko",
+    "cz": "cs",
+    "dk": "da",
+    "gr": "el",
+    "se": "sv",
+    "ua": "uk",
+    "vn": "vi",
+}
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
@@ -55,8 +69,17 @@ def known_languages(
     found = language_codes(name, codes)
     for code in found:
         if code not in available:
-            raise ValueError(f"{name}: found {code!r}, expected languages of {where}: {' '.join(available)}")
+            raise ValueError(
+                f"{name}: found {code!r}, expected languages of {where}: {' '.join(available)}"
+                f"{_meant(code, available)}"
+            )
     return found
+
+
+def _meant(code: str, available: Collection[str]) -> str:
+    """A hint at the code that may be meant."""
+    own = _COUNTRIES.get(code.lower(), code.lower())
+    return f"; did you mean {own!r}?" if own in available else did_you_mean(code, available)
 
 
 def assign_tiers(
@@ -83,6 +106,7 @@ def assign_tiers(
             if code not in languages:
                 raise ValueError(
                     f"{name}: found {code!r}, expected languages in use: {' '.join(sorted(languages))}"
+                    f"{_meant(code, languages)}"
                 )
     low, zero = given["low_resource"], given["zero_shot"]
     if low is None:

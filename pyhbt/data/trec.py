@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
 
 import numpy as np
 
@@ -43,7 +43,9 @@ def write_run(
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
-    """Reads a run; a query's passages are ordered by falling score, ties by the file's rank.
+    """Reads a run, less comments (lines that begin with ``#``).
+
+    A query's passages are ordered by falling score, ties by the file's rank.
 
     Raises:
         FileNotFoundError: no such file.
@@ -51,7 +53,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     """
     ranked: dict[str, dict[str, tuple[float, int]]] = {}
     names = ("qid", "Q0", "docid", "rank", "score", "tag")
-    for where, line in read_lines(path):
+    for where, line in _entries(path):
         query, _, passage, rank_text, score_text, _ = columns(where, line, names, separator=None)
         entries = ranked.setdefault(query, {})
         if passage in entries:
@@ -70,12 +72,13 @@ def write_qrels(path: str | os.PathLike[str], qrels: Mapping[str, Mapping[str, i
     """Writes qrels in the order given.
 
     Raises:
-        ValueError: an id that is empty or holds white space.
+        TypeError: a relevance that is no number.
+        ValueError: an id that is empty, holds white space, or begins a line with ``#``; a relevance that is not whole.
     """
     _write(
         path,
         (
-            f"{_token('query id', query)} 0 {_token('passage id', passage)} {int(relevance)}"
+            f"{_query_token(query)} 0 {_token('passage id', passage)} {_whole(relevance, query, passage)}"
             for query, judged in qrels.items()
             for passage, relevance in judged.items()
         ),
@@ -83,27 +86,65 @@ def write_qrels(path: str | os.PathLike[str], qrels: Mapping[str, Mapping[str, i
 
 
 def read_qrels(path: str | os.PathLike[str]) -> Qrels:
-    """Reads qrels.
+    """Reads qrels, less comments (lines that begin with ``#``); ``1.0`` is read as 1.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a malformed line or a repeated passage; names file, line and field.
+        ValueError: a malformed line, a relevance that is not whole, or a repeated passage; names file, line and field.
     """
     qrels: Qrels = {}
-    for where, line in read_lines(path):
+    for where, line in _entries(path):
         query, _, passage, relevance = columns(
             where, line, ("qid", "0", "docid", "relevance"), separator=None
         )
         judged = qrels.setdefault(query, {})
         if passage in judged:
             raise ValueError(f"{where}docid: {passage!r} a second time for query {query!r}")
-        judged[passage] = _integer(where, "relevance", relevance)
+        judged[passage] = grade(where, "relevance", relevance)
     return qrels
+
+
+def grade(where: str, name: str, text: str) -> int:
+    """A grade of relevance of a file, also where it is written ``1.0``; never rounded.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    if "_" in text:  # which Python reads in numbers
+        raise ValueError(f"{where}{name}: found {text!r}, expected a whole number")
+    try:
+        return int(text)
+    except ValueError:
+        value = _number(where, name, text, "a whole number")
+    if value != int(value):
+        raise ValueError(f"{where}{name}: found {text!r}, expected a whole number")
+    return int(value)
+
+
+def _entries(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    return ((where, line) for where, line in read_lines(path) if not line.startswith("#"))
+
+
+def _query_token(query: str) -> str:
+    if _token("query id", query).startswith("#"):
+        raise ValueError(
+            f"query id: found {query!r}, expected one that does not begin with '#', as comments do"
+        )
+    return query
+
+
+def _whole(relevance: object, query: str, passage: str) -> int:
+    where = f"relevance: found {relevance!r} for {query!r} and {passage!r}, expected a whole number"
+    if isinstance(relevance, str) or not isinstance(relevance, SupportsFloat):
+        raise TypeError(where)
+    if not float(relevance).is_integer():
+        raise ValueError(where)
+    return int(relevance)  # type: ignore[call-overload,no-any-return]
 
 
 def _run_lines(run: Mapping[str, Mapping[str, float]], tag: str) -> Iterator[str]:
     for query, scores in run.items():
-        _token("query id", query)
+        _query_token(query)
         for passage, score in scores.items():
             _token("passage id", passage)
             if not math.isfinite(score):
@@ -134,13 +175,13 @@ def _token(name: str, text: str) -> str:
     return text
 
 
-def _number(where: str, name: str, text: str) -> float:
+def _number(where: str, name: str, text: str, expected: str = "a finite number") -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{where}{name}: found {text!r}, expected a finite number")
+        raise ValueError(f"{where}{name}: found {text!r}, expected {expected}")
     return value
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyhbt.arguments import check_at_least, renamed_fields
-from pyhbt.data.registry import data_option, languages_option
+from pyhbt.data.registry import (
+    columns_option,
+    data_option,
+    languages_option,
+    passage_lang_option,
+    query_lang_option,
+    skip_unusable_option,
+)
 from pyhbt.encoders.options import (
     encoder_option,
     max_length_option,
@@ -107,6 +114,10 @@ class StudyConfig:
     data: str = data_option()
     encoder: str = encoder_option("ngram")
     languages: tuple[str, ...] | None = languages_option()
+    columns: tuple[str, ...] | None = columns_option()
+    query_lang: str | None = query_lang_option()
+    passage_lang: str | None = passage_lang_option()
+    skip_unusable: bool = skip_unusable_option()
     low_resource: tuple[str, ...] | None = option(
         "Languages of which only a few training pairs are kept, comma-separated.",
         None,

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-_WORD = re.compile(r"\w+")
+from pyhbt.data.records import read_lines
+
+# Letters and digits with the marks, joiners (ZWNJ, ZWJ) and signs that stand on them: \w alone ends a word of an
+# Indic script at its vowel signs.
+_MARKS = "".join(
+    chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me")
+)
+_WORD = re.compile(rf"\w[\w\u200c\u200d{re.escape(_MARKS)}]*")
 _NAMED = re.compile(r"([A-Za-z]{2,3})-([A-Za-z]{2,3})\.(?:txt|tsv)")
 
 Lexicon = Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]]
@@ -61,7 +70,7 @@ def load_lexicon(path: str | os.PathLike[str]) -> Lexicon:
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a malformed line (names file and line), or no entry at all.
+        ValueError: a malformed line or one that is not UTF-8 (names file and line), or no entry at all.
     """
     source = Path(path)
     if source.is_dir():
@@ -83,17 +92,13 @@ def load_lexicon(path: str | os.PathLike[str]) -> Lexicon:
 
 def _entries(file: Path) -> Iterator[tuple[str, str, str, str]]:
     named = _NAMED.fullmatch(file.name)
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            text = line.strip("\r\n")
-            if not text.strip():
-                continue
-            parts = text.split("\t") if "\t" in text else text.split()
-            columns = [part.strip() for part in parts]
-            expected = 2 if named else 4
-            if len(columns) != expected or not all(columns):
-                raise ValueError(f"{file}:{number}: found {len(columns)} columns, expected {expected}")
-            if named:
-                yield named[1].lower(), columns[0], named[2].lower(), columns[1]
-            else:
-                yield columns[0], columns[1], columns[2], columns[3]
+    expected = 2 if named else 4
+    for where, text in read_lines(file):
+        parts = text.split("\t") if "\t" in text else text.split()
+        columns = [part.strip() for part in parts]
+        if len(columns) != expected or not all(columns):
+            raise ValueError(f"{where}found {len(columns)} columns, expected {expected}")
+        if named:
+            yield named[1].lower(), columns[0], named[2].lower(), columns[1]
+        else:
+            yield columns[0], columns[1], columns[2], columns[3]

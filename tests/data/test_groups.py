@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhbt.data.groups import DisjointSets, judged_pairs, with_groups
+from pyhbt.data.groups import judged_pairs
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier
+from tests.data.test_disjoint import closure
 from tests.toy import retrieval_set
 
 
@@ -29,49 +30,6 @@ def test_judged_pairs_leave_zero_shot_out() -> None:
     assert {(pair.query, pair.passage) for pair in pairs} <= relevant
 
 
-NODES = st.integers(0, 9)
-
-
-def closure(joins: list[tuple[int, int]], count: int = 10) -> set[frozenset[int]]:
-    """Sets of the first numbers, merged until nothing moves."""
-    sets = [{node} for node in range(count)]
-    for first, second in joins:
-        one = next(part for part in sets if first in part)
-        other = next(part for part in sets if second in part)
-        if one is not other:
-            sets.remove(other)
-            one |= other
-    return set(map(frozenset, sets))
-
-
-@given(st.lists(st.tuples(NODES, NODES), max_size=20))
-def test_sets_are_the_closure_of_the_joins(joins: list[tuple[int, int]]) -> None:
-    sets = DisjointSets()
-    for first, second in joins:
-        sets.join(first, second)
-    found: dict[object, set[int]] = {}
-    for node in range(10):
-        found.setdefault(sets.root(node), set()).add(node)
-    assert set(map(frozenset, found.values())) == closure(joins)
-    assert all(sets.root(sets.root(node)) == sets.root(node) for node in range(10))
-    assert all(sets.root(node) in part for part in found.values() for node in part)
-
-
-def test_a_long_chain_has_one_root() -> None:
-    sets = DisjointSets()
-    for node in range(100_000):  # the worst order: every root below a new one
-        sets.join(node + 1, node)
-    assert sets.root(0) == sets.root(50_000) == sets.root(100_000) == 100_000
-
-
-def test_equal_numbers_of_other_kinds_are_other_nodes() -> None:
-    sets = DisjointSets()
-    sets.join(("query", "1"), ("passage", "1"))
-    assert sets.root(("query", "1")) == ("query", "1")
-    assert sets.root(("query", "2")) == ("query", "2")
-    assert sets.root("1") == "1"
-
-
 def test_pairs_of_one_query_or_passage_share_the_first_passage_as_group() -> None:
     pairs = PairSet.from_pairs(
         [
@@ -86,10 +44,10 @@ def test_pairs_of_one_query_or_passage_share_the_first_passage_as_group() -> Non
             Pair("q", "h", "en", "en", "named too"),
         ],
     )
-    found = with_groups(pairs)
+    found = pairs.with_groups()
     assert [pair.group for pair in found] == ["a", "b", "a", "a", "d", "e", "e", "named", "named too"]
     assert found.group_names == ("a", "b", "d", "e", "named", "named too")
-    assert with_groups(found) is found
+    assert found.with_groups() is found
 
 
 SMALL = st.sampled_from("abc")
@@ -101,13 +59,13 @@ def test_groups_of_pairs_that_name_none(rows: list[tuple[str, str, str, str, boo
         Pair(f"q{query}", f"p{passage}", lang, "en", f"g{passage}" if named else "", question=question)
         for query, passage, lang, question, named in rows
     )
-    found = with_groups(pairs)
+    found = pairs.with_groups()
     joins = []
     for query, passage, lang, question, named in rows:
         asked = "abc".index(question) if question else 3 + "abc".index(query) + 3 * (lang == "de")
         joins += [] if named else [(asked, 9 + "abc".index(passage))]
     sets = closure(joins, 12)
-    assert [one.group for one in found if one.group[0] == "g"] == [one.group for one in pairs if one.group]
+    assert [one.group for one in found if one.group[0] == "g"] == [f"g{row[1]}" for row in rows if row[4]]
     for (one, row), (other, other_row) in itertools.combinations(zip(found, rows, strict=True), 2):
         if not row[-1] and not other_row[-1]:
             places = {9 + "abc".index(row[1]), 9 + "abc".index(other_row[1])}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,69 @@ def test_answer_groups_of_parallel_items_are_their_groups() -> None:
     items = [ParallelItem(f"g{i}", {"en": f"q{i}", "fr": f"r{i}"}, {"en": f"p{i}"}) for i in range(3)]
     pairs = PairSet.from_parallel(items)
     np.testing.assert_array_equal(pairs.answer_groups[pairs.passage_index], pairs.groups)
+
+
+ROWS: list[dict[str, Any]] = [
+    {"question": "q", "context": "p", "id": 7, "group": None},
+    {"question": "r", "context": "s", "id": 8, "group": ""},
+]
+COLUMNS = {"query": "question", "passage": "context"}
+
+
+def test_a_dataset_of_other_columns_makes_pairs() -> None:
+    from datasets import Dataset
+
+    # the column question is the query here, so it is no name of what is asked
+    expected = [Pair("q", "p", "de", "en", "p"), Pair("r", "s", "de", "en", "s")]
+    for rows in (ROWS, Dataset.from_list(ROWS), iter(ROWS)):
+        found = PairSet.from_dataset(rows, columns=COLUMNS, query_lang="de", passage_lang="en")
+        assert list(found) == expected
+
+
+def test_rows_that_make_no_pairs_are_refused() -> None:
+    from datasets import Dataset, DatasetDict
+
+    dataset = Dataset.from_list(ROWS)
+    with pytest.raises(ValueError, match="no column 'questoin' for query, .*; did you mean 'question'"):
+        PairSet.from_dataset(dataset, columns={"query": "questoin"})
+    with pytest.raises(ValueError, match="dataset:1: query_lang: missing"):
+        PairSet.from_dataset(dataset, columns=COLUMNS)
+    with pytest.raises(ValueError, match="no rows"):
+        PairSet.from_dataset([])
+    for wrong in ("rows", DatasetDict(train=dataset), ROWS[0]):
+        with pytest.raises(TypeError, match="dataset: found .* expected a Dataset"):
+            PairSet.from_dataset(wrong, columns=COLUMNS)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="dataset:1: found str, expected a mapping"):
+        PairSet.from_dataset(["row"])  # type: ignore[list-item]
+
+
+def test_rows_are_pairs_as_files_allow() -> None:
+    row = {"query": "q", "passage": "p", "query_lang": "en", "passage_lang": "en"}
+    other = Pair(**{**row, "query": "r", "passage": "s"})
+    pairs = PairSet.from_pairs([Pair(**row), other])
+    assert [pair.group for pair in pairs] == ["p", "s"]  # not one group of both
+    assert pairs.answer_groups.tolist() == [0, 1]
+
+
+def test_what_is_no_pair_or_no_column_is_named() -> None:
+    from dataclasses import replace
+
+    pairs = PairSet.from_pairs(PAIRS)
+    for wrong in ([{"query": "q"}], "text", [PAIRS[0], None]):
+        with pytest.raises(TypeError, match="pairs: found .*, expected a Pair at position"):
+            PairSet.from_pairs(wrong)  # type: ignore[arg-type]
+    for name, value, message in (
+        ("queries", "text", "queries: found str, expected a tuple of strings"),
+        ("languages", ("en", 5), r"languages\[1\]: found int, expected a string"),
+        ("groups", [0, 0, 0], "groups: found list, expected an int64 array"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            replace(pairs, **{name: value})
+    for name, column in (
+        ("groups", np.zeros(2, np.int64)),
+        ("questions", np.zeros(3, np.float32)),
+        ("query_langs", np.full(3, 9)),
+        ("passage_index", np.full(3, -1)),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: found "):
+            replace(pairs, **{name: column})

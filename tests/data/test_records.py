@@ -177,3 +177,25 @@ def test_texts_are_not_blank() -> None:
             text_field({"a": blank}, "a", "f:7: ")
     with pytest.raises(ValueError, match="^f:7: a: found null, expected str$"):
         text_field({"a": None}, "a", "f:7: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 200_000, "not JSON: nested too deeply"),
+        ('{"a": ' * 200_000, "not JSON: nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "not JSON: "),
+    ],
+)
+def test_json_that_python_cannot_hold_is_named(line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^f:1: {message}"):
+        list(parse_jsonl([("f:1: ", line)]))
+
+
+def test_lone_surrogates_are_named() -> None:
+    [(where, row)] = parse_jsonl([("f:7: ", '{"a": "x\\ud800y", "pair": "\\ud83d\\ude00"}')])
+    assert text_field(row, "pair", where) == "\U0001f600"
+    with pytest.raises(
+        ValueError, match=r"^f:7: a: found the lone surrogate '\\ud800' at character 1, expected"
+    ):
+        text_field(row, "a", where)

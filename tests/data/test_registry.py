@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pyhbt.data import KINDS, load_retrieval, load_study, load_train
+from pyhbt.data.registry import load_dev
+from tests.data.written import write, write_jsonl
 from tests.interpreter import run_python
 
 
@@ -113,3 +116,72 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     )
     done = run_python(code)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_registry_loads_no_reader() -> None:
+    code = (
+        "import sys, pyhbt.data, pyhbt.data.registry;"
+        "readers = ('afriqa', 'beir', 'cldr', 'lareqa', 'miracl', 'pairs');"
+        "print([name for name in (*(f'pyhbt.data.{one}' for one in readers), 'babel') if name in sys.modules])"
+    )
+    assert run_python(code).stdout.strip() == "[]"
+
+
+def _own_folder(folder: Path) -> str:
+    row = {"question": "q", "context": "p", "passage_lang": "en"}
+    write_jsonl(folder / "train.jsonl", [row, {**row, "question": "r"}])
+    for split in ("dev", "test"):
+        write_jsonl(folder / split / "corpus.jsonl", [{"_id": "1", "text": split}, {"_id": "2", "text": ""}])
+        write_jsonl(folder / split / "queries.jsonl", [{"_id": "1", "text": split}])
+        write(folder / split / "qrels" / f"{split}.tsv", "1\t1\t1\n")
+    return f"jsonl:{folder}"
+
+
+def test_every_purpose_takes_columns_and_languages(tmp_path: Path) -> None:
+    spec = _own_folder(tmp_path)
+    columns = {"query": "question", "passage": "context"}
+    assert load_train(spec, columns=columns, query_lang="de").languages == ("de", "en")
+    study = load_study(spec, columns=columns, query_lang="de", passage_lang="en", skip_unusable=True)
+    assert (len(study.train), study.dev.query_langs, study.test.passage_langs) == (2, ("de",), ("en",))
+    for spec_of_set in (spec, f"beir:{tmp_path}/test"):
+        one = load_retrieval(spec_of_set, query_lang="de", passage_lang="en", skip_unusable=True)
+        assert one.languages == ("de", "en")
+    assert load_dev(spec, query_lang="de", passage_lang="en", skip_unusable=True).query_texts == ("dev",)
+    with pytest.raises(ValueError, match="languages: found 'jp'.*: de en$"):
+        load_train(spec, columns=columns, query_lang="de", languages=["de", "en", "jp"])
+
+
+def test_the_dev_set_of_a_folder_is_read_without_its_pairs(tmp_path: Path) -> None:
+    spec = _own_folder(tmp_path)
+    (tmp_path / "train.jsonl").write_text("damaged")
+    assert load_dev(spec, query_lang="de", passage_lang="en", skip_unusable=True).query_texts == ("dev",)
+    assert load_dev("cldr", languages=["en", "de"]).languages == ("de", "en")
+    with pytest.raises(ValueError, match="cannot serve study"):
+        load_dev("mmarco")
+    given: dict[str, Any] = {"query_lang": "de", "passage_lang": "en", "skip_unusable": True}
+    assert load_dev(spec, languages=["de", "en", "fr"], **given).languages == ("de", "en")
+    assert load_dev(spec, languages=["en", "fr"], **given).languages == ("en",)
+    with pytest.raises(ValueError, match="languages: found 'fr', expected languages of .*dev: de en"):
+        load_dev(spec, languages=["fr"], **given)
+
+
+def test_kinds_refuse_arguments_that_are_for_others(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="columns: found .* for cldr; it is for jsonl:PATH"):
+        load_train("cldr", columns={"query": "q"})
+    with pytest.raises(ValueError, match="query_lang: found 'de' for cldr; it is for jsonl:PATH"):
+        load_study("cldr", query_lang="de")
+    with pytest.raises(ValueError, match="skip_unusable: found True for cldr"):
+        load_retrieval("cldr", skip_unusable=True)
+    with pytest.raises(
+        ValueError, match=r"negatives: found 2 for beir|negatives: found 2 for cldr; it is for mmarco"
+    ):
+        load_train("cldr", negatives=2)
+
+
+def test_languages_that_are_not_there_come_with_a_hint(tmp_path: Path) -> None:
+    rows = [{"query": "q", "passage": "p", "query_lang": lang, "passage_lang": lang} for lang in ("en", "ja")]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(ValueError, match=r"languages: found 'jp', .*: en ja; did you mean 'ja'\?$"):
+        load_train(f"jsonl:{tmp_path}/a.jsonl", languages=["en", "jp"])
+    with pytest.raises(ValueError, match=r"low_resource: found 'eng', .*; did you mean 'en'\?$"):
+        load_study("cldr", low_resource=["eng"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,3 +54,26 @@ def test_questions_under_their_former_name() -> None:
         data = RetrievalSet(**fields)
     with pytest.warns(DeprecationWarning, match="query_groups is called questions now"):
         assert data.query_groups == data.questions == ("g", "g")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("query_ids", "q", "query_ids: found str, expected a tuple of strings"),
+        ("passage_texts", [1], r"passage_texts\[0\]: found int, expected a string"),
+        ("passage_langs", None, "passage_langs: found NoneType"),
+        ("clusters", "c", "clusters: found str"),
+        ("qrels", [], "qrels: found list, expected a mapping"),
+        ("tiers", ("seen",), "tiers: found tuple, expected a mapping"),
+        ("name", 5, "name: found int, expected a string"),
+    ],
+)
+def test_values_of_other_types_are_refused_by_name(name: str, value: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        RetrievalSet(**_fields(**{name: value}))
+
+
+def test_the_former_name_of_questions_replaces_them() -> None:
+    with pytest.warns(DeprecationWarning, match="query_groups is called questions now"):
+        one = replace(RetrievalSet(**_fields()), query_groups=("a", "b"))
+    assert one.questions == ("a", "b")

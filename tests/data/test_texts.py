@@ -65,3 +65,23 @@ def test_corpus_files(tmp_path: Path) -> None:
     file.write_text('{"text": "one", "lang": "aa"}\n{"text": "two"}\n')
     with pytest.raises(ValueError, match=r"corpus.jsonl:2: lang: missing"):
         load_corpus(file)
+
+
+def test_ids_of_json_lines_are_strings_or_whole_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"_id": null}\n{"_id": null, "id": 7}\n{"id": "b"}\n\n')
+    assert read_ids(None, str(file), 3, "query_ids") == ["0", "7", "b"]
+    for wrong in ("true", "1.5", "[1]", '"\\ud800"'):
+        file.write_text(f'{{"_id": "a"}}\n{{"_id": {wrong}}}\n')
+        with pytest.raises(ValueError, match=r"a\.jsonl:2: _id: found "):
+            read_ids(None, file, 2, "query_ids")
+
+
+def test_texts_that_are_not_unicode_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "one"}\n{"text": "\\udc00"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: text: found the lone surrogate"):
+        read_texts(str(file))
+    (tmp_path / "a.txt").write_bytes(b"one\n\xff\n")
+    with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8"):
+        read_texts(str(tmp_path / "a.txt"))

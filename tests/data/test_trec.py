@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyhbt.data.trec import read_qrels, read_run, write_qrels, write_run
 
 IDS = st.text(st.characters(min_codepoint=33, exclude_categories=("Z", "C")), min_size=1, max_size=6)
+IDS = IDS.filter(lambda text: not text.startswith("#"))
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
 FEW_SCORES = st.sampled_from([0.0, -0.0, 0.5, 1.0, -1.0, float(np.nextafter(np.float32(1), np.float32(0)))])
 
@@ -97,7 +98,8 @@ def test_malformed_run_lines_are_named(tmp_path: Path, line: str, message: str) 
     ("line", "message"),
     [
         ("q 0 a", "qrels:1: found 3 columns, expected 4: qid 0 docid relevance"),
-        ("q 0 a 0.5", "qrels:1: relevance: found '0.5', expected an integer"),
+        ("q 0 a 0.5", "qrels:1: relevance: found '0.5', expected a whole number"),
+        ("q 0 a 1_0", "qrels:1: relevance: found '1_0', expected a whole number"),
     ],
 )
 def test_malformed_qrels_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -118,3 +120,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_run(tmp_path / "missing")
+
+
+def test_lines_of_comments_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("# by us\nq Q0 a 1 0.5 t\n#q Q0 a 1 0.5 t\n")
+    assert read_run(tmp_path / "run") == {"q": {"a": 0.5}}
+    (tmp_path / "qrels").write_text("# judged\nq 0 a 1\n")
+    assert read_qrels(tmp_path / "qrels") == {"q": {"a": 1}}
+    for write in (write_run, write_qrels):  # what would come back as a comment is not written
+        with pytest.raises(ValueError, match="query id: found '#q'"):
+            write(tmp_path / "out", {"#q": {"a": 1}})
+
+
+def test_gradings_are_whole_numbers(tmp_path: Path) -> None:
+    (tmp_path / "qrels").write_text("q 0 a 1.0\nq 0 b -1\n")
+    assert read_qrels(tmp_path / "qrels") == {"q": {"a": 1, "b": -1}}
+    write_qrels(tmp_path / "out", {"q": {"a": np.int64(2), "b": 1.0, "c": True}})  # type: ignore[dict-item]
+    assert (tmp_path / "out").read_text() == "q 0 a 2\nq 0 b 1\nq 0 c 1\n"
+    for wrong in (0.5, math.nan, math.inf):
+        with pytest.raises(ValueError, match="relevance: found .* for 'q' and 'a', expected a whole number"):
+            write_qrels(tmp_path / "out", {"q": {"a": wrong}})  # type: ignore[dict-item]
+    for kind in ("1", None, [1]):
+        with pytest.raises(TypeError, match="relevance: found .* expected a whole number"):
+            write_qrels(tmp_path / "out", {"q": {"a": kind}})  # type: ignore[dict-item]
+
+
+def test_files_have_the_mode_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    write_run(tmp_path / "run", {"q": {"a": 1.0}})
+    write_qrels(tmp_path / "qrels", {"q": {"a": 1}})
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1

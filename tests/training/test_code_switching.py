@@ -144,3 +144,33 @@ def test_a_folder_without_lexica_is_refused(tmp_path: Path) -> None:
 def test_probabilities_are_within_0_and_1(probability: float) -> None:
     with pytest.raises(ValueError, match=rf"probability: found {probability}, expected a number in \[0, 1\]"):
         CodeSwitching(LEXICON, probability)
+
+
+@pytest.mark.parametrize(
+    ("lang", "text", "word", "rest"),
+    [
+        (
+            "hi",
+            "\u092e\u0947\u0930\u0940 \u092c\u093f\u0932\u094d\u0932\u0940!",
+            "\u092c\u093f\u0932\u094d\u0932\u0940",
+            "\u092e\u0947\u0930\u0940 cat!",
+        ),
+        (
+            "ta",
+            "\u0b8e\u0ba9\u0bcd \u0baa\u0bc2\u0ba9\u0bc8.",
+            "\u0baa\u0bc2\u0ba9\u0bc8",
+            "\u0b8e\u0ba9\u0bcd cat.",
+        ),
+        ("th", "\u0e17\u0e35\u0e48 \u0e19\u0e35\u0e49", "\u0e19\u0e35\u0e49", "\u0e17\u0e35\u0e48 cat"),
+        ("de", "a\u0308hnlich a", "a", "a\u0308hnlich cat"),
+    ],
+)
+def test_words_keep_their_combining_marks(lang: str, text: str, word: str, rest: str) -> None:
+    switch = CodeSwitching({(lang, word): {"en": ("cat",)}}, 1.0)
+    assert switch(text, lang, rng()) == rest
+
+
+def test_a_lexicon_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "en-de.txt").write_bytes(b"\xef\xbb\xbfcat Katze\nsmall gr\xfcn\n")
+    with pytest.raises(ValueError, match=r"en-de\.txt:2: not UTF-8"):
+        load_lexicon(tmp_path)
