@@ -71,7 +71,7 @@ def panel_step(
     temperature = torch.tensor(TEMPERATURE)
 
     def run() -> torch.Tensor:
-        options = (torch.inf, cosine, symmetric, None, None, True)
+        options = (torch.inf, cosine, symmetric, None, None, True, True)
         _, loss, queries.grad, passages.grad, _ = panels.contrastive_loss(
             queries.detach(), passages.detach(), targets, weights, temperature, *options
         )
@@ -189,3 +189,26 @@ def test_symmetric(compare: Compare, n: int, dim: int) -> None:
         "torch-panels": panel_step(queries, passages, cosine=False, symmetric=True),
     }
     run(compare, "contrastive_symmetric", queries, passages, peers, symmetric=True)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize(("n", "dim"), shapes(LARGE))
+def test_frozen_passages(compare: Compare, n: int, dim: int, similarity: str) -> None:
+    """Passages that need no gradient, as those of a queue of negatives, beside trained ones: 4 n m dim flops of 6."""
+    queries, passages = inputs(n, dim)
+
+    def loss(q: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        return contrastive_loss(q, p, temperature=TEMPERATURE, similarity=similarity)
+
+    frozen, trained = step(loss, queries, passages.detach()), step(loss, queries, passages)
+    assert float(frozen()) == float(trained())
+    compare(
+        frozen,
+        {"trained": trained},
+        op=f"contrastive_frozen_{similarity}",
+        n=n,
+        m=n,
+        dim=dim,
+        k=0,
+        flops=4.0 * n * n * dim,
+    )

@@ -11,7 +11,8 @@
 //   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
 //            left out as false negative is left out in both directions
 //
-// Time 6nmd flops with gradients (8nmd when symmetric and scores exceed retained_scores), 2nmd without;
+// Time 6nmd flops with gradients (8nmd when symmetric and scores exceed retained_scores), 2nmd less without
+// those of one side, 2nmd without any;
 // extra memory md + 264m floats (symmetric: + up to retained_scores). Loss: van den Oord et al.,
 // arXiv:1807.03748, eq. 4.
 #pragma once
@@ -36,13 +37,14 @@ struct ContrastiveArguments {
   int64_t retained_scores;   // a symmetric batch of up to so many scores keeps them between its two passes
   float* loss_rows;          // (n,) out
   float* loss;               // (1,) out: sum_i row_weights[i] * loss_i
-  float* grad_queries;       // (n,d) out, or nullptr: no gradients
-  float* grad_passages;      // (m,d) out, or nullptr together with grad_queries
-  double* grad_temperature;  // (1,) out, or nullptr together with grad_queries
+  float* grad_queries;       // (n,d) out, or nullptr: not computed
+  float* grad_passages;      // (m,d) out, or nullptr: not computed
+  double* grad_temperature;  // (1,) out, or nullptr; needs grad_queries
   int threads;
 };
 
-// Throws std::invalid_argument on sizes or positives out of range. Bit-identical for every thread count.
+// Throws std::invalid_argument on sizes or positives out of range, Interrupted when the interrupt check
+// (interrupt.h) asks for it. Bit-identical for every thread count.
 void contrastive_loss(const ContrastiveArguments& arguments);
 
 }  // namespace pyhbt

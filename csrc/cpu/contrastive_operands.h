@@ -2,7 +2,7 @@
 // similarity, and packed.
 //   passages           [strip of dim][passage][lane]   all of them
 //   queries transposed [strip][k][lane]                one panel, times log2(e) / temperature
-//   queries by row     [strip of dim][panel lane][lane]  one panel, where gradients are wanted
+//   queries by row     [strip of dim][panel lane][lane]  one panel, where those of passages are wanted
 // Lanes and rows beyond the data, and queries without a positive, are zero.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../contrastive.h"
+#include "../interrupt.h"
 #include "buffer.h"
 #include "contrastive_layout.h"
 
@@ -21,7 +22,7 @@ class ContrastiveOperands {
                       const CpuKernels& kernel, Workspace& workspace);
   static int64_t work_floats(const ContrastiveArguments& arguments, const ContrastiveLayout& layout);
 
-  void pack_passages();
+  void pack_passages(Interrupt& interrupt);
   // A panel, after the passages. Gives each row s_i,pos(i) in float64, where it has a positive.
   void pack_queries(int64_t first, int64_t strips, std::vector<double>& positive_scores);
 

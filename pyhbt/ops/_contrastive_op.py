@@ -18,38 +18,62 @@ from pyhbt.ops.cuda import contrastive as cuda
 from pyhbt.ops.cuda.kernels import address, kernels
 from pyhbt.ops.dtypes import DTYPES
 
-_Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
 torch.library.define(
     "pyhbt::contrastive_loss",
     "(Tensor queries, Tensor passages, Tensor positives, Tensor row_weights, Tensor temperature, float margin, "
-    "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool with_gradients) "
+    "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool of_queries, bool of_passages) "
     "-> (Tensor losses, Tensor loss, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
 )
 
 
-class Options(NamedTuple):
-    """What the operator takes beyond its differentiable inputs."""
+class Batch(NamedTuple):
+    """The tensors of a call; the loss is differentiable in the first three."""
 
+    queries: torch.Tensor
+    passages: torch.Tensor
+    temperature: torch.Tensor
+    row_weights: torch.Tensor
     positives: torch.Tensor
-    margin: float
-    cosine: bool
-    symmetric: bool
     query_groups: torch.Tensor | None
     passage_groups: torch.Tensor | None
 
 
-def _operator(
-    queries: torch.Tensor,
-    passages: torch.Tensor,
-    temperature: torch.Tensor,
-    row_weights: torch.Tensor,
-    options: Options,
-    with_gradients: bool,
-) -> panels.Losses:
-    positives, *others = options
+class Options(NamedTuple):
+    """What else the operator takes."""
+
+    margin: float
+    cosine: bool
+    symmetric: bool
+
+
+class _Wanted(NamedTuple):
+    """Which gradients somebody waits for; the others are not computed."""
+
+    queries: bool
+    passages: bool
+    temperature: bool
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Wanted:
+        return cls(*(x.requires_grad for x in batch[:3]))
+
+
+_NONE = _Wanted(False, False, False)
+_Gradients = tuple[torch.Tensor | None, ...]
+
+
+def _operator(batch: Batch, options: Options, wanted: _Wanted) -> panels.Losses:
     result: panels.Losses = torch.ops.pyhbt.contrastive_loss(
-        queries, passages, positives, row_weights, temperature, *others, with_gradients
+        batch.queries,
+        batch.passages,
+        batch.positives,
+        batch.row_weights,
+        batch.temperature,
+        *options,
+        batch.query_groups,
+        batch.passage_groups,
+        wanted.queries or wanted.temperature,  # the temperature's comes with them
+        wanted.passages,
     )
     return result
 
@@ -82,7 +106,8 @@ def _native(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    with_gradients: bool,
+    of_queries: bool,
+    of_passages: bool,
 ) -> panels.Losses:
     temperature_value = float(temperature.detach())
     checks.check_finite_positive(temperature_value, "temperature")
@@ -92,7 +117,9 @@ def _native(
     queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
     row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
     query_ids, passage_ids = _contiguous(query_groups), _contiguous(passage_groups)
-    losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
+    losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(
+        queries, passages, of_queries, of_passages
+    )
     core.contrastive_loss(
         {
             "queries": matrix(queries),
@@ -108,9 +135,9 @@ def _native(
             "retained_scores": panels.RETAINED_BYTES // 4,
             "loss_rows": losses.data_ptr(),
             "loss": loss.data_ptr(),
-            "grad_queries": grad_queries.data_ptr() if with_gradients else 0,
-            "grad_passages": grad_passages.data_ptr() if with_gradients else 0,
-            "grad_temperature": grad_temperature.data_ptr() if with_gradients else 0,
+            "grad_queries": grad_queries.data_ptr() if of_queries else 0,
+            "grad_passages": grad_passages.data_ptr() if of_passages else 0,
+            "grad_temperature": grad_temperature.data_ptr() if of_queries else 0,
             "threads": threads(),
         }
     )
@@ -119,19 +146,21 @@ def _native(
 
 @torch.library.register_fake("pyhbt::contrastive_loss")  # type: ignore[untyped-decorator]
 def _contrastive_loss_fake(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
-    *_, with_gradients = others
-    return _outputs(queries, passages, with_gradients)
+    *_, of_queries, of_passages = others
+    return _outputs(queries, passages, of_queries, of_passages)
 
 
-def _outputs(queries: torch.Tensor, passages: torch.Tensor, with_gradients: bool) -> panels.Losses:
+def _outputs(
+    queries: torch.Tensor, passages: torch.Tensor, of_queries: bool, of_passages: bool
+) -> panels.Losses:
     dtype = torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
     n, m, dim = queries.shape[0], passages.shape[0], queries.shape[1]
     return (
         queries.new_empty(n, dtype=dtype),
         queries.new_empty((), dtype=dtype),
-        queries.new_empty((n if with_gradients else 0, dim), dtype=dtype),
-        queries.new_empty((m if with_gradients else 0, dim), dtype=dtype),
-        queries.new_empty((), dtype=torch.float64),
+        queries.new_empty((n if of_queries else 0, dim), dtype=dtype),
+        queries.new_empty((m if of_passages else 0, dim), dtype=dtype),
+        queries.new_zeros((), dtype=torch.float64),
     )
 
 
@@ -152,112 +181,149 @@ class _WeightedLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        queries: torch.Tensor,
-        passages: torch.Tensor,
-        temperature: torch.Tensor,
-        row_weights: torch.Tensor,
-        options: Options,
-    ) -> torch.Tensor:
-        _, loss, *gradients = _operator(queries, passages, temperature, row_weights, options, True)
-        ctx.options = options
+    def forward(ctx: Any, options: Options, wanted: _Wanted, *tensors: Any) -> torch.Tensor:
+        batch = Batch(*tensors)
+        _, loss, *gradients = _operator(batch, options, wanted)
+        ctx.options, ctx.wanted = options, wanted
         if torch.compiler.is_compiling():
             ctx.save_for_backward(*gradients)
         else:
-            ctx.save_for_backward(queries, passages, temperature, row_weights)
+            ctx.save_for_backward(*batch)
             ctx.gradients = gradients
         return loss
 
     @staticmethod
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: torch.Tensor) -> _Gradients:
+        wanted = ctx.wanted
         if torch.compiler.is_compiling():
-            grad_queries, grad_passages, grad_temperature = ctx.saved_tensors
-            scaled = grad_queries * grad_output, grad_passages * grad_output, grad_temperature * grad_output
-            return *scaled, None, None
-        queries, passages, temperature, row_weights = ctx.saved_tensors
+            scaled = [
+                x * grad_output if want else None for x, want in zip(ctx.saved_tensors, wanted, strict=True)
+            ]
+            return None, None, *scaled, None, None, None, None
+        batch = Batch(*ctx.saved_tensors)
         if torch.is_grad_enabled():  # create_graph
-            weights = row_weights * grad_output
-            return *_differentiable(queries, passages, temperature, weights, ctx.options), None, None
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:
-            _, _, *gradients = _operator(queries, passages, temperature, row_weights, ctx.options, True)
-        if grad_output.device.type != "cpu" or grad_output.item() != 1.0:
-            for gradient in gradients:
+            gradients = _differentiable(batch, ctx.options, wanted, batch.row_weights * grad_output)
+            return None, None, *gradients, None, None, None, None
+        computed, ctx.gradients = ctx.gradients, None
+        if computed is None:
+            _, _, *computed = _operator(batch, ctx.options, wanted)
+        if is_transformed(grad_output) or _is_stacked(grad_output):
+            computed = [gradient * grad_output for gradient in computed]
+        elif grad_output.device.type != "cpu" or grad_output.item() != 1.0:
+            for gradient in computed:
                 gradient.mul_(grad_output)
-        return *_cast(gradients, queries, passages, temperature), None, None
+        return None, None, *_given(computed, batch, wanted), None, None, None, None
 
 
 class _LossRows(torch.autograd.Function):
     """loss_i for every row; the gradient needs the incoming one, so the operator runs again on the way back."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        queries: torch.Tensor,
-        passages: torch.Tensor,
-        temperature: torch.Tensor,
-        row_weights: torch.Tensor,
-        options: Options,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(queries, passages, temperature)
-        ctx.options = options
-        return _operator(queries, passages, temperature, row_weights, options, False)[0]
+    def forward(ctx: Any, options: Options, wanted: _Wanted, *tensors: Any) -> torch.Tensor:
+        batch = Batch(*tensors)
+        ctx.save_for_backward(*batch)
+        ctx.options, ctx.wanted = options, wanted
+        return _operator(batch, options, _NONE)[0]
 
     @staticmethod
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, passages, temperature = ctx.saved_tensors
-        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
-            return *_differentiable(queries, passages, temperature, grad_output, ctx.options), None, None
-        _, _, *gradients = _operator(queries, passages, temperature, grad_output, ctx.options, True)
-        return *_cast(gradients, queries, passages, temperature), None, None
+    def backward(ctx: Any, grad_output: torch.Tensor) -> _Gradients:
+        batch, wanted = Batch(*ctx.saved_tensors), ctx.wanted
+        if not torch.compiler.is_compiling() and (torch.is_grad_enabled() or is_transformed(grad_output)):
+            gradients = _differentiable(batch, ctx.options, wanted, grad_output)
+            return None, None, *gradients, None, None, None, None
+        _, _, *computed = _operator(batch._replace(row_weights=grad_output), ctx.options, wanted)
+        return None, None, *_given(computed, batch, wanted), None, None, None, None
 
 
-def _cast(gradients: list[torch.Tensor], *inputs: torch.Tensor) -> list[torch.Tensor]:
-    return [gradient.to(x) for gradient, x in zip(gradients, inputs, strict=True)]
+def _given(gradients: list[torch.Tensor], batch: Batch, wanted: _Wanted) -> _Gradients:
+    """In the dtypes of the inputs, None where nobody waits."""
+    inputs = zip(gradients, batch, wanted, strict=False)
+    return tuple(gradient.to(x) if x is not None and want else None for gradient, x, want in inputs)
 
 
-def _differentiable(
-    queries: torch.Tensor,
-    passages: torch.Tensor,
-    temperature: torch.Tensor,
-    row_weights: torch.Tensor,
-    options: Options,
-) -> _Gradients:
-    """The gradients as functions of the inputs: torch code that can be differentiated again and stores the scores."""
-    inputs = [x if x.requires_grad else x.detach().requires_grad_() for x in (queries, passages, temperature)]
-    losses = reference.contrastive_loss(
-        inputs[0],
-        inputs[1],
-        options.positives,
-        temperature=inputs[2],
+def is_transformed(*tensors: torch.Tensor | None) -> bool:
+    """Whether a tensor is inside a transform of ``torch.func`` or carries a tangent of forward-mode differentiation."""
+    given = [x for x in tensors if x is not None]
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in given):
+        return True
+    return any(map(has_tangent, given))
+
+
+def _is_stacked(x: torch.Tensor) -> bool:
+    """Whether a tensor is one of the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    return torch._C._dispatch_keys(x).has(torch._C._dispatch_key_parse("Batched"))
+
+
+def has_tangent(x: torch.Tensor) -> bool:
+    """Whether forward-mode differentiation goes through a tensor."""
+    forward: Any = torch.autograd.forward_ad
+    return bool(forward._current_level >= 0 and forward.unpack_dual(x).tangent is not None)
+
+
+def _check_values(batch: Batch) -> None:
+    """What the operator checks itself, where it is not called."""
+    checks.check_indices(
+        _unwrapped(batch.positives).reshape(-1), "positives", len(batch.passages), "passages"
+    )
+    for value in _unwrapped(batch.temperature).reshape(-1).tolist():
+        checks.check_finite_positive(value, "temperature")
+
+
+def _unwrapped(x: torch.Tensor) -> torch.Tensor:
+    """The values inside the wrappers of ``torch.func``."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x.detach()
+
+
+def _in_torch(batch: Batch, options: Options) -> torch.Tensor:
+    """Losses of the rows in torch code that can be differentiated and transformed at will, and stores the scores."""
+    return reference.contrastive_loss(
+        batch.queries,
+        batch.passages,
+        batch.positives,
+        temperature=batch.temperature,
         similarity="cosine" if options.cosine else "dot",
         symmetric=options.symmetric,
-        query_groups=options.query_groups,
-        passage_groups=options.passage_groups,
+        query_groups=batch.query_groups,
+        passage_groups=batch.passage_groups,
         margin=None if options.margin == float("inf") else options.margin,
         reduction="none",
     )
-    total = (losses * row_weights).sum()
-    grad_queries, grad_passages, grad_temperature = torch.autograd.grad(
-        total, inputs, create_graph=True, materialize_grads=True
-    )
-    return grad_queries, grad_passages, grad_temperature
 
 
-def loss(
-    queries: torch.Tensor,
-    passages: torch.Tensor,
-    temperature: torch.Tensor,
-    row_weights: torch.Tensor,
-    options: Options,
-    *,
-    by_row: bool,
-) -> torch.Tensor:
-    """sum_i row_weights[i] * loss_i, or all loss_i, differentiable in the first three."""
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (queries, passages, temperature)):
+def _differentiable(batch: Batch, options: Options, wanted: _Wanted, row_weights: torch.Tensor) -> _Gradients:
+    """The gradients as functions of the inputs.
+
+    They are partial: aliases stand for the inputs, since one may be made of another.
+    """
+    with torch.enable_grad():
+        aliases = [
+            x.view_as(x) if x.requires_grad else x.detach()
+            for x in (batch.queries, batch.passages, batch.temperature)
+        ]
+        losses = _in_torch(
+            batch._replace(queries=aliases[0], passages=aliases[1], temperature=aliases[2]), options
+        )
+        total = (losses * row_weights).sum()
+        inputs = [x for x, want in zip(aliases, wanted, strict=True) if want]
+        found = iter(torch.autograd.grad(total, inputs, create_graph=True, materialize_grads=True))
+    return tuple(next(found) if want else None for want in wanted)
+
+
+def loss(batch: Batch, options: Options, *, by_row: bool) -> torch.Tensor:
+    """sum_i row_weights[i] * loss_i, or all loss_i, differentiable in queries, passages and temperature.
+
+    Inside transforms of ``torch.func`` and forward-mode differentiation torch code takes the operator's place.
+    """
+    if not torch.compiler.is_compiling() and is_transformed(*batch):
+        _check_values(batch)
+        rows = _in_torch(batch, options)
+        return rows if by_row else (rows * batch.row_weights).sum()
+    wanted = _Wanted.of(batch) if torch.is_grad_enabled() else _NONE
+    if any(wanted):
         function = _LossRows if by_row else _WeightedLoss
-        result: torch.Tensor = function.apply(queries, passages, temperature, row_weights, options)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = function.apply(options, wanted, *batch)  # type: ignore[no-untyped-call]
         return result
-    losses, total, *_ = _operator(queries, passages, temperature, row_weights, options, False)
+    losses, total, *_ = _operator(batch, options, wanted)
     return losses if by_row else total

@@ -14,7 +14,7 @@ import torch
 
 from pyhbt.arguments import check_choice
 from pyhbt.ops import checks
-from pyhbt.ops._contrastive_op import Options, loss
+from pyhbt.ops._contrastive_op import Batch, Options, has_tangent, loss
 from pyhbt.ops.checks import Array
 from pyhbt.ops.dtypes import DTYPES
 
@@ -55,8 +55,10 @@ def contrastive_loss(
     to 256 MiB. Other devices and float64 take the same algorithm in torch. Everything accumulates in float32 or wider,
     under autocast too; on a CUDA device half-precision embeddings have gradients of scores rounded to their dtype.
     Peaked rows keep their accuracy, since the positive is kept out of the sum of exponentials. NaN and infinities
-    spread as in torch's cross-entropy. Results do not depend on the number of threads. Under ``create_graph`` the
-    gradient comes from torch code that stores the scores.
+    spread as in torch's cross-entropy. Results do not depend on the number of threads. Where only queries or only
+    passages need a gradient the other side's 2 n m dim flops are not spent. Under ``create_graph`` the gradient, and
+    in transforms of ``torch.func`` and forward-mode differentiation everything, comes from torch code that stores the
+    scores. Arguments changed in place before the backward pass raise torch's RuntimeError.
 
     Args:
         queries: (n, dim) float32, float16, bfloat16 or float64.
@@ -82,6 +84,8 @@ def contrastive_loss(
         TypeError: a dtype is wrong.
     """
     q, p = checks.as_tensor(queries, "queries"), checks.as_tensor(passages, "passages")
+    if isinstance(queries, np.ndarray) != isinstance(passages, np.ndarray):  # kept for the backward pass
+        q, p = (y.clone() if isinstance(x, np.ndarray) else y for x, y in ((queries, q), (passages, p)))
     for name, tensor in (("queries", q), ("passages", p)):
         checks.check_matrix(tensor, name)
         if tensor.dtype not in _DTYPES:
@@ -95,15 +99,9 @@ def contrastive_loss(
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
     row_weights, factors = _row_weights(weights, None if positives is None else targets, q, reduction)
-    options = Options(
-        targets,
-        math.inf if margin is None else float(margin),
-        similarity == "cosine",
-        symmetric,
-        query_ids,
-        passage_ids,
-    )
-    result = loss(q, p, _temperature(temperature, q), row_weights, options, by_row=reduction == "none")
+    options = Options(math.inf if margin is None else float(margin), similarity == "cosine", symmetric)
+    batch = Batch(q, p, _temperature(temperature, q), row_weights, targets, query_ids, passage_ids)
+    result = loss(batch, options, by_row=reduction == "none")
     if factors is not None:
         result = result * factors
     if isinstance(queries, np.ndarray) and isinstance(passages, np.ndarray):
@@ -154,7 +152,9 @@ def _integers(value: Array, name: str, rows: int, what: str, queries: torch.Tens
     checks.check_integers(tensor, name)
     checks.check_length(tensor, name, rows, what)
     _check_device(tensor, name, queries)
-    return tensor
+    return (
+        tensor.clone() if isinstance(value, np.ndarray) else tensor
+    )  # an array has no version: see the backward pass
 
 
 def _row_weights(
@@ -176,7 +176,7 @@ def _row_weights(
         tensor = checks.as_tensor(weights, "weights")
         if not tensor.is_floating_point():
             raise TypeError(f"weights: found dtype {tensor.dtype}, expected a floating-point dtype")
-        if tensor.requires_grad:
+        if tensor.requires_grad or has_tangent(tensor):
             raise ValueError("weights: found a tensor that requires a gradient, expected constant weights")
         checks.check_length(tensor, "weights", rows, "query")
         _check_device(tensor, "weights", queries)

@@ -2,8 +2,8 @@
 
 The same algorithm as the native kernel (csrc/cpu/contrastive.cpp): a panel of scores becomes its own gradient and is
 used for both gradient products; the (n, m) score matrix is never stored. 6 n m dim flops with gradients (8 when
-symmetric and the scores are not kept), 2 without; extra memory one panel of 1024 m scores, 256 MiB more at most
-where a symmetric batch keeps its scores.
+symmetric and the scores are not kept), 2 less without those of one side, 2 without any; extra memory one panel of
+1024 m scores, 256 MiB more at most where a symmetric batch keeps its scores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ RETAINED_BYTES = 256 << 20
 """A symmetric batch keeps scores of up to so many bytes between its two passes (the native kernel too)."""
 
 Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Of the rows, their weighted sum, and its gradients by queries, passages and temperature."""
+"""Of the rows, their weighted sum, and its gradients by queries, passages and temperature.
+
+Gradients that are not wanted have no rows; that of the temperature comes with that of the queries, else it is 0."""
 
 
 @dataclass
@@ -43,14 +45,18 @@ def contrastive_loss(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    with_gradients: bool,
+    of_queries: bool,
+    of_passages: bool,
 ) -> Losses:
-    """Losses (n,), their weighted sum (), and its gradients: queries (n, dim), passages (m, dim), temperature ()."""
+    """Losses (n,), their weighted sum (), and its gradients: queries (n, dim), passages (m, dim), temperature ().
+
+    ``of_queries`` and ``of_passages`` say which gradients are wanted.
+    """
     checks.check_indices(positives, "positives", passages.shape[0], "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
     if len(passages) == 0:  # no row has a positive
         losses = row_weights.new_zeros(len(queries), dtype=_dtype(queries, passages))
-        grad_queries = torch.zeros_like(queries if with_gradients else queries[:0], dtype=losses.dtype)
+        grad_queries = torch.zeros_like(queries if of_queries else queries[:0], dtype=losses.dtype)
         return (
             losses,
             losses.sum(),
@@ -61,7 +67,7 @@ def contrastive_loss(
     with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
         groups = None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
         batch = _Batch(queries, passages, positives, row_weights, float(temperature), margin, cosine, groups)
-        return batch.run(symmetric, with_gradients)
+        return batch.run(symmetric, of_queries, of_passages)
 
 
 class Rows:
@@ -166,12 +172,17 @@ class _Batch:
         own = (self.queries.to(self.wide) * self.passages[positives.clamp(min=0)].to(self.wide)).sum(dim=1)
         self.rows = Rows(positives, row_weights, own / self.temperature, groups)
 
-    def run(self, symmetric: bool, with_gradients: bool) -> Losses:
+    def run(self, symmetric: bool, of_queries: bool, of_passages: bool) -> Losses:
         n = len(self.queries)
         panels = [slice(start, min(n, start + _PANEL_QUERIES)) for start in range(0, n, _PANEL_QUERIES)]
-        grad_queries = torch.zeros_like(self.queries if with_gradients else self.queries[:0])
-        grad_passages = torch.zeros_like(self.passages if with_gradients else self.passages[:0])
-        keep = symmetric and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
+        grad_queries = torch.zeros_like(self.queries) if of_queries else None
+        grad_passages = torch.zeros_like(self.passages) if of_passages else None
+        with_gradients = of_queries or of_passages
+        keep = (
+            symmetric
+            and with_gradients
+            and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
+        )
         kept: list[torch.Tensor] = []
         share = 0.5 if symmetric else 1.0
         base = torch.full((len(self.passages),), -torch.inf, dtype=self.wide, device=self.queries.device)
@@ -189,13 +200,24 @@ class _Batch:
             for number, rows in enumerate(panels if with_gradients else []):
                 scores = kept[number] if keep else self.scores(rows)
                 self.propagate(rows, scores, share, columns, grad_queries, grad_passages)
-        moment = (self.queries[: len(grad_queries)].to(self.wide) * grad_queries.to(self.wide)).sum()
-        if self.cosine and with_gradients:
-            grad_queries = through_normalize(self.inputs[0], grad_queries)
-            grad_passages = through_normalize(self.inputs[1], grad_passages)
+        moment = self.rows.losses.new_zeros(())
+        if grad_queries is not None:
+            moment = (self.queries.to(self.wide) * grad_queries.to(self.wide)).sum()
         loss = (self.rows.losses * self.rows.weights).sum().to(self.dtype)
         grad_temperature = -moment.double() / self.temperature
-        return self.rows.losses.to(self.dtype), loss, grad_queries, grad_passages, grad_temperature
+        return (
+            self.rows.losses.to(self.dtype),
+            loss,
+            self.finished(grad_queries, self.inputs[0]),
+            self.finished(grad_passages, self.inputs[1]),
+            grad_temperature,
+        )
+
+    def finished(self, raw: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        """With respect to x, given that with respect to the rows that enter the products; no rows where unwanted."""
+        if raw is None:
+            return torch.zeros_like(x[:0])
+        return through_normalize(x, raw) if self.cosine else raw
 
     def scores(self, rows: slice) -> torch.Tensor:
         """(rows, m); minus infinity where a pair is no negative."""
@@ -216,10 +238,10 @@ class _Batch:
         scores: torch.Tensor,
         share: float,
         columns: Columns | None,
-        grad_queries: torch.Tensor,
-        grad_passages: torch.Tensor,
+        grad_queries: torch.Tensor | None,
+        grad_passages: torch.Tensor | None,
     ) -> None:
-        """Turns the panel into its gradient and adds the two products."""
+        """Turns the panel into its gradient and adds the products that are wanted."""
         reference, weight, own = (part.to(self.dtype) for part in self.rows.slopes(rows, share))
         down = None
         if columns is not None:
@@ -229,8 +251,10 @@ class _Batch:
             gradient += down
         gradient.scatter_add_(1, self.rows.positives[rows, None], own[:, None])
         gradient.div_(self.temperature)
-        grad_queries[rows] = gradient @ self.passages
-        grad_passages.addmm_(gradient.T, self.queries[rows])
+        if grad_queries is not None:
+            grad_queries[rows] = gradient @ self.passages
+        if grad_passages is not None:
+            grad_passages.addmm_(gradient.T, self.queries[rows])
 
 
 def _dtype(queries: torch.Tensor, passages: torch.Tensor) -> torch.dtype:

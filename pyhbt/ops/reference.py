@@ -44,7 +44,7 @@ def contrastive_loss(
     with torch.autocast(queries.device.type, enabled=False):
         similarities = queries @ passages.T
     scores = similarities / temperature
-    own = torch.nn.functional.one_hot(columns, passages.shape[0]).bool()
+    own = columns[:, None] == torch.arange(passages.shape[0], device=columns.device)
     left_out = torch.zeros_like(own)
     if query_groups is not None and passage_groups is not None:
         left_out = (query_groups[:, None] == passage_groups) & (passage_groups >= 0)
@@ -63,8 +63,9 @@ def contrastive_loss(
 
 def _log1p_sum_exp(differences: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
     """log(1 + sum of exp(difference) over the negatives), by row; the 1 is the positive itself."""
-    others = torch.logsumexp(differences.masked_fill(~negatives, -torch.inf), dim=1)
-    return torch.logaddexp(others, torch.zeros_like(others))
+    none = ~negatives.any(dim=1)  # kept finite: forward-mode derivatives of an empty sum are NaN
+    others = torch.logsumexp(differences.masked_fill(~negatives & ~none[:, None], -torch.inf), dim=1)
+    return torch.where(none, 0.0, torch.logaddexp(others, torch.zeros_like(others)))
 
 
 def _reduce(

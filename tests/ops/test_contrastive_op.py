@@ -75,9 +75,9 @@ def test_opcheck(dtype: torch.dtype) -> None:
     tensors = (queries, passages, torch.arange(9), torch.full((9,), 0.5), torch.tensor(0.1))
     groups = torch.zeros(9, dtype=torch.int64), torch.arange(12)
     operator = torch.ops.pyhbt.contrastive_loss.default
-    for gradients in (False, True):
-        torch.library.opcheck(operator, (*tensors, 0.1, True, True, *groups, gradients))
-        torch.library.opcheck(operator, (*tensors, math.inf, False, False, None, None, gradients))
+    for wanted in ((False, False), (True, True), (False, True), (True, False)):
+        torch.library.opcheck(operator, (*tensors, 0.1, True, True, *groups, *wanted))
+        torch.library.opcheck(operator, (*tensors, math.inf, False, False, None, None, *wanted))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler stack itself
@@ -130,7 +130,7 @@ def test_operator_checks_sizes_itself() -> None:
         queries, passages = torch.zeros(3, 4, dtype=dtype), torch.zeros(5, 4, dtype=dtype)
         tensors = (queries, passages, positives, torch.ones(3), temperature)
         with pytest.raises(ValueError, match="positives: found 7 in row 1, expected -1 or an index below 5"):
-            torch.ops.pyhbt.contrastive_loss(*tensors, math.inf, False, False, None, None, False)
+            torch.ops.pyhbt.contrastive_loss(*tensors, math.inf, False, False, None, None, False, False)
 
 
 def test_second_derivative() -> None:
