@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import operator
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
@@ -25,6 +26,26 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """
     if not value >= least:
         raise ValueError(f"{name}: found {value}, expected at least {least}")
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """``value`` as an int, where it is one by ``__index__`` (NumPy's integers too, but no truth value).
+
+    Raises:
+        TypeError: it is no whole number: a float, even 5.0, a string, None, True.
+        ValueError: it is below ``least``.
+    """
+    try:
+        if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+            raise TypeError
+        number = operator.index(value)
+    except (TypeError, ValueError):
+        plain = value is None or isinstance(value, (bool, int, float, str))
+        found = repr(value) if plain else type(value).__name__
+        raise TypeError(f"{name}: found {found}, expected a whole number, at least {least}") from None
+    if number < least:
+        raise ValueError(f"{name}: found {number}, expected at least {least}")
+    return number
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:

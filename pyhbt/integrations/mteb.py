@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import torch
 
-from pyhbt.arguments import check_choice
+from pyhbt.arguments import check_choice, whole_number
 from pyhbt.ops import checks, search
 from pyhbt.ops.dtypes import DTYPES
-from pyhbt.ops.exact import Similarity, check_k
+from pyhbt.ops.exact import Similarity
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ExactSearchBackend:
         Raises:
             ValueError: no documents, another dim, an unknown id, or a ``similarity_fn`` that scores otherwise.
         """
-        check_k(top_k)
+        top_k = whole_number("top_k", top_k, 1)
         if self._index is None:
             raise ValueError("index: found no documents, expected add_documents first")
         queries = _matrix(embeddings, "embeddings")
@@ -144,7 +144,7 @@ class ExactSearchBackend:
                 continue
             best, where = search(
                 queries[row : row + 1],
-                self._index.vectors[places],
+                torch.as_tensor(self._index.vectors)[places],
                 min(top_k, len(places)),
                 similarity=self.similarity,
             )

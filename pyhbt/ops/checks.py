@@ -33,13 +33,25 @@ def as_tensor(value: Array, name: str) -> torch.Tensor:
         TypeError: neither a tensor nor an array, or an array of a kind that torch lacks.
     """
     if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name}: found a tensor of layout {value.layout}, expected {torch.strided}")
         return value
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: found {type(value).__name__}, expected a torch tensor or a NumPy array")
     if value.dtype.kind not in "fiub" or not value.dtype.isnative:
         raise TypeError(f"{name}: found dtype {value.dtype}, expected native floating or integer numbers")
-    array = np.ascontiguousarray(value)
-    return torch.from_numpy(array if array.flags.writeable else np.asarray(_WritableView(array)))
+    array = np.require(value, requirements=["C", "A"])
+    if array.strides != _dense_strides(array):  # of one row or none, where NumPy lets strides be anything
+        array = array.copy()
+    try:
+        return torch.from_numpy(array if array.flags.writeable else np.asarray(_WritableView(array)))
+    except TypeError:
+        raise TypeError(f"{name}: found dtype {value.dtype}, expected one that torch has") from None
+
+
+def _dense_strides(array: npt.NDArray[Any]) -> tuple[int, ...]:
+    sizes = np.cumprod([array.itemsize, *array.shape[:0:-1]], dtype=np.int64)
+    return tuple(int(size) for size in sizes[::-1])[-array.ndim :] if array.ndim else ()
 
 
 def check_matrix(tensor: torch.Tensor, name: str) -> None:

@@ -8,13 +8,13 @@ count and instruction set.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pyhbt.arguments import check_at_least, check_choice
+from pyhbt.arguments import check_choice, whole_number
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
@@ -148,7 +148,7 @@ def codes_for(
 @torch.library.impl("pyhbt::search", "cpu")
 def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     check_embeddings(queries, corpus)
-    check_k(k)
+    whole_number("k", k, 1)
     with codes_for(queries, corpus, cosine) as codes:
         return native_search(queries, corpus, codes, k, cosine=cosine)
 
@@ -156,7 +156,7 @@ def _search_cpu(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: boo
 @torch.library.impl("pyhbt::search", "cuda")
 def _search_cuda(queries: torch.Tensor, corpus: torch.Tensor, k: int, cosine: bool = False) -> Found:
     check_embeddings(queries, corpus)
-    check_k(k)
+    whole_number("k", k, 1)
     return cuda_search(queries, corpus, k, cosine=cosine)
 
 
@@ -267,13 +267,14 @@ def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
         )
 
 
-def check_k(k: int) -> None:
-    """Refuse a k below 1.
+def check_k(k: Any, num_passages: int, name: str = "k") -> int:
+    """``k``, no more than there are passages (at least 1), so that no k takes memory for nothing.
 
     Raises:
-        ValueError: it is.
+        TypeError: no whole number.
+        ValueError: below 1.
     """
-    check_at_least("k", k, 1)
+    return min(whole_number(name, k, 1), max(1, num_passages))
 
 
 def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
@@ -353,22 +354,22 @@ def search(
         queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
         corpus: (n, dim) likewise, on the same device; for one that is searched again and again see
             :class:`pyhbt.ExactIndex`.
-        k: at least 1; where fewer passages are to be had, rows end in score -inf and index -1.
+        k: at least 1; more than n is n. Where a filter leaves fewer, rows end in score -inf and index -1.
         similarity: "dot", or "cosine" (0 for a row of zeros).
         filter: which passages each query may find.
         screening: "auto", or on the CPU "int8" or "float32" by force; speed only, for measurements.
 
     Returns:
-        scores (nq, k) float32 and indices (nq, k) int64, higher score first, then lower index: the float64 scores
-        decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
+        scores (nq, min(k, n)) float32 and indices likewise int64, higher score first, then lower index: the float64
+        scores decide, and are rounded to float32 at the end. Tensors, or arrays where both inputs are arrays.
 
     Raises:
         ValueError: a shape, k, device or a non-finite value (named with its row).
-        TypeError: another dtype.
+        TypeError: another dtype, or a k that is no whole number.
     """
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     check_embeddings(q, c)
-    check_k(k)
+    k = check_k(k, len(c))
     check_options(similarity, screening, q.device.type)
     q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
     if filter is None and screening == "auto":

@@ -134,6 +134,12 @@ def _allowed(allowed: torch.Tensor, num_passages: int) -> torch.Tensor:
             f"filter.allowed: found positions {int(allowed.min())} to {int(allowed.max())}, expected 0 to "
             f"{num_passages - 1}"
         )
+    places, times = torch.unique(allowed, return_counts=True)
+    if len(places) < len(allowed):
+        repeated = int(places[times > 1][0])
+        raise ValueError(
+            f"filter.allowed: found position {repeated} twice, expected each once (a mask of 0 and 1 has to be bool)"
+        )
     mask = torch.zeros(num_passages, dtype=torch.uint8, device=allowed.device)
     mask[allowed] = 1
     return mask

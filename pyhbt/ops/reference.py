@@ -126,8 +126,9 @@ def search(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The k best of the passages that ``accepts`` (nq, n) lets each query find: higher score first, then lower index.
 
-    Padded with (-inf, -1). Cosine: divided by the norm of the query at the very end.
+    k is at most n; padded with (-inf, -1). Cosine: divided by the norm of the query at the very end.
     """
+    k = min(k, max(1, len(corpus)))
     exact = exact_scores(queries, corpus, similarity=similarity)
     if accepts is not None:
         exact = np.where(accepts, exact, -np.inf)

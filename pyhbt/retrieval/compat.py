@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyhbt.arguments import check_at_least
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array, as_tensor
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.exact import Similarity, check_k
 
 _COSINE, _DOT = ("cos_sim", "pytorch_cos_sim", "pairwise_cos_sim"), ("dot_score", "pairwise_dot_score")
 
@@ -45,10 +44,9 @@ def semantic_search(
         _matrix(query_embeddings, "query_embeddings"),
         _matrix(corpus_embeddings, "corpus_embeddings"),
     )
-    check_at_least("top_k", top_k, 1)
+    k = check_k(top_k, len(corpus), "top_k")
     if len(queries) == 0 or len(corpus) == 0:
         return [[] for _ in range(len(queries))]
-    k = min(top_k, len(corpus))
     scores, indices = search(queries, corpus, k, similarity=similarity)
     return [
         [{"corpus_id": place, "score": score} for place, score in zip(*row, strict=True) if place >= 0]

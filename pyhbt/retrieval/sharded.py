@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from pyhbt.arguments import renamed_arguments
+from pyhbt.arguments import renamed_arguments, whole_number
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
-from pyhbt.ops.exact import Found, Similarity, check_embeddings, check_k, native_search
+from pyhbt.ops.exact import Found, Similarity, check_embeddings, native_search
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def sharded_search(
         raise RuntimeError("process_group: torch.distributed has none, call init_process_group first")
     device = _device(process_group)
     try:
-        check_k(k)
+        k = min(whole_number("k", k, 1), torch.iinfo(torch.int64).max)
         q = checks.as_tensor(queries, "queries").detach()
         index = corpus if isinstance(corpus, ExactIndex) else ExactIndex(corpus, similarity=similarity)
-        check_embeddings(q, index.vectors)
+        check_embeddings(q, index._parts.vectors)
         checks.check_finite(q, "queries")
         own = _facts(q, index, k).to(device)
     except Exception:  # of whatever kind: the others wait
@@ -65,6 +65,7 @@ def sharded_search(
         raise
     sizes = _agreed_sizes(_told(own, process_group))
     offset = sum(sizes[: dist.get_rank(process_group)])
+    k = min(k, max(1, sum(sizes)))
     rounds = [
         _merged_round(q[start : start + _QUERIES_A_ROUND], index, k, offset, device, process_group)
         for start in range(0, max(1, len(q)), _QUERIES_A_ROUND)
@@ -84,7 +85,7 @@ def _merged_round(
     exact = torch.empty(len(queries), k, dtype=torch.float64)
     scores, indices = native_search(
         queries,
-        index.vectors,
+        index._parts.vectors,
         index.codes,
         k,
         cosine=index.similarity == "cosine",

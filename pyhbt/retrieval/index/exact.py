@@ -31,7 +31,7 @@ from pyhbt.ops.exact import (
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 from pyhbt.retrieval.index import files
 from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
-from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix
+from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix, read_only
 from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts, encode_block
 
 _QUERIES_A_STEP = 2048  # of the progress bar
@@ -77,6 +77,7 @@ class ExactIndex:
             self._parts = self._refer_to(as_matrix(corpus, "corpus"), progress)
         else:
             self._parts = self._read(corpus, progress)
+        self._read_only_at = self._parts.vectors.data_ptr() if path or read_only(corpus) else None
         self._memory: InMemory | None = None
         self._on_device = None
         self._device = corpus.device if isinstance(corpus, torch.Tensor) and corpus.is_cuda else _CPU
@@ -84,6 +85,8 @@ class ExactIndex:
 
     _device: torch.device
     """Of the queries."""
+    _read_only_at: int | None
+    """Where vectors lie that must not be written to: mapped files, memory of read-only arrays."""
     _on_device: cuda.Corpus | None
     """The vectors there, and what screens them, where it is not the CPU; made when first needed."""
 
@@ -102,6 +105,7 @@ class ExactIndex:
         index = cls.__new__(cls)
         index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
         index._parts, index._memory = saved.parts, None
+        index._read_only_at = saved.parts.vectors.data_ptr()
         index._device, index._on_device = _CPU, None
         index._names = None if saved.ids is None else Names(saved.ids, checked=True)
         return index
@@ -192,13 +196,24 @@ class ExactIndex:
         return self._similarity
 
     @property
-    def vectors(self) -> torch.Tensor:
-        """(n, dim), as given."""
-        return self._parts.vectors
+    def vectors(self) -> Array:
+        """(n, dim): the tensor itself; of an opened index and of a read-only array a read-only array without a copy.
+
+        A tensor over memory that cannot be written to would crash at a write. bfloat16, which NumPy lacks, is copied
+        there.
+        """
+        vectors = self._parts.vectors
+        if vectors.data_ptr() != self._read_only_at:
+            return vectors
+        if vectors.dtype == torch.bfloat16:
+            return vectors.clone()
+        array = vectors.numpy()
+        array.flags.writeable = False
+        return array
 
     @property
     def codes(self) -> Codes:
-        """What screening reads."""
+        """What screening reads; not to be written to."""
         return self._parts.codes
 
     @property
@@ -265,7 +280,7 @@ class ExactIndex:
 
         Queries lie on the index's device (:meth:`to`).
         """
-        check_k(k)
+        k = check_k(k, len(self))
         q = self._checked(queries, screening)
         step, found = max(1, len(q)), []
         if progress:

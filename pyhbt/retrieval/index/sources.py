@@ -39,6 +39,11 @@ def is_matrix(source: Source) -> bool:
     return isinstance(source, (torch.Tensor, np.ndarray))
 
 
+def read_only(source: Source) -> bool:
+    """Whether it is an array that must not be written to."""
+    return isinstance(source, np.ndarray) and not source.flags.writeable
+
+
 def blocks(source: Source) -> Iterator[torch.Tensor]:
     """The rows of any source in blocks.
 
@@ -54,7 +59,8 @@ def blocks(source: Source) -> Iterator[torch.Tensor]:
             yield as_matrix(source[start : start + BLOCK_ROWS], f"corpus: rows from {start}")
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
         for number, block in enumerate(source):
-            yield as_matrix(block, f"corpus: block {number}")
+            name = f"corpus: block {number}"
+            yield as_matrix(np.copy(block) if read_only(block) else block, name)
     else:
         raise TypeError(
             f"corpus: found {type(source).__name__}, expected an array, a tensor, a column of a dataset or an "

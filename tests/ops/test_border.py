@@ -1,0 +1,175 @@
+"""The border of the operations: numbers, strides and memory of every kind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pyhbt import ExactIndex
+from pyhbt.ops import SearchFilter, contrastive_loss, ranks, search
+from pyhbt.retrieval.compat import knn, semantic_search
+
+QUERIES = np.random.default_rng(0).standard_normal((3, 8), dtype=np.float32)
+CORPUS = np.random.default_rng(1).standard_normal((20, 8), dtype=np.float32)
+SEARCHES: dict[str, Callable[[Any], Any]] = {
+    "search": lambda k: search(QUERIES, CORPUS, k)[1],
+    "filtered": lambda k: search(QUERIES, CORPUS, k, filter=SearchFilter(allowed=np.arange(20)))[1],
+    "index": lambda k: ExactIndex(CORPUS).search(QUERIES, k)[1],
+    "knn": lambda k: knn(QUERIES, CORPUS, k)[1],
+    "semantic_search": lambda k: semantic_search(QUERIES, CORPUS, top_k=k),
+}
+WRONG = [
+    2.5,
+    5.0,
+    "3",
+    None,
+    True,
+    float("nan"),
+    np.float32(3),
+    np.bool_(True),
+    torch.tensor(3.0),
+    torch.tensor(True),
+    [],
+]
+
+
+@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize("k", WRONG, ids=repr)
+def test_k_that_is_no_whole_number(k: Any, call: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match="k: found .*, expected a whole number, at least 1"):
+        call(k)
+
+
+@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize("k", [0, -1, -(2**70), np.int64(0)])
+def test_k_below_one(k: Any, call: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match="k: found -?[0-9]+, expected at least 1"):
+        call(k)
+
+
+@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
+@pytest.mark.parametrize("k", [20, 21, 2**31, 2**70, np.int8(20), np.uint64(2**63), torch.tensor(50)])
+def test_k_is_at_most_the_passages(k: Any, call: Callable[[Any], Any]) -> None:
+    assert len(call(k)[0]) == 20
+    assert np.shape(search(QUERIES, CORPUS[:0], k)[0]) == (3, 1)
+
+
+def test_positions_where_a_mask_was_meant() -> None:
+    allowed = np.array([0, 1] * 10)
+    with pytest.raises(ValueError, match="allowed: found position 0 twice, expected each once .*mask.*bool"):
+        search(QUERIES, CORPUS, 3, filter=SearchFilter(allowed=allowed))
+
+
+def strided(rows: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """The same numbers in odd memory."""
+    n, dim = rows.shape
+    if kind == "one row, odd stride":
+        buffer = np.zeros(n * 100 + 64, dtype=np.uint8)
+        view = np.ndarray(rows.shape, rows.dtype, buffer, strides=(dim * rows.itemsize + 1, rows.itemsize))
+        view[:] = rows
+        return view
+    if kind == "unaligned":
+        view = np.frombuffer(bytearray(rows.nbytes + 1), rows.dtype, rows.size, offset=1).reshape(rows.shape)
+        view[:] = rows
+        return view
+    if kind == "backwards":
+        return rows[::-1, ::-1].copy()[::-1, ::-1]
+    if kind == "columns":
+        return np.asfortranarray(rows)
+    if kind == "slices":
+        wide = np.zeros((n * 2, dim * 3), rows.dtype)
+        wide[::2, ::3] = rows
+        return wide[::2, ::3]
+    return np.broadcast_to(rows[:1], rows.shape)
+
+
+KINDS = ["one row, odd stride", "unaligned", "backwards", "columns", "slices", "zero stride"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("rows", [0, 1, 2, 20])
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_strides(kind: str, rows: int, dtype: Any) -> None:
+    odd = strided(CORPUS[:rows].astype(dtype), kind)
+    plain = odd.copy()
+    for given in (odd, torch.from_numpy(plain).expand(rows, 8)):
+        for found, expected in zip(search(QUERIES, given, 4), search(QUERIES, plain, 4), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    index, expected_index = ExactIndex(odd).search(odd, 2), ExactIndex(plain).search(plain, 2)
+    np.testing.assert_array_equal(index[1], expected_index[1])
+    targets = np.zeros((rows, 1), dtype=np.int64)
+    if rows:
+        ones = strided(targets, "one row, odd stride") if rows == 1 else targets
+        np.testing.assert_array_equal(ranks(odd, odd, ones), ranks(plain, plain, targets))
+    np.testing.assert_array_equal(contrastive_loss(odd, odd), contrastive_loss(plain, plain))
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1)])
+def test_odd_strides_of_tensors(shape: tuple[int, int]) -> None:
+    memory = torch.randn(400)
+    for strides in ((7, 3), (0, 1), (1, 0), (0, 0), (13, 1)):
+        odd = memory.as_strided(shape, strides)
+        plain = odd.clone(memory_format=torch.contiguous_format)
+        for found, expected in zip(search(odd, odd, 1), search(plain, plain, 1), strict=True):
+            assert torch.equal(found, expected)
+        assert torch.equal(contrastive_loss(odd, odd), contrastive_loss(plain, plain))
+        inputs = odd.detach().requires_grad_(), plain.detach().requires_grad_()
+        for x in inputs:
+            contrastive_loss(x, x).backward()
+        assert inputs[0].grad is not None
+        assert inputs[1].grad is not None
+        assert torch.equal(inputs[0].grad, inputs[1].grad)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: search(x, x, 1), lambda x: contrastive_loss(x, x), lambda x: ExactIndex(x)]
+)
+def test_sparse_tensors_are_refused(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match="found a tensor of layout torch.sparse_coo, expected torch.strided"):
+        call(torch.eye(3).to_sparse())
+
+
+VECTORS = """
+import sys
+import numpy as np, torch
+from pyhbt import ExactIndex
+folder, kind = sys.argv[1:]
+corpus = np.arange(24, dtype=np.float32).reshape(6, 4)
+np.save(folder + "/c.npy", corpus)
+if kind == "opened":
+    index = ExactIndex(corpus, path=folder + "/index")
+elif kind == "bfloat16":
+    half = torch.from_numpy(corpus).bfloat16()
+    ExactIndex(half).save(folder + "/index")
+    index = ExactIndex.open(folder + "/index")
+else:
+    given = np.load(folder + "/c.npy", mmap_mode="r") if kind == "mapped" else corpus
+    given.flags.writeable = False
+    index = ExactIndex(iter([given]) if kind == "block" else given)
+try:
+    index.vectors[2] = 0
+except ValueError as error:
+    print("refused", error)
+if kind == "opened":
+    assert np.array_equal(ExactIndex.open(folder + "/index", verify=True).vectors, corpus)
+index.add(index.vectors)
+assert isinstance(index.vectors, torch.Tensor)
+assert len(index) == 12
+assert np.array_equal(corpus, np.arange(24).reshape(6, 4))
+assert np.array_equal(np.load(folder + "/c.npy"), corpus)
+"""
+
+
+@pytest.mark.parametrize("kind", ["opened", "bfloat16", "mapped", "read-only", "block"])
+def test_writing_to_the_vectors_of_an_index(kind: str, tmp_path: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", VECTORS, str(tmp_path), kind], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("refused") == (kind in ("opened", "mapped", "read-only"))
