@@ -165,7 +165,8 @@ class ExactSearchBackend:
         row = next((row for row, places in enumerate(documents) if len(places)), None)
         if similarity_fn is None or row is None or self._index is None:
             return
-        query, chosen = queries[row : row + 1], self._index.vectors[documents[row][:_COMPARED]]
+        query = queries[row : row + 1]
+        chosen = torch.as_tensor(self._index.vectors)[documents[row][:_COMPARED]]
         expected = torch.as_tensor(similarity_fn(query, chosen)).detach().cpu().double().reshape(-1)
         found = torch.tensor(scores[row][:_COMPARED], dtype=torch.float64)
         scale = (

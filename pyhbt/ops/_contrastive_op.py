@@ -89,7 +89,7 @@ def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others
 
 @torch.library.impl("pyhbt::contrastive_loss", "cuda")
 def _contrastive_loss_cuda(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
-    native = kernels() if cuda.supports(queries, passages) else None
+    native = kernels(queries.device) if cuda.supports(queries, passages) else None
     if native is None:
         return panels.contrastive_loss(queries, passages, *others)
     return cuda.contrastive_loss(native, queries, passages, *others)

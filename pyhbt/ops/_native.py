@@ -6,6 +6,7 @@ already loaded, since two thread pools in one process fight for the same cores.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,25 @@ __all__ = ["build_info", "core", "threads"]
 core = _core
 
 
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+    torch.set_num_threads(1)  # its own operations, which ours use, would hang likewise
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def threads() -> int:
-    """The number of threads that the kernels use: torch's."""
-    return torch.get_num_threads()
+    """The number of threads that the kernels use: torch's, and one in a forked process.
+
+    A fork copies none of OpenMP's threads, and its child would wait for them for ever.
+    """
+    return 1 if _forked else torch.get_num_threads()
 
 
 def build_info() -> BuildInfo:

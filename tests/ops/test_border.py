@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,7 +138,8 @@ def test_sparse_tensors_are_refused(call: Callable[[Any], Any]) -> None:
 
 VECTORS = """
 import sys
-import numpy as np, torch
+import numpy as np
+import torch
 from pyhbt import ExactIndex
 folder, kind = sys.argv[1:]
 corpus = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -173,3 +175,81 @@ def test_writing_to_the_vectors_of_an_index(kind: str, tmp_path: Any) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("refused") == (kind in ("opened", "mapped", "read-only"))
+
+
+FORKED = """
+import os, sys
+import torch
+from pyhbt import ExactIndex
+from pyhbt.ops import contrastive_loss, ranks, search
+
+torch.set_num_threads(2)
+x = torch.randn(3000, 64)
+index = ExactIndex(x)
+truth = search(x, x, 3)[1]
+
+class Searches(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, row):
+        torch.set_num_threads(2)
+        return index.search(x[row : row + 1], 3)[1][0]
+
+if sys.argv[1] == "loader":
+    loader = torch.utils.data.DataLoader(Searches(), num_workers=2, multiprocessing_context="fork")
+    assert torch.equal(torch.cat(list(loader)), truth[:4])
+else:
+    child = os.fork()
+    if child == 0:
+        assert torch.equal(search(x, x, 3)[1], truth)
+        assert torch.equal(index.search(x, 3)[1], truth)
+        assert (ranks(x, x, truth[:, 0]) == 1).all()
+        contrastive_loss(x, x)
+        ExactIndex(x)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert torch.equal(search(x, x, 3)[1], truth)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("how", ["fork", "loader"])
+def test_a_forked_process_does_not_hang(how: str, tmp_path: Any) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, how]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import torch
+from pyhbt.ops import contrastive_loss
+
+torch.set_num_threads(2)
+n, reduction, symmetric = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
+x = torch.randn(n, 256)
+q, p = x.clone().requires_grad_(), x.flip(0).requires_grad_()
+small = contrastive_loss(x[:50], x[:50])
+
+def interrupt():
+    time.sleep(1)
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+
+sent = []
+threading.Thread(target=interrupt).start()
+try:
+    contrastive_loss(q, p, reduction=reduction, symmetric=symmetric).sum().backward()
+    raise SystemExit("not interrupted")
+except KeyboardInterrupt:
+    late = time.monotonic() - sent[0]
+assert late < 1.5, late
+assert torch.equal(contrastive_loss(x[:50], x[:50]), small)
+"""
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_large_loss_answers_ctrl_c(symmetric: bool, tmp_path: Any) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, "60000", "mean", str(symmetric)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr + done.stdout

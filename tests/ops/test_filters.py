@@ -56,11 +56,11 @@ def allowed_every_other(rng: np.random.Generator, nq: int, n: int) -> SearchFilt
 
 
 def allowed_positions(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
-    return SearchFilter(allowed=rng.integers(0, n, n // 2))
+    return SearchFilter(allowed=rng.permutation(n)[: n // 2])
 
 
 def allowed_few(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
-    return SearchFilter(allowed=rng.integers(0, n, 3))
+    return SearchFilter(allowed=rng.permutation(n)[:3])
 
 
 def allowed_none(rng: np.random.Generator, nq: int, n: int) -> SearchFilter:
@@ -247,7 +247,7 @@ def test_filters_of_an_empty_corpus() -> None:
 def test_pools_smaller_than_k_are_padded(screening: Screening) -> None:
     rng = np.random.default_rng(0)
     queries, corpus = normal(rng, 70, 8), normal(rng, 2500, 8)
-    filter = SearchFilter(allowed=np.array([5, 1700, 5]), exclude=np.where(np.arange(70) % 2, 5, -1))
+    filter = SearchFilter(allowed=np.array([5, 1700]), exclude=np.where(np.arange(70) % 2, 5, -1))
     scores, indices = search(queries, corpus, 9, filter=filter, screening=screening)
     real = np.where(np.arange(70) % 2, 1, 2)[:, None] > np.arange(9)
     np.testing.assert_array_equal(indices >= 0, real)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pyhbt.ops import checks, panels
-from pyhbt.ops.cuda.kernels import Gradient, Kernels, Panel, wide_product
+from pyhbt.ops.cuda.kernels import Gradient, Kernels, Panel, on_its_device, wide_product
 from pyhbt.ops.dtypes import DTYPES
 
 PANEL_BYTES = 256 << 20
@@ -27,6 +27,7 @@ def supports(queries: torch.Tensor, passages: torch.Tensor) -> bool:
     return queries.dtype in DTYPES and passages.dtype in DTYPES
 
 
+@on_its_device
 def contrastive_loss(
     kernels: Kernels,
     queries: torch.Tensor,

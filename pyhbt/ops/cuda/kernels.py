@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache, lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 
@@ -17,6 +19,8 @@ from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter
 
 _OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 Status = dict[str, Any]
 Struct = dict[str, Any]
 """Of csrc/cuda/*.h, by the names of its members."""
@@ -301,15 +305,54 @@ def status() -> Status:
     return found
 
 
-@lru_cache(maxsize=1)
-def kernels() -> Kernels | None:
-    """The kernels, or None, with one warning, where CUDA tensors must take torch's own operations."""
+def covers(architectures: str, capability: tuple[int, int]) -> bool:
+    """Whether code built for CMake's list of architectures ("80 86-real 90") runs on a device of a capability.
+
+    Machine code runs on devices of its major version, from its minor version on, and PTX on all later ones. A list that
+    is not of numbers ("native") may cover anything.
+    """
+    own = 10 * capability[0] + capability[1]
+    for entry in architectures.split():
+        number, _, kind = entry.partition("-")
+        if not number.isdigit():
+            return True
+        machine = kind in ("", "real") and int(number) // 10 == capability[0] and own >= int(number)
+        if machine or (kind in ("", "virtual") and own >= int(number)):
+            return True
+    return not architectures.split()
+
+
+@cache
+def kernels(device: torch.device) -> Kernels | None:
+    """The kernels for a device, or None, with one warning, where its tensors must take torch's own operations."""
     found = status()
+    reason = found["reason"]
     if found["devices"] > 0:
-        return Kernels(_module()[0])
+        module = _module()[0]
+        capability = torch.cuda.get_device_capability(device)
+        if covers(module.ARCHITECTURES, capability):
+            return Kernels(module)
+        reason = (
+            f"they are built for sm {module.ARCHITECTURES}, {device} is sm {capability[0]}{capability[1]}"
+        )
     warnings.warn(
-        f"pyhbt's CUDA kernels are not available, {found['reason']}: CUDA tensors take slower torch code",
+        f"pyhbt's CUDA kernels are not available, {reason}: CUDA tensors take slower torch code",
         RuntimeWarning,
         stacklevel=3,
     )
     return None
+
+
+def on_its_device(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A decorator: the device of the first tensor is the current one meanwhile.
+
+    By torch's own guard, which goes back without making a context on a device that nobody uses.
+    """
+
+    @wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        first = next(x for x in args if isinstance(x, torch.Tensor))
+        with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+            return function(*args, **kwargs)
+
+    return run
