@@ -67,7 +67,7 @@ def test_positions_where_a_mask_was_meant() -> None:
         search(QUERIES, CORPUS, 3, filter=SearchFilter(allowed=allowed))
 
 
-def strided(rows: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def strided(rows: Any, kind: str) -> Any:
     """The same numbers in odd memory."""
     n, dim = rows.shape
     if kind == "one row, odd stride":

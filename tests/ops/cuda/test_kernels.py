@@ -137,8 +137,13 @@ def test_a_device_without_code_takes_torch(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_device_is_current_while_kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    entered = []
-    monkeypatch.setattr(torch.cuda, "device", lambda device: entered.append(device) or nullcontext())
+    entered: list[torch.device] = []
+
+    def guard(device: torch.device) -> nullcontext[None]:
+        entered.append(device)
+        return nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "device", guard)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
     x = torch.ones(2)
     assert door.on_its_device(lambda kernels, tensor: tensor)(None, x) is x
