@@ -2,7 +2,8 @@
 
 Peers: torch eager and torch.compile; the panels of pyhbt in plain torch; the loss classes of sentence-transformers on
 given embeddings, info-nce-pytorch and pytorch-metric-learning (the extra ``bench``; a peer that is not installed is
-left out). Liger-Kernel and cut-cross-entropy need a GPU. flops = 6 n m dim. All sizes: pytest -m ''.
+left out). Liger-Kernel and cut-cross-entropy need a GPU. flops = 6 n m dim. All sizes: pytest -m ''. The loss with
+frozen passages, as of a queue of negatives: 4 n m dim, with the loss that trains both as a peer.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def panel_step(
     temperature = torch.tensor(TEMPERATURE)
 
     def run() -> torch.Tensor:
-        options = (torch.inf, cosine, symmetric, None, None, True)
+        options = (torch.inf, cosine, symmetric, None, None, True, True)
         _, loss, queries.grad, passages.grad, _ = panels.contrastive_loss(
             queries.detach(), passages.detach(), targets, weights, temperature, *options
         )
@@ -189,3 +190,21 @@ def test_symmetric(compare: Compare, n: int, dim: int) -> None:
         "torch-panels": panel_step(queries, passages, cosine=False, symmetric=True),
     }
     run(compare, "contrastive_symmetric", queries, passages, peers, symmetric=True)
+
+
+@pytest.mark.parametrize(("n", "dim"), shapes(LARGE))
+def test_frozen(compare: Compare, n: int, dim: int) -> None:
+    queries, passages = inputs(n, dim)
+    both = step(lambda q, p: contrastive_loss(q, p, temperature=TEMPERATURE), queries, passages)
+    ours = step(lambda q, p: contrastive_loss(q, p.detach(), temperature=TEMPERATURE), queries, passages)
+    peers = {
+        "pyhbt-both": both,
+        "torch": step(lambda q, p: cross_entropy(q, p.detach()), queries, passages),
+    }
+    both()
+    assert queries.grad is not None
+    expected = queries.grad.clone()
+    for call in (ours, *peers.values()):
+        call()
+        assert float((queries.grad - expected).norm()) <= 1e-4 * float(expected.norm())
+    compare(ours, peers, op="contrastive_frozen", n=n, m=n, dim=dim, k=0, flops=4.0 * n * n * dim)

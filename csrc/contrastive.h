@@ -1,7 +1,7 @@
 // In-batch contrastive loss (InfoNCE) with its gradients; the score matrix is never stored whole.
 //
 //   queries (n,d), passages (m,d), positives (n,)
-//   -> loss_rows (n,), loss (1,), grad_queries (n,d), grad_passages (m,d)
+//   -> loss_rows (n,), loss (1,), grad_queries (n,d), grad_passages (m,d), each where it is wanted
 //
 //   s_ij   = q_i . p_j / temperature, or their cosine / temperature
 //   row_i  = logsumexp_{j in A(i)} s_ij - s_i,pos(i)
@@ -11,7 +11,8 @@
 //   loss_i = row_i, or (row_i + col_i) / 2 with col_i the same over the queries that have a positive: a pair
 //            left out as false negative is left out in both directions
 //
-// Time 6nmd flops with gradients (8nmd when symmetric and scores exceed retained_scores), 2nmd without;
+// Time 2nmd flops for the loss and 2nmd for each gradient (2nmd more when symmetric and scores exceed
+// retained_scores);
 // extra memory md + 264m floats (symmetric: + up to retained_scores). Loss: van den Oord et al.,
 // arXiv:1807.03748, eq. 4.
 #pragma once
@@ -36,9 +37,9 @@ struct ContrastiveArguments {
   int64_t retained_scores;   // a symmetric batch of up to so many scores keeps them between its two passes
   float* loss_rows;          // (n,) out
   float* loss;               // (1,) out: sum_i row_weights[i] * loss_i
-  float* grad_queries;       // (n,d) out, or nullptr: no gradients
-  float* grad_passages;      // (m,d) out, or nullptr together with grad_queries
-  double* grad_temperature;  // (1,) out, or nullptr together with grad_queries
+  float* grad_queries;       // (n,d) out, or nullptr: not wanted
+  float* grad_passages;      // (m,d) out, or nullptr: not wanted
+  double* grad_temperature;  // (1,) out, or nullptr; comes with grad_queries alone
   int threads;
 };
 

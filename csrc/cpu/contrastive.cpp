@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "../interrupt.h"
 #include "../parallel.h"
 #include "../tile_math.h"
 #include "buffer.h"
@@ -39,7 +40,7 @@ class ContrastiveRun {
     float* scores;
   };
 
-  bool with_gradients() const { return a_.grad_queries != nullptr; }
+  bool with_gradients() const { return a_.grad_queries != nullptr || a_.grad_passages != nullptr; }
   Panel panel(int64_t index);
   void index_groups();
   void pack_queries(const Panel& p);
@@ -47,6 +48,7 @@ class ContrastiveRun {
   void mask_block(const Panel& p, int64_t strip, int64_t first, int64_t last);
   void solve_rows(const Panel& p);
   void merge_columns(const Panel& p);
+  void turn_into_gradient(const Panel& p, int64_t first, int64_t last);
   void propagate_to_passages(const Panel& p);
   void propagate_to_queries(const Panel& p);
   double write_query_gradients(const Panel& p);
@@ -63,6 +65,7 @@ class ContrastiveRun {
   std::vector<float> limits_, row_max_, row_weights_;
   std::vector<double> positive_scores_, loss_, positive_gradients_;
   ColumnProblem columns_;
+  Interrupt interrupt_;
 };
 
 // Floats of work memory beside the operands'.
@@ -132,6 +135,7 @@ void ContrastiveRun::compute_scores(const Panel& p) {
   const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
   const int64_t steps = ceil_div(cut_.dim_strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    interrupt_.poll();
     const int64_t first = block * cut_.block_passages;
     const int64_t last = std::min(cut_.padded_passages, first + cut_.block_passages);
     for (int64_t step = 0; step < steps; ++step) {
@@ -206,6 +210,7 @@ void ContrastiveRun::solve_rows(const Panel& p) {
 
 void ContrastiveRun::merge_columns(const Panel& p) {
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    interrupt_.poll();
     const int64_t first = block * cut_.block_passages;
     const int64_t count = std::min(cut_.padded_passages - first, cut_.block_passages);
     std::vector<float> max(static_cast<size_t>(count)), sum(static_cast<size_t>(count));
@@ -221,27 +226,35 @@ void ContrastiveRun::merge_columns(const Panel& p) {
   });
 }
 
-// Scores <- d loss / d score, block by block, and grad_passages += that times the queries.
+// Scores of the passages first..last-1 <- d loss / d score.
+void ContrastiveRun::turn_into_gradient(const Panel& p, int64_t first, int64_t last) {
+  const int64_t strip = cut_.strip;
+  const float* column_max = a_.symmetric ? columns_.max.data() + first : nullptr;
+  const float* column_weight = a_.symmetric ? columns_.weight.data() + first : nullptr;
+  for (int64_t s = 0; s < p.strips; ++s) {
+    float* scores = p.scores + s * cut_.strip_stride;
+    const int64_t start = p.first + s * strip;
+    kernel_.softmax_gradient(scores + first * strip, last - first, row_max_.data() + start,
+                             row_weights_.data() + start, column_max, column_weight);
+    for (int64_t i = start; i < std::min(n_, start + strip); ++i) {
+      const int64_t positive = a_.positives[i];
+      if (positive >= first && positive < last)
+        scores[positive * strip + i - start] =
+            static_cast<float>(positive_gradients_[static_cast<size_t>(i)] / a_.temperature);
+    }
+  }
+}
+
+// Block by block: scores <- d loss / d score, and grad_passages += that times the queries, where it is wanted.
 void ContrastiveRun::propagate_to_passages(const Panel& p) {
   const int64_t strip = cut_.strip;
   const int64_t steps = ceil_div(p.strips, kernel_.depth_block / strip);
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
+    interrupt_.poll();
     const int64_t first = block * cut_.block_passages;
     const int64_t last = std::min(cut_.padded_passages, first + cut_.block_passages);
-    const float* column_max = a_.symmetric ? columns_.max.data() + first : nullptr;
-    const float* column_weight = a_.symmetric ? columns_.weight.data() + first : nullptr;
-    for (int64_t s = 0; s < p.strips; ++s) {
-      float* scores = p.scores + s * cut_.strip_stride;
-      const int64_t start = p.first + s * strip;
-      kernel_.softmax_gradient(scores + first * strip, last - first, row_max_.data() + start,
-                               row_weights_.data() + start, column_max, column_weight);
-      for (int64_t i = start; i < std::min(n_, start + strip); ++i) {
-        const int64_t positive = a_.positives[i];
-        if (positive >= first && positive < last)
-          scores[positive * strip + i - start] =
-              static_cast<float>(positive_gradients_[static_cast<size_t>(i)] / a_.temperature);
-      }
-    }
+    turn_into_gradient(p, first, last);
+    if (a_.grad_passages == nullptr) return;
     const int64_t rows = std::min(m_, last) - first;
     for (int64_t piece = 0; piece < cut_.dim_strips; ++piece) {
       const int64_t column = piece * strip;
@@ -264,6 +277,7 @@ void ContrastiveRun::propagate_to_queries(const Panel& p) {
   constexpr int64_t kStrips = 2;                 // of queries, in one task
   const int64_t groups = ceil_div(p.strips, kStrips);
   parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces) * groups, [&](int64_t task) {
+    interrupt_.poll();
     const int64_t first_piece = task / groups * kPieces, first_strip = task % groups * kStrips;
     const int64_t last_piece = std::min(cut_.dim_strips, first_piece + kPieces);
     const int64_t last_strip = std::min(p.strips, first_strip + kStrips);
@@ -305,6 +319,7 @@ void ContrastiveRun::run() {
   double moment = 0;
   const auto propagate = [&](const Panel& p) {
     propagate_to_passages(p);
+    if (a_.grad_queries == nullptr) return;
     propagate_to_queries(p);
     moment += write_query_gradients(p);
   };
@@ -328,7 +343,7 @@ void ContrastiveRun::run() {
       propagate(p);
     }
   }
-  if (with_gradients() && a_.cosine) {
+  if (a_.grad_passages != nullptr && a_.cosine) {
     constexpr int64_t kRows = 32;
     parallel_for(a_.threads, ceil_div(m_, kRows), [&](int64_t task) {
       for (int64_t j = task * kRows; j < std::min(m_, task * kRows + kRows); ++j)
@@ -355,8 +370,8 @@ void check(const ContrastiveArguments& a) {
   if (std::isnan(a.margin)) refuse("margin: found nan, expected a number");
   if ((a.query_groups == nullptr) != (a.passage_groups == nullptr))
     refuse("passage_groups: expected together with query_groups");
-  if ((a.grad_queries == nullptr) != (a.grad_passages == nullptr))
-    refuse("grad_passages: expected together with grad_queries");
+  if (a.grad_temperature != nullptr && a.grad_queries == nullptr)
+    refuse("grad_temperature: expected together with grad_queries");
   for (int64_t i = 0; i < a.queries.rows; ++i) {
     if (a.positives[i] < -1 || a.positives[i] >= a.passages.rows)
       refuse("positives: found " + std::to_string(a.positives[i]) + " in row " + std::to_string(i) +
@@ -376,6 +391,7 @@ void contrastive_loss(const ContrastiveArguments& arguments) {
   if (n == 0 || m == 0) {
     a.query_groups = a.passage_groups = nullptr;  // empty arrays may come as null
     a.grad_queries = a.grad_passages = nullptr;
+    a.grad_temperature = nullptr;
     cpu::check(a);
     std::fill_n(a.loss_rows, n, 0.0f);
     *a.loss = 0.0f;

@@ -30,7 +30,7 @@ void write_row(const float* row, float factor, int64_t dim, int64_t strip, float
 
 int64_t ContrastiveOperands::work_floats(const ContrastiveArguments& a, const ContrastiveLayout& cut) {
   return Workspace::rounded(cut.dim_strips * cut.strip_stride) +
-         (a.grad_queries != nullptr ? 2 : 1) * Workspace::rounded(panel_floats(cut));
+         (a.grad_passages != nullptr ? 2 : 1) * Workspace::rounded(panel_floats(cut));
 }
 
 ContrastiveOperands::ContrastiveOperands(const ContrastiveArguments& arguments,
@@ -44,7 +44,7 @@ ContrastiveOperands::ContrastiveOperands(const ContrastiveArguments& arguments,
       passage_scales_(static_cast<size_t>(a_.passages.rows)),
       passages_(workspace.take(cut_.dim_strips * cut_.strip_stride)),
       queries_transposed_(workspace.take(panel_floats(cut_))),
-      queries_by_row_(a_.grad_queries != nullptr ? workspace.take(panel_floats(cut_)) : nullptr) {}
+      queries_by_row_(a_.grad_passages != nullptr ? workspace.take(panel_floats(cut_)) : nullptr) {}
 
 ContrastiveOperands::Scale ContrastiveOperands::scale_of(const float* row) const {
   if (!a_.cosine) return {};

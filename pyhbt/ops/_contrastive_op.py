@@ -1,15 +1,20 @@
 """The torch operator ``pyhbt::contrastive_loss`` and its gradient.
 
 CPU and CUDA tensors of float32, bfloat16 and float16 take native kernels, all others :mod:`pyhbt.ops.panels`. The
-operator computes losses and gradients in one pass, so for a weighted sum the gradient is ready after the forward pass.
-It needs no autocast rule: each input is read in its own dtype and everything is accumulated in float32 or wider.
+operator computes losses and gradients in one pass, so for a weighted sum the gradient is ready after the forward pass;
+a gradient that nobody wants is not computed (the temperature's comes with that of the queries). It needs no autocast
+rule: each input is read in its own dtype and everything is accumulated in float32 or wider.
+Forward-mode derivatives and the transforms of ``torch.func`` take :mod:`pyhbt.ops.reference`, which stores the scores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from pyhbt.ops import checks, panels, reference
 from pyhbt.ops._native import core, threads
@@ -18,12 +23,11 @@ from pyhbt.ops.cuda import contrastive as cuda
 from pyhbt.ops.cuda.kernels import address, kernels
 from pyhbt.ops.dtypes import DTYPES
 
-_Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
 torch.library.define(
     "pyhbt::contrastive_loss",
     "(Tensor queries, Tensor passages, Tensor positives, Tensor row_weights, Tensor temperature, float margin, "
-    "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool with_gradients) "
+    "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool query_gradient, "
+    "bool passage_gradient) "
     "-> (Tensor losses, Tensor loss, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
 )
 
@@ -45,11 +49,11 @@ def _operator(
     temperature: torch.Tensor,
     row_weights: torch.Tensor,
     options: Options,
-    with_gradients: bool,
+    wanted: panels.Wanted,
 ) -> panels.Losses:
     positives, *others = options
     result: panels.Losses = torch.ops.pyhbt.contrastive_loss(
-        queries, passages, positives, row_weights, temperature, *others, with_gradients
+        queries, passages, positives, row_weights, temperature, *others, *wanted
     )
     return result
 
@@ -65,7 +69,7 @@ def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others
 
 @torch.library.impl("pyhbt::contrastive_loss", "cuda")
 def _contrastive_loss_cuda(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
-    native = kernels() if cuda.supports(queries, passages) else None
+    native = kernels(queries.device) if cuda.supports(queries, passages) else None
     if native is None:
         return panels.contrastive_loss(queries, passages, *others)
     return cuda.contrastive_loss(native, queries, passages, *others)
@@ -82,7 +86,8 @@ def _native(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    with_gradients: bool,
+    query_gradient: bool,
+    passage_gradient: bool,
 ) -> panels.Losses:
     temperature_value = float(temperature.detach())
     checks.check_finite_positive(temperature_value, "temperature")
@@ -92,7 +97,8 @@ def _native(
     queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
     row_weights, positives = row_weights.float().contiguous(), positives.contiguous()
     query_ids, passage_ids = _contiguous(query_groups), _contiguous(passage_groups)
-    losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, with_gradients)
+    wanted = panels.Wanted(query_gradient, passage_gradient)
+    losses, loss, grad_queries, grad_passages, grad_temperature = _outputs(queries, passages, wanted)
     core.contrastive_loss(
         {
             "queries": matrix(queries),
@@ -108,9 +114,9 @@ def _native(
             "retained_scores": panels.RETAINED_BYTES // 4,
             "loss_rows": losses.data_ptr(),
             "loss": loss.data_ptr(),
-            "grad_queries": grad_queries.data_ptr() if with_gradients else 0,
-            "grad_passages": grad_passages.data_ptr() if with_gradients else 0,
-            "grad_temperature": grad_temperature.data_ptr() if with_gradients else 0,
+            "grad_queries": grad_queries.data_ptr() if query_gradient else 0,
+            "grad_passages": grad_passages.data_ptr() if passage_gradient else 0,
+            "grad_temperature": grad_temperature.data_ptr() if query_gradient else 0,
             "threads": threads(),
         }
     )
@@ -119,18 +125,17 @@ def _native(
 
 @torch.library.register_fake("pyhbt::contrastive_loss")  # type: ignore[untyped-decorator]
 def _contrastive_loss_fake(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
-    *_, with_gradients = others
-    return _outputs(queries, passages, with_gradients)
+    return _outputs(queries, passages, panels.Wanted(*others[-2:]))
 
 
-def _outputs(queries: torch.Tensor, passages: torch.Tensor, with_gradients: bool) -> panels.Losses:
+def _outputs(queries: torch.Tensor, passages: torch.Tensor, wanted: panels.Wanted) -> panels.Losses:
     dtype = torch.float64 if torch.float64 in (queries.dtype, passages.dtype) else torch.float32
     n, m, dim = queries.shape[0], passages.shape[0], queries.shape[1]
     return (
         queries.new_empty(n, dtype=dtype),
         queries.new_empty((), dtype=dtype),
-        queries.new_empty((n if with_gradients else 0, dim), dtype=dtype),
-        queries.new_empty((m if with_gradients else 0, dim), dtype=dtype),
+        queries.new_empty((n if wanted.queries else 0, dim), dtype=dtype),
+        queries.new_empty((m if wanted.passages else 0, dim), dtype=dtype),
         queries.new_empty((), dtype=torch.float64),
     )
 
@@ -142,6 +147,35 @@ def _with_dense_rows(x: torch.Tensor) -> torch.Tensor:
 
 def _contiguous(x: torch.Tensor | None) -> torch.Tensor | None:
     return None if x is None else x.contiguous()
+
+
+class _Call(NamedTuple):
+    """What a call keeps for its backward pass beside tensors."""
+
+    margin: float
+    cosine: bool
+    symmetric: bool
+    wanted: panels.Wanted
+    temperature_wanted: bool
+
+    def results(
+        self, gradients: Sequence[torch.Tensor], *inputs: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        """For each argument of ``forward``: its gradient in its dtype, None where it is not wanted."""
+        parts = zip((*self.wanted, self.temperature_wanted), gradients, inputs, strict=True)
+        return *(gradient.to(x) if asked else None for asked, gradient, x in parts), None, None, None
+
+
+def _save(ctx: Any, call: _Call, options: Options, *inputs: torch.Tensor) -> None:
+    """All tensors go through autograd, which refuses the backward pass where one was changed in place meanwhile."""
+    ctx.save_for_backward(*inputs, options.positives, options.query_groups, options.passage_groups)
+    ctx.call = call
+
+
+def _saved(ctx: Any) -> tuple[list[torch.Tensor], Options]:
+    *inputs, positives, query_groups, passage_groups = ctx.saved_tensors
+    call = ctx.call
+    return inputs, Options(positives, call.margin, call.cosine, call.symmetric, query_groups, passage_groups)
 
 
 class _WeightedLoss(torch.autograd.Function):
@@ -159,33 +193,34 @@ class _WeightedLoss(torch.autograd.Function):
         temperature: torch.Tensor,
         row_weights: torch.Tensor,
         options: Options,
+        call: _Call,
     ) -> torch.Tensor:
-        _, loss, *gradients = _operator(queries, passages, temperature, row_weights, options, True)
-        ctx.options = options
+        _, loss, *gradients = _operator(queries, passages, temperature, row_weights, options, call.wanted)
         if torch.compiler.is_compiling():
             ctx.save_for_backward(*gradients)
+            ctx.call = call
         else:
-            ctx.save_for_backward(queries, passages, temperature, row_weights)
+            _save(ctx, call, options, queries, passages, temperature, row_weights)
             ctx.gradients = gradients
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        call: _Call = ctx.call
         if torch.compiler.is_compiling():
-            grad_queries, grad_passages, grad_temperature = ctx.saved_tensors
-            scaled = grad_queries * grad_output, grad_passages * grad_output, grad_temperature * grad_output
-            return *scaled, None, None
-        queries, passages, temperature, row_weights = ctx.saved_tensors
+            gradients = [gradient * grad_output for gradient in ctx.saved_tensors]
+            return call.results(gradients, *gradients)
+        (queries, passages, temperature, row_weights), options = _saved(ctx)
+        inputs = queries, passages, temperature
         if torch.is_grad_enabled():  # create_graph
-            weights = row_weights * grad_output
-            return *_differentiable(queries, passages, temperature, weights, ctx.options), None, None
+            return _differentiable(inputs, row_weights * grad_output, options, call)
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
-            _, _, *gradients = _operator(queries, passages, temperature, row_weights, ctx.options, True)
+            _, _, *gradients = _operator(*inputs, row_weights, options, call.wanted)
         if grad_output.device.type != "cpu" or grad_output.item() != 1.0:
             for gradient in gradients:
                 gradient.mul_(grad_output)
-        return *_cast(gradients, queries, passages, temperature), None, None
+        return call.results(gradients, *inputs)
 
 
 class _LossRows(torch.autograd.Function):
@@ -199,38 +234,49 @@ class _LossRows(torch.autograd.Function):
         temperature: torch.Tensor,
         row_weights: torch.Tensor,
         options: Options,
+        call: _Call,
     ) -> torch.Tensor:
-        ctx.save_for_backward(queries, passages, temperature)
-        ctx.options = options
-        return _operator(queries, passages, temperature, row_weights, options, False)[0]
+        _save(ctx, call, options, queries, passages, temperature)
+        return _operator(queries, passages, temperature, row_weights, options, panels.NONE_WANTED)[0]
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, passages, temperature = ctx.saved_tensors
+        inputs, options = _saved(ctx)
+        queries, passages, temperature = inputs
         if not torch.compiler.is_compiling() and torch.is_grad_enabled():
-            return *_differentiable(queries, passages, temperature, grad_output, ctx.options), None, None
-        _, _, *gradients = _operator(queries, passages, temperature, grad_output, ctx.options, True)
-        return *_cast(gradients, queries, passages, temperature), None, None
-
-
-def _cast(gradients: list[torch.Tensor], *inputs: torch.Tensor) -> list[torch.Tensor]:
-    return [gradient.to(x) for gradient, x in zip(gradients, inputs, strict=True)]
+            return _differentiable(inputs, grad_output, options, ctx.call)
+        _, _, *gradients = _operator(queries, passages, temperature, grad_output, options, ctx.call.wanted)
+        results: tuple[torch.Tensor | None, ...] = ctx.call.results(gradients, *inputs)
+        return results
 
 
 def _differentiable(
-    queries: torch.Tensor,
-    passages: torch.Tensor,
-    temperature: torch.Tensor,
-    row_weights: torch.Tensor,
-    options: Options,
-) -> _Gradients:
-    """The gradients as functions of the inputs: torch code that can be differentiated again and stores the scores."""
-    inputs = [x if x.requires_grad else x.detach().requires_grad_() for x in (queries, passages, temperature)]
-    losses = reference.contrastive_loss(
-        inputs[0],
-        inputs[1],
+    inputs: Sequence[torch.Tensor], row_weights: torch.Tensor, options: Options, call: _Call
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients as functions of the inputs: torch code that can be differentiated again and stores the scores.
+
+    Each is differentiated by an alias of its own, since one may be made of another, or be the same tensor.
+    """
+    asked = (*call.wanted, call.temperature_wanted)
+    own = [x.view_as(x) for x in inputs]
+    total = (_reference(own[0], own[1], own[2], options) * row_weights).sum()
+    chosen = [x for x, needed in zip(own, asked, strict=True) if needed and x.requires_grad]
+    found = iter(torch.autograd.grad(total, chosen, create_graph=True, materialize_grads=True))
+    gradients = (
+        next(found) if needed and x.requires_grad else None for x, needed in zip(own, asked, strict=True)
+    )
+    return *gradients, None, None, None
+
+
+def _reference(
+    queries: torch.Tensor, passages: torch.Tensor, temperature: torch.Tensor, options: Options
+) -> torch.Tensor:
+    """(n,) losses from torch code."""
+    return reference.contrastive_loss(
+        queries,
+        passages,
         options.positives,
-        temperature=inputs[2],
+        temperature=temperature,
         similarity="cosine" if options.cosine else "dot",
         symmetric=options.symmetric,
         query_groups=options.query_groups,
@@ -238,11 +284,16 @@ def _differentiable(
         margin=None if options.margin == float("inf") else options.margin,
         reduction="none",
     )
-    total = (losses * row_weights).sum()
-    grad_queries, grad_passages, grad_temperature = torch.autograd.grad(
-        total, inputs, create_graph=True, materialize_grads=True
+
+
+def _transformed(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether one of them carries a tangent, or stands for a tensor inside one of torch.func's transforms."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(
+        x is not None and (is_functorch_wrapped_tensor(x) or unpack_dual(x).tangent is not None)  # type: ignore[no-untyped-call]
+        for x in tensors
     )
-    return grad_queries, grad_passages, grad_temperature
 
 
 def loss(
@@ -255,9 +306,16 @@ def loss(
     by_row: bool,
 ) -> torch.Tensor:
     """sum_i row_weights[i] * loss_i, or all loss_i, differentiable in the first three."""
+    others = options.positives, options.query_groups, options.passage_groups
+    if _transformed((queries, passages, temperature, row_weights, *others)):
+        rows = _reference(queries, passages, temperature, options)
+        return rows if by_row else (rows * row_weights).sum()
     if torch.is_grad_enabled() and any(x.requires_grad for x in (queries, passages, temperature)):
+        learnt = temperature.requires_grad
+        wanted = panels.Wanted(queries.requires_grad or learnt, passages.requires_grad)
+        call = _Call(options.margin, options.cosine, options.symmetric, wanted, learnt)
         function = _LossRows if by_row else _WeightedLoss
-        result: torch.Tensor = function.apply(queries, passages, temperature, row_weights, options)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = function.apply(queries, passages, temperature, row_weights, options, call)  # type: ignore[no-untyped-call]
         return result
-    losses, total, *_ = _operator(queries, passages, temperature, row_weights, options, False)
+    losses, total, *_ = _operator(queries, passages, temperature, row_weights, options, panels.NONE_WANTED)
     return losses if by_row else total

@@ -49,14 +49,15 @@ def contrastive_loss(
     With ``symmetric`` the loss is the mean of that and the same over the queries for the passage ``pos(i)``, among
     the queries that have a positive; a pair that was left out is left out in this direction too.
 
-    On the CPU float32, float16 and bfloat16 take the native kernel: 6 n m dim flops with gradients (8 where symmetric
-    and beyond 256 MiB of scores), 2 without; memory O((n + m) dim) and a panel of 264 rows of scores; symmetric,
-    scores of up to 256 MiB are kept. On a CUDA device they take our kernels around torch's products, with panels of up
-    to 256 MiB. Other devices and float64 take the same algorithm in torch. Everything accumulates in float32 or wider,
-    under autocast too; on a CUDA device half-precision embeddings have gradients of scores rounded to their dtype.
-    Peaked rows keep their accuracy, since the positive is kept out of the sum of exponentials. NaN and infinities
-    spread as in torch's cross-entropy. Results do not depend on the number of threads. Under ``create_graph`` the
-    gradient comes from torch code that stores the scores.
+    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of
+    queries and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n +
+    m) dim) and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they
+    take our kernels around torch's products, with panels of up to 256 MiB. Other devices and float64 take the same
+    algorithm in torch. Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-
+    precision embeddings have gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the
+    positive is kept out of the sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results
+    do not depend on the number of threads. Under ``create_graph`` the gradient comes from torch code that stores
+    the scores, as do forward-mode derivatives and ``torch.func``.
 
     Args:
         queries: (n, dim) float32, float16, bfloat16 or float64.
@@ -80,6 +81,7 @@ def contrastive_loss(
     Raises:
         ValueError: a shape, index, device, temperature, margin, similarity or reduction is out of range.
         TypeError: a dtype is wrong.
+        RuntimeError: of autograd, in the backward pass: a tensor was changed in place after the forward pass.
     """
     q, p = checks.as_tensor(queries, "queries"), checks.as_tensor(passages, "passages")
     for name, tensor in (("queries", q), ("passages", p)):
@@ -87,6 +89,8 @@ def contrastive_loss(
         if tensor.dtype not in _DTYPES:
             raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {_names(_DTYPES)}")
     checks.check_same_dim(p, "passages", q, "queries")
+    if (q is queries) != (p is passages):  # autograd cannot see an array change in place
+        q, p = (q, p.clone()) if q is queries else (q.clone(), p)
     _check_device(p, "passages", q)
     check_choice("reduction", reduction, _REDUCTIONS)
     check_choice("similarity", similarity, _SIMILARITIES)
@@ -154,7 +158,7 @@ def _integers(value: Array, name: str, rows: int, what: str, queries: torch.Tens
     checks.check_integers(tensor, name)
     checks.check_length(tensor, name, rows, what)
     _check_device(tensor, name, queries)
-    return tensor
+    return tensor if tensor is value else tensor.clone()  # autograd cannot see an array change in place
 
 
 def _row_weights(

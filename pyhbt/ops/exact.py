@@ -169,7 +169,7 @@ def cuda_search(
     filter: SearchFilter | None = None,
 ) -> Found:
     """Search on CUDA tensors past the border; on the CPU, whose results are the same, where there are no kernels."""
-    native = kernels()
+    native = kernels(queries.device)
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
         with codes_for(q, c, cosine) as codes:
@@ -188,7 +188,7 @@ def cuda_ranks(
     filter: SearchFilter | None = None,
 ) -> torch.Tensor:
     """Ranks on CUDA tensors, likewise."""
-    native = kernels()
+    native = kernels(queries.device)
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
         with codes_for(q, c, cosine) as codes:

@@ -28,7 +28,7 @@ def test_torch_panels_follow_the_twin(symmetric: bool, peaked: bool, monkeypatch
         monkeypatch.setattr(panels, "RETAINED_BYTES", budget)
         for margin, cosine, ids in ((torch.inf, False, (None, None)), (0.4, True, groups)):
             arguments = (positives, weights, temperature, margin, cosine, symmetric, *ids)
-            losses, _, *gradients = panels.contrastive_loss(queries, passages, *arguments, True)
+            losses, _, *gradients = panels.contrastive_loss(queries, passages, *arguments, True, True)
             wide = [x.to(torch.float64, copy=True).requires_grad_() for x in (queries, passages, temperature)]
             truth = reference.contrastive_loss(
                 wide[0],

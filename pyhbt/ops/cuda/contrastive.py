@@ -1,9 +1,9 @@
 """The contrastive loss on CUDA tensors: panels of dot products from torch, their reductions and gradients from ours.
 
 The algorithm is that of :mod:`pyhbt.ops.panels`. A panel is read once for the logsumexp of its rows and columns and
-once more to become its own gradient, in the dtype of the products that follow. 6 n m dim flops with gradients (8 when
-symmetric and the panels are not kept); extra memory one panel of up to 256 MiB, half as much again for half-precision
-embeddings, and, symmetric, up to 256 MiB that are kept.
+once more to become its own gradient, in the dtype of the products that follow. 2 n m dim flops, and as many for
+each gradient that is wanted (2 more when symmetric and the panels are not kept); extra memory one panel of up to
+256 MiB, half as much again for half-precision embeddings, and, symmetric, up to 256 MiB that are kept.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ def contrastive_loss(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    with_gradients: bool,
+    query_gradient: bool,
+    passage_gradient: bool,
 ) -> panels.Losses:
     """As :func:`pyhbt.ops.panels.contrastive_loss`."""
     if len(queries) == 0 or len(passages) == 0:
         return panels.contrastive_loss(
             *(queries, passages, positives, row_weights, temperature, margin, cosine, symmetric),
-            *(query_groups, passage_groups, with_gradients),
+            *(query_groups, passage_groups, query_gradient, passage_gradient),
         )
     checks.check_indices(positives, "positives", len(passages), "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
@@ -56,7 +57,7 @@ def contrastive_loss(
         batch = _Batch(
             kernels, queries, passages, positives, row_weights, float(temperature), margin, cosine, groups
         )
-        return batch.run(symmetric, with_gradients)
+        return batch.run(symmetric, panels.Wanted(query_gradient, passage_gradient))
 
 
 @dataclass
@@ -123,13 +124,13 @@ class _Batch:
             scores[rows] = dots / self.temperature
         return scores
 
-    def run(self, symmetric: bool, with_gradients: bool) -> panels.Losses:
+    def run(self, symmetric: bool, wanted: panels.Wanted) -> panels.Losses:
         n, dim = self.queries.rows.shape
         m = len(self.passages.rows)
         device = self.queries.rows.device
-        grad_queries = torch.zeros(n if with_gradients else 0, dim, device=device)
-        grad_passages = torch.zeros(m if with_gradients else 0, dim, device=device)
-        keep = symmetric and with_gradients and 4 * n * m <= panels.RETAINED_BYTES
+        grad_queries = torch.zeros(n if wanted.queries else 0, dim, device=device)
+        grad_passages = torch.zeros(m if wanted.passages else 0, dim, device=device)
+        keep = symmetric and any(wanted) and 4 * n * m <= panels.RETAINED_BYTES
         kept: list[torch.Tensor] = []
         share = 0.5 if symmetric else 1.0
         base = torch.full((m,), -torch.inf, dtype=torch.float64, device=device) if symmetric else None
@@ -139,21 +140,22 @@ class _Batch:
             self.rows.solve(rows, self.kernels.panel_logsumexp(panel, base), share)
             if keep:
                 kept.append(panel.dots)
-            elif base is None and with_gradients:
+            elif base is None and any(wanted):
                 self.propagate(panel, rows, share, None, gain, grad_queries, grad_passages)
         if base is not None:
             columns = self.rows.solve_columns(base)
-            for number, rows in enumerate(self.panels if with_gradients else []):
+            for number, rows in enumerate(self.panels if any(wanted) else []):
                 panel = self.panel(rows, kept[number] if keep else self.dots(rows))
                 self.propagate(panel, rows, share, columns, gain, grad_queries, grad_passages)
         if gain is not None:
             grad_queries /= gain
             grad_passages /= gain
         moment = torch.zeros((), dtype=torch.float64, device=device)
-        for rows in self.panels if with_gradients else []:
+        for rows in self.panels if wanted.queries else []:
             moment += (self.queries.rows[rows].double() * grad_queries[rows].double()).sum()
-        if with_gradients:
+        if wanted.queries:
             grad_queries = self.queries.gradient(grad_queries)
+        if wanted.passages:
             grad_passages = self.passages.gradient(grad_passages)
         loss = (self.rows.losses * self.rows.weights).sum().float()
         return self.rows.losses.float(), loss, grad_queries, grad_passages, -moment / self.temperature
@@ -196,15 +198,17 @@ class _Batch:
         grad_queries: torch.Tensor,
         grad_passages: torch.Tensor,
     ) -> None:
-        """Turns the panel into its gradient and adds the two products."""
+        """Turns the panel into its gradient and adds the products that are wanted: those whose sums have rows."""
         reference, weight, own = (part.float() for part in self.rows.slopes(rows, share))
         column_reference, column_weight = (
             (None, None) if columns is None else (columns.logsumexp.float(), columns.weight.float())
         )
         parts = Gradient(reference, weight, own, column_reference, column_weight, gain)
         gradient = self.kernels.panel_gradient(panel, parts, self.dtype)
-        grad_queries[rows] = wide_product(gradient, self.passages.rows)
-        grad_passages += wide_product(gradient.T, self.queries.rows[rows])
+        if len(grad_queries):
+            grad_queries[rows] = wide_product(gradient, self.passages.rows)
+        if len(grad_passages):
+            grad_passages += wide_product(gradient.T, self.queries.rows[rows])
 
 
 def _norms(x: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyhbt.ops._native import build_info
 from pyhbt.ops.codes import matrix
 from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter
@@ -301,14 +302,38 @@ def status() -> Status:
     return found
 
 
+def runs_on(architectures: str, capability: tuple[int, int]) -> bool:
+    """Whether code built for ``architectures`` ("80 86-real") runs on a device of this compute capability.
+
+    Machine code ("-real") runs on its own generation from its own number on; PTX, which a plain number and "-virtual"
+    hold, is compiled for every later device.
+    """
+    for name in architectures.split():
+        number, _, kind = name.partition("-")
+        built = divmod(int(number.rstrip("af")), 10)
+        if built <= capability and (kind != "real" or built[0] == capability[0]):
+            return True
+    return False
+
+
 @lru_cache(maxsize=1)
-def kernels() -> Kernels | None:
-    """The kernels, or None, with one warning, where CUDA tensors must take torch's own operations."""
+def _module_kernels() -> Kernels:
+    return Kernels(_module()[0])
+
+
+@lru_cache(maxsize=16)
+def kernels(device: torch.device) -> Kernels | None:
+    """The kernels for tensors of ``device``, or None, with one warning, where they must take torch's own operations."""
     found = status()
+    reason = found["reason"]
     if found["devices"] > 0:
-        return Kernels(_module()[0])
+        architectures = build_info()["cuda"].partition(", sm ")[2]
+        capability = torch.cuda.get_device_capability(device)
+        if runs_on(architectures, capability):
+            return _module_kernels()
+        reason = f"{device} has compute capability {capability[0]}.{capability[1]}, built for {architectures}"
     warnings.warn(
-        f"pyhbt's CUDA kernels are not available, {found['reason']}: CUDA tensors take slower torch code",
+        f"pyhbt's CUDA kernels are not available, {reason}: CUDA tensors take slower torch code",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -327,7 +327,7 @@ class ExactIndex:
 
     def _kernels(self) -> Kernels | None:
         """Those of the device; None: it is the CPU, or has none, and the CPU must do."""
-        return kernels() if self._device.type == "cuda" else None
+        return kernels(self._device) if self._device.type == "cuda" else None
 
     def _corpus(self, native: Kernels) -> cuda.Corpus:
         if self._on_device is None:

@@ -78,8 +78,8 @@ def test_one_warning_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch)
     door.kernels.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="CUDA kernels are not available, no CUDA driver"):
-            assert door.kernels() is None
-        assert door.kernels() is None  # and says no more: warnings are errors here
+            assert door.kernels(torch.device("cuda:0")) is None
+        assert door.kernels(torch.device("cuda:0")) is None  # and says no more: warnings are errors here
     finally:
         door.kernels.cache_clear()
 
@@ -92,3 +92,32 @@ def test_an_installation_without_the_module(monkeypatch: pytest.MonkeyPatch) -> 
         "runtime": 0,
         "reason": "not built into this installation (why)",
     }
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        ("80 86-real 89-real", (7, 5), False),
+        ("80 86-real 89-real", (7, 0), False),
+        ("80 86-real 89-real", (8, 0), True),
+        ("80 86-real 89-real", (12, 1), True),
+        ("80-real", (8, 9), True),
+        ("80-real", (9, 0), False),
+        ("86-real", (8, 0), False),
+        ("90a-real", (9, 0), True),
+        ("75-virtual", (9, 0), True),
+        ("", (9, 0), False),
+    ],
+)
+def test_machine_code_runs_on_its_generation_and_ptx_on_later_ones(
+    architectures: str, capability: tuple[int, int], runs: bool
+) -> None:
+    assert door.runs_on(architectures, capability) == runs
+
+
+def test_a_device_that_is_too_old_takes_torch_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "status", lambda: {"devices": 1, "reason": ""})
+    monkeypatch.setattr(door, "build_info", lambda: {"cuda": "CUDA 13.0, sm 80 86-real"})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.warns(RuntimeWarning, match="cuda:7 has compute capability 7.5, built for 80 86-real"):
+        assert door.kernels(torch.device("cuda:7")) is None
