@@ -166,7 +166,7 @@ def test_rows_without_positive_may_hold_anything(gpu: str) -> None:
 
 def test_products_in_float32_whatever_tf32_is_set_to(gpu: str) -> None:
     device = "cuda" if gpu == "cuda" else "cpu"
-    native = emulated_kernels() if gpu == "emulated" else kernels()
+    native = emulated_kernels() if gpu == "emulated" else kernels(torch.device("cuda"))
     assert native is not None
     left, right, _ = make(67, 70, 45, 3)
     found = native.multiply_rows(left.to(device), right.to(device)).cpu()
