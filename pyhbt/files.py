@@ -276,11 +276,20 @@ def _alive(process: int) -> bool:
     return True
 
 
+def finish_file(path: Path) -> None:
+    """Bring a file to the disk; one that a library wrote for its owner alone gets the mode of the user's others."""
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) == 0o600:
+        umask = os.umask(0o077)  # which can only be read by setting it
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
 def _sync(path: Path) -> None:
     """Bring a file, or a folder with all that it holds, to the disk."""
     if not path.is_dir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+        finish_file(path)
         return
     for entry in path.iterdir():
         if not entry.is_symlink():

@@ -306,6 +306,10 @@ def test_files_have_the_mode_of_the_user_and_folders_are_made(tmp_path: Path) ->
     try:
         with write_atomically(tmp_path / "new/folder/a") as temporary:
             temporary.write_text("")
+        with write_atomically(tmp_path / "of a library") as temporary:
+            temporary.mkdir()
+            os.close(os.open(temporary / "weights", os.O_CREAT | os.O_WRONLY, 0o600))
     finally:
-        os.umask(old)
-    assert (tmp_path / "new/folder/a").stat().st_mode & 0o777 == 0o640
+        assert os.umask(old) == 0o027
+    for path in ("new/folder/a", "of a library/weights"):
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o640

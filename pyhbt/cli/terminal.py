@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyhbt.study.workplace import Observer
     from pyhbt.study.workplace import Progress as StudyProgress
 
+_MOST_THREADS = 1 << 16  # torch starts them all
+
 console = Console()
 
 
@@ -33,6 +35,8 @@ def set_up(threads: int | None) -> None:
 
     if threads is not None:
         check_at_least("threads", threads, 1)
+        if threads > _MOST_THREADS:
+            raise ValueError(f"threads: found {threads}, expected at most {_MOST_THREADS}")
         torch.set_num_threads(threads)
     os.environ.setdefault(
         "HF_HUB_DISABLE_PROGRESS_BARS", "1"
