@@ -27,6 +27,16 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name}: found {value}, expected at least {least}")
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Refuse a seed that NumPy's or torch's generators do not take.
+
+    Raises:
+        ValueError: it is below 0 or above 2^32 - 1.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"{name}: found {seed}, expected at least 0 and at most {(1 << 32) - 1}")
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Refuse what is none of ``choices``.
 

@@ -12,9 +12,10 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LOCK = ".pyhbt-writer.lock"
@@ -115,11 +116,13 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     On an error the temporary is removed and ``path`` stays as it was. A folder replaces only a missing or an empty one,
     or with ``replace`` any. Everything written, the folder's files and the rename itself reach the disk before the
     block ends, so a crash leaves the old or the new content. What processes that have died left of ``path`` is cleared
-    first; a folder that was being replaced when its process died comes back. Costs a sync a file.
+    first; a folder that was being replaced when its process died comes back. Folders above it are made. Costs a sync a
+    file.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _recover(path)
-    temporary = path.with_name(f".{path.name}.{_owner()}.{next(_written)}.partial")
+    temporary = _beside(path)
     try:
         yield temporary
         _sync(temporary)
@@ -135,6 +138,100 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     except BaseException:
         _remove(temporary)
         raise
+
+
+def check_file_target(name: str, path: str | os.PathLike[str], suffix: str = "") -> Path:
+    """``path``, which argument ``name`` wants a file written to; tried with an empty one, and nothing of it stays.
+
+    Raises:
+        ValueError: its name does not end in ``suffix``.
+        OSError: a folder or device is there, a file where a folder should be, or the system does not let it be written.
+    """
+    path = Path(path)
+    if suffix and path.suffix != suffix:
+        raise ValueError(f"{name}: found {str(path)!r}, expected a name that ends in {suffix}")
+    if (kind := _kind(path)) == "folder":
+        raise IsADirectoryError(f"{name}: {path} is a folder, expected a file")
+    if kind not in ("", "file", "link to nothing"):
+        raise FileExistsError(f"{name}: {path} is a {kind}, expected a file")
+    _try_to_write(name, path, path)
+    return path
+
+
+def check_folder_target(
+    name: str, path: str | Path, files: Iterable[str] = (), folders: Iterable[str] = ()
+) -> Path:
+    """The same for a folder, and for ``files`` and ``folders`` that are to be written in it.
+
+    Raises:
+        OSError: a file is there, or the system does not let it be written.
+    """
+    path = Path(path)
+    if (kind := _kind(path)) not in ("", "folder"):
+        raise NotADirectoryError(f"{name}: {path} is a {kind}, expected a folder")
+    _try_to_write(name, path, path / "any")
+    for file in files:
+        if _kind(path / file) == "folder":
+            raise IsADirectoryError(f"{name}: {path / file} is a folder, expected a file")
+    for folder in folders:
+        if (kind := _kind(path / folder)) not in ("", "folder"):
+            raise NotADirectoryError(f"{name}: {path / folder} is a {kind}, expected a folder")
+    return path
+
+
+def check_apart(**paths: Path | None) -> None:
+    """Refuse two arguments that mean the same file, one of which would be written over the other.
+
+    Raises:
+        ValueError: two do; names both.
+    """
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ValueError(f"{name}: found {path}, which is {other} too, expected another file")
+
+
+def _try_to_write(name: str, wanted: Path, path: Path) -> None:
+    """Make ``path`` as :func:`write_atomically` would, folders above it too, and take everything away again."""
+    made: list[Path] = []
+    try:
+        missing = [folder for folder in path.parents if not _kind(folder)]
+        nearest = path.parents[len(missing)]
+        if (kind := _kind(nearest)) != "folder":
+            raise NotADirectoryError(f"{name}: {nearest} is a {kind}, expected a folder for {wanted}")
+        for folder in reversed(missing):
+            folder.mkdir()
+            made.append(folder)
+        temporary = _beside(path)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        if error.strerror is None:  # ours
+            raise
+        raise type(error)(f"{name}: {wanted} cannot be written ({error.strerror})") from error
+    except ValueError as error:  # such as a zero byte
+        raise ValueError(f"{name}: {str(wanted)!r} cannot be written ({error})") from error
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):  # another process has begun to use it
+                folder.rmdir()
+
+
+def _kind(path: Path) -> str:
+    """What lies at ``path``, in a word; nothing where nothing does, or no name could be so."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "link to nothing" if os.path.lexists(path) else ""
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "device or pipe"
+
+
+def _beside(path: Path) -> Path:
+    """A temporary name beside ``path``."""
+    return path.with_name(f".{path.name}.{_owner()}.{next(_written)}.partial")
 
 
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
@@ -179,11 +276,20 @@ def _alive(process: int) -> bool:
     return True
 
 
+def finish_file(path: Path) -> None:
+    """Bring a file to the disk; one that a library wrote for its owner alone gets the mode of the user's others."""
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) == 0o600:
+        umask = os.umask(0o077)  # which can only be read by setting it
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
 def _sync(path: Path) -> None:
     """Bring a file, or a folder with all that it holds, to the disk."""
     if not path.is_dir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+        finish_file(path)
         return
     for entry in path.iterdir():
         if not entry.is_symlink():

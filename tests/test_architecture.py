@@ -30,6 +30,7 @@ ORDER = (
     "ops",
     "files",
     "arguments",
+    "visible",
 )
 FLOOR = {room: floor for floor, room in enumerate(reversed(ORDER))}
 MODULES = {

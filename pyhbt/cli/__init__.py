@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import pyhbt
+from pyhbt.cli.mistakes import in_one_line, is_mistake
 from pyhbt.cli.options import USAGE_ERROR, command
 from pyhbt.cli.retrieval import (
     EncodeCommand,
@@ -56,10 +57,10 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
 ) -> None:
     """Write report.html and its plots anew from a study's results."""
-    from pyhbt.cli.terminal import usable_cpus
+    from pyhbt.cli.terminal import say, usable_cpus
     from pyhbt.study.report import write_report
 
-    typer.echo(f"report: {write_report(study, jobs=usable_cpus())}")
+    say(f"report: {write_report(study, jobs=usable_cpus())}")
 
 
 def power(
@@ -67,8 +68,10 @@ def power(
         "pyhbt-study"
     ),
     difference: Annotated[
-        list[float] | None,
-        typer.Option(help="Differences to be found, of 0.005, 0.01, 0.02 and 0.05 by default."),
+        list[str] | None,
+        typer.Option(
+            help="Differences to be found, of 0.005, 0.01, 0.02 and 0.05 by default.", metavar="NUMBER"
+        ),
     ] = None,
 ) -> None:
     """Print how many seeds and queries a difference needs, from the spread that a study found."""
@@ -76,7 +79,8 @@ def power(
     from pyhbt.study.analysis import analyse
     from pyhbt.study.report.response import DIFFERENCES, needed_table
 
-    found = needed_table(analyse(study), tuple(difference or DIFFERENCES))
+    wanted = tuple(map(_difference, difference or ())) or DIFFERENCES
+    found = needed_table(analyse(study), wanted)
     if found is None:
         raise ValueError(
             f"{study}: found fewer than two arms, seeds or clusters of queries, expected two of each"
@@ -93,12 +97,23 @@ def power(
         say(note)
 
 
+def _difference(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ValueError(f"difference: found {text!r}, expected a number between 0 and 1")
+    return value
+
+
 def doctor() -> None:
     """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
     from pyhbt.cli.doctor import diagnose
+    from pyhbt.cli.terminal import say
 
     for subject, finding in diagnose():
-        typer.echo(f"{subject:<22} {finding}")
+        say(f"{subject:<22} {finding}")
 
 
 app.command()(command(StudyCommand, study))
@@ -118,16 +133,19 @@ def main() -> None:
         status = app(standalone_mode=False)
     except USAGE_ERROR as error:
         _fail(error.format_message())
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except Exception as error:
         if "PYHBT_TRACEBACK" in os.environ:
             raise
-        _fail(str(error))
+        if not is_mistake(error):
+            typer.echo("pyhbt: this is a bug of PyHBT; please report it with all that follows", err=True)
+            raise
+        _fail(error)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("pyhbt: interrupted", err=True)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"pyhbt: {' '.join(message.split())}", err=True)
+def _fail(error: Exception | str) -> None:
+    typer.echo(f"pyhbt: {in_one_line(error)}", err=True)
     sys.exit(2)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyhbt.arguments import check_at_least, renamed_fields
+from pyhbt.arguments import check_at_least, check_seed, renamed_fields
 from pyhbt.data.registry import (
     columns_option,
     data_option,
@@ -82,7 +82,7 @@ def read_seeds(value: Any) -> tuple[int, ...]:
     except TypeError:
         raise ValueError(f"seeds: found {value!r}, expected a number of seeds or a list of them") from None
     for seed in seeds:
-        check_at_least("seeds", seed, 0)
+        check_seed("seeds", seed)
     return seeds
 
 

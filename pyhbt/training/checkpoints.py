@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from pyhbt.files import write_atomically
+from pyhbt.files import finish_file, write_atomically
 
 MANIFEST = "pyhbt_manifest.json"
 _OPTIMIZER = "optimizer.pt"
@@ -41,8 +40,7 @@ def seal(checkpoint: Path) -> None:
     files = {}
     for path in _files(checkpoint):
         files[str(path.relative_to(checkpoint))] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+        finish_file(path)
     with write_atomically(checkpoint / MANIFEST) as temporary:
         temporary.write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
 
