@@ -190,14 +190,14 @@ class Results:
         return {pair: float(mean) for pair, mean in zip(named, means, strict=True) if "*" not in pair}
 
 
-def load_results(out: Path) -> Results:
+def load_results(out: str | Path) -> Results:
     """Read OUT/results.jsonl; 2 to 3 s for a million rows.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: a row is malformed; names file, line and field.
     """
-    path = out / "results.jsonl"
+    path = Path(out) / "results.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
     found = _by_columns(path)
