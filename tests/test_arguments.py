@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pyhbt.arguments import check_at_least, check_choice, renamed_arguments, renamed_fields
+from pyhbt.arguments import check_at_least, check_choice, check_type, renamed_arguments, renamed_fields
 
 
 @renamed_arguments(colour="shade")

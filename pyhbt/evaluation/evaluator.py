@@ -224,8 +224,8 @@ def evaluate(
 ) -> Evaluation:
     """Score an encoder, or embeddings, on a retrieval set in every setting; see :class:`Evaluator`, used once.
 
-    ``evaluate(encoder, data)`` encodes the set's texts; ``encoder`` may be a live ``SentenceTransformer``, or the pair of
-    query (n, d) and passage (m, d) embeddings. ``evaluate(queries, passages, data)`` takes these one by one. Embeddings
+    ``evaluate(encoder, data)`` encodes the set's texts; ``encoder`` may be a live ``SentenceTransformer``, or the pair
+    of query (n, d) and passage (m, d) embeddings. ``evaluate(queries, passages, data)`` takes these one by one. Embeddings
     are float32 tensors or arrays, rows as in the set.
 
     Raises:

@@ -82,7 +82,8 @@ class Evaluation:
         return _mean_of_defined(np.array(means))
 
     def __repr__(self) -> str:
-        return f"Evaluation({self.data!r}, centring {self.centring!r}, {len(self.blocks)} language pairs: {self._shown()})"
+        place = f"{self.data!r}, centring {self.centring!r}, {len(self.blocks)} language pairs"
+        return f"Evaluation({place}: {self._shown()})"
 
     def _shown(self) -> str:
         """The first measure in every setting, in words."""

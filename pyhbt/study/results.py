@@ -7,6 +7,7 @@ each text column, r float64 values), so that 200,000 rows take a few MB and a se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from pyhbt.study.rows import CHOICES, CODED_KEYS, TEXT_KEYS, checked, known_spli
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import pyarrow as pa
     from numpy.typing import NDArray
