@@ -225,8 +225,8 @@ def evaluate(
     """Score an encoder, or embeddings, on a retrieval set in every setting; see :class:`Evaluator`, used once.
 
     ``evaluate(encoder, data)`` encodes the set's texts; ``encoder`` may be a live ``SentenceTransformer``, or the pair
-    of query (n, d) and passage (m, d) embeddings. ``evaluate(queries, passages, data)`` takes these one by one. Embeddings
-    are float32 tensors or arrays, rows as in the set.
+    of query (n, d) and passage (m, d) embeddings. ``evaluate(queries, passages, data)`` takes these one by one.
+    Embeddings are float32 tensors or arrays, rows as in the set.
 
     Raises:
         ValueError: shapes that do not fit the set, an unknown metric, setting or centring.
