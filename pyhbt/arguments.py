@@ -60,6 +60,16 @@ def check_names(name: str, values: object) -> None:
             raise TypeError(f"{name}[{place}]: found {type(value).__name__}, expected a string")
 
 
+def check_type(name: str, value: object, kind: type) -> None:
+    """Refuse what is no instance of ``kind``.
+
+    Raises:
+        TypeError: it is another.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: found {type(value).__name__}, expected {kind.__name__}")
+
+
 def did_you_mean(found: str, choices: Iterable[str]) -> str:
     """``; did you mean 'ja'?``, or nothing where no choice is near."""
     near = difflib.get_close_matches(found, list(choices), n=1, cutoff=0.6)
