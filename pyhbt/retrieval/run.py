@@ -26,7 +26,7 @@ from pyhbt.encoders.options import (
     passage_prefix_option,
     query_prefix_option,
 )
-from pyhbt.files import write_atomically
+from pyhbt.files import LOCK, only_writer, remove_empty, write_atomically
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
@@ -103,17 +103,22 @@ def search_to_run(
     Raises:
         ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
         OSError: a file that cannot be read or written.
+        FolderInUseError: another process searches to the same file.
     """
     if out.is_dir():
         raise IsADirectoryError(f"{out}: is a folder, expected the name of a file")
     partial = out.with_name(f".{out.name}.partial")
-    _claim(partial, job)
     try:
-        return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
-    except BaseException:
-        if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
-            shutil.rmtree(partial)  # there is nothing to go on with
-        raise
+        with only_writer(partial):
+            _claim(partial, job)
+            try:
+                return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
+            except BaseException:
+                if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
+                    _empty(partial)  # there is nothing to go on with
+                raise
+    finally:
+        remove_empty(partial)
 
 
 def _search(
@@ -139,7 +144,7 @@ def _search(
         for file in files:
             with file.open("rb") as block:
                 shutil.copyfileobj(block, run)
-    shutil.rmtree(partial)
+    _empty(partial)
     return SearchSummary(len(queries), len(index), resumed)
 
 
@@ -153,11 +158,16 @@ def _claim(partial: Path, job: SearchJob) -> None:
     file = partial / "job.json"
     if file.is_file() and file.read_text(encoding="utf-8") == state:
         return
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    _empty(partial)
     with write_atomically(file) as temporary:
         temporary.write_text(state, encoding="utf-8")
+
+
+def _empty(partial: Path) -> None:
+    """Remove all but the lock; the folder goes with that, when it is empty."""
+    for file in partial.iterdir():
+        if file.name != LOCK:
+            file.unlink()
 
 
 def _stamp(path: Path) -> list[tuple[str, int, int]]:
