@@ -6,13 +6,17 @@ A mistake of the caller's (an unknown option, a missing file, a wrong value) giv
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 import pyhbt
+from pyhbt.cli.interruption import INTERRUPTED, TERMINATED, interrupted
 from pyhbt.cli.options import USAGE_ERROR, command
 from pyhbt.cli.retrieval import (
     EncodeCommand,
@@ -113,7 +117,12 @@ app.command()(doctor)
 
 
 def main() -> None:
-    """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
+    """Entry point: run the command; a caller's mistake is one line and exit code 2, an interruption one line and 130.
+
+    SIGTERM ends a command as Ctrl-C does, with exit code 143.
+    """
+    with suppress(ValueError):  # in another thread than the first
+        signal.signal(signal.SIGTERM, _stop)
     try:
         status = app(standalone_mode=False)
     except USAGE_ERROR as error:
@@ -123,9 +132,14 @@ def main() -> None:
             raise
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("pyhbt: interrupted", err=True)
-        sys.exit(130)
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
+        typer.echo(f"pyhbt: {interrupted(sys.argv[1:])}", err=True)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
 
 
 def _fail(message: str) -> None:

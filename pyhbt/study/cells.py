@@ -133,7 +133,9 @@ def damaged(out: Path) -> dict[Path, str]:
 
 
 def _folders(out: Path) -> list[Path]:
-    return sorted(path for path in (out / "cells").glob("*") if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path for path in (out / "cells").glob("*") if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def _fault(folder: Path, cell: Path | None = None) -> str | None:

@@ -255,7 +255,9 @@ class Workplace:
         first, second = (cells[Cell(parent, cell.seed)] for parent in cell.arm.parents)
         for folder in (first, second):
             if not whole_encoder(folder):
-                raise ValueError(f"{folder / ENCODER}: missing or damaged, expected the encoder to be averaged")
+                raise ValueError(
+                    f"{folder / ENCODER}: missing or damaged, expected the encoder to be averaged"
+                )
         encoder, other = load_encoder(first / ENCODER), load_encoder(second / ENCODER)
         average_weights(encoder, other, cell.arm.weight)
         seen = [read_exposure(folder) for folder in (first, second)]
