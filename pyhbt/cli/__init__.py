@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Annotated
 
@@ -121,8 +121,7 @@ def main() -> None:
 
     SIGTERM ends a command as Ctrl-C does, with exit code 143.
     """
-    with suppress(ValueError):  # in another thread than the first
-        signal.signal(signal.SIGTERM, _stop)
+    former = signal.signal(signal.SIGTERM, _stop) if current_thread() is main_thread() else None
     try:
         status = app(standalone_mode=False)
     except USAGE_ERROR as error:
@@ -133,6 +132,9 @@ def main() -> None:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    finally:
+        if former is not None:
+            signal.signal(signal.SIGTERM, former)
     if status == INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
         typer.echo(f"pyhbt: {interrupted(sys.argv[1:])}", err=True)
     sys.exit(status if isinstance(status, int) else 0)

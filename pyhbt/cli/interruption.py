@@ -20,7 +20,9 @@ def interrupted(arguments: Sequence[str]) -> str:
     again = [argument for argument in arguments if argument != "--overwrite"]
     if command == "train":
         again += [] if "--resume" in again else ["--resume"]
-        return f"interrupted; go on from its last checkpoint, if it wrote one, with: pyhbt {shlex.join(again)}"
+        return (
+            f"interrupted; go on from its last checkpoint, if it wrote one, with: pyhbt {shlex.join(again)}"
+        )
     if command in ("study", "search"):
         return f"interrupted; go on with: pyhbt {shlex.join(again)}"
     return "interrupted"
