@@ -5,6 +5,7 @@ Works on any POSIX file system; where folders cannot be synced (Windows), the sy
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LOCK = ".pyhbt-writer.lock"
+LOCK = ".pyhbt-writer.lock"
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _LOCK
+    path = folder / LOCK
     lock = _lock(path)
     try:
         if lock is not None:
@@ -56,8 +57,14 @@ def only_writer(folder: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             _held.discard(lock)
             os.close(lock)
-        if is_new and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        if is_new:
+            remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder where nothing is in it; another process may do so, or write to it, at the same time."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:
@@ -121,17 +128,13 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _recover(path)
+    recover(path)
     temporary = _beside(path)
     try:
         yield temporary
         _sync(temporary)
         if replace and path.is_dir():
-            old = _set_aside(path)
-            path.replace(old)
-            temporary.replace(path)
-            _sync_folder(path.parent)
-            _remove(old)
+            _replace_folder(temporary, path)
         else:
             temporary.replace(path)
             _sync_folder(path.parent)
@@ -234,6 +237,28 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_owner()}.{next(_written)}.partial")
 
 
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Put ``temporary`` in the place of a folder; where several do so at once, the last one's stands."""
+    while True:
+        old = path.with_name(f".{path.name}.{_owner()}.{next(_written)}.old")
+        try:
+            with suppress(FileNotFoundError):  # another process has just set it aside
+                path.replace(old)
+            temporary.replace(path)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                if old.exists():
+                    _remove(old)  # another process has put its own there
+                continue
+            if old.exists() and not path.exists():
+                old.replace(path)
+            raise
+        _sync_folder(path.parent)
+        if old.exists():
+            _remove(old)
+        return
+
+
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove what dead processes of this machine left half-written in ``folder``: of ``name`` alone, or all."""
     of_name = ".+" if name is None else re.escape(name)
@@ -246,20 +271,23 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
             _remove(path)
 
 
-def _recover(path: Path) -> None:
-    """Clear what the dead left of ``path``; a folder set aside comes back where its replacement never came."""
+def recover(path: Path) -> None:
+    """Clear what the dead left of ``path``; a folder set aside comes back where its replacement never came.
+
+    A folder that a living process is replacing is left to it.
+    """
     clear_leftovers(path.parent, path.name)
-    old = _set_aside(path)
-    if old.exists():
+    if not path.parent.is_dir():
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}(\.{re.escape(socket.gethostname())}\.(\d+)\.\d+)?\.old")
+    for old in sorted(path.parent.iterdir()):
+        match = pattern.fullmatch(old.name)
+        if match is None or (match[2] and _alive(int(match[2]))):
+            continue
         if path.exists():
             _remove(old)
         else:
             old.replace(path)
-
-
-def _set_aside(path: Path) -> Path:
-    """Where a folder lies while another takes its place."""
-    return path.with_name(f".{path.name}.old")
 
 
 def _owner() -> str:

@@ -28,6 +28,7 @@ ORDER = (
     "data",
     "options",
     "ops",
+    "seals",
     "files",
     "arguments",
     "visible",

@@ -6,13 +6,17 @@ A mistake of the caller's (an unknown option, a missing file, a wrong value) giv
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 import pyhbt
+from pyhbt.cli.interruption import INTERRUPTED, TERMINATED, interrupted
 from pyhbt.cli.mistakes import in_one_line, is_mistake
 from pyhbt.cli.options import USAGE_ERROR, command
 from pyhbt.cli.retrieval import (
@@ -128,11 +132,19 @@ app.command()(doctor)
 
 
 def main() -> None:
-    """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
+    """Entry point: run the command; a caller's mistake is one line and exit code 2, an interruption one line and 130.
+
+    SIGTERM ends a command as Ctrl-C does, with exit code 143.
+    """
+    former = signal.signal(signal.SIGTERM, _stop) if current_thread() is main_thread() else None
     try:
         status = app(standalone_mode=False)
     except USAGE_ERROR as error:
         _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for an interruption
+            _fail(error.__cause__)
+        status = INTERRUPTED
     except Exception as error:
         if "PYHBT_TRACEBACK" in os.environ:
             raise
@@ -140,10 +152,16 @@ def main() -> None:
             typer.echo("pyhbt: this is a bug of PyHBT; please report it with all that follows", err=True)
             raise
         _fail(error)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("pyhbt: interrupted", err=True)
-        sys.exit(130)
+    finally:
+        if former is not None:
+            signal.signal(signal.SIGTERM, former)
+    if status == INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
+        typer.echo(f"pyhbt: {interrupted(sys.argv[1:])}", err=True)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
 
 
 def _fail(error: Exception | str) -> None:

@@ -26,7 +26,14 @@ from pyhbt.encoders.options import (
     passage_prefix_option,
     query_prefix_option,
 )
-from pyhbt.files import check_apart, check_file_target, write_atomically
+from pyhbt.files import (
+    LOCK,
+    check_apart,
+    check_file_target,
+    only_writer,
+    remove_empty,
+    write_atomically,
+)
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
@@ -103,18 +110,23 @@ def search_to_run(
     Raises:
         ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
         OSError: a file that cannot be read or written.
+        FolderInUseError: another process searches to the same file.
     """
     check_file_target("out", out)
     for name in ("queries", "corpus", "query_ids", "corpus_ids"):
         check_apart(**{name: getattr(job, name)}, out=out)
     partial = out.with_name(f".{out.name}.partial")
-    _claim(partial, job)
     try:
-        return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
-    except BaseException:
-        if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
-            shutil.rmtree(partial)  # there is nothing to go on with
-        raise
+        with only_writer(partial):
+            _claim(partial, job)
+            try:
+                return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
+            except BaseException:
+                if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
+                    _empty(partial)  # there is nothing to go on with
+                raise
+    finally:
+        remove_empty(partial)
 
 
 def _search(
@@ -140,7 +152,7 @@ def _search(
         for file in files:
             with file.open("rb") as block:
                 shutil.copyfileobj(block, run)
-    shutil.rmtree(partial)
+    _empty(partial)
     return SearchSummary(len(queries), len(index), resumed)
 
 
@@ -154,11 +166,16 @@ def _claim(partial: Path, job: SearchJob) -> None:
     file = partial / "job.json"
     if file.is_file() and file.read_text(encoding="utf-8") == state:
         return
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    _empty(partial)
     with write_atomically(file) as temporary:
         temporary.write_text(state, encoding="utf-8")
+
+
+def _empty(partial: Path) -> None:
+    """Remove all but the lock; the folder goes with that, when it is empty."""
+    for file in partial.iterdir():
+        if file.name != LOCK:
+            file.unlink()
 
 
 def _stamp(path: Path) -> list[tuple[str, int, int]]:

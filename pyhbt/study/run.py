@@ -36,7 +36,7 @@ from pyhbt.files import check_folder_target, clear_leftovers, only_writer, write
 from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import ENCODER, Cell, finished_cells, measured_parts
+from pyhbt.study.cells import ENCODER, Cell, damaged, finished_cells, measured_parts
 from pyhbt.study.config import StudyConfig
 from pyhbt.study.description import check_cells, describe
 from pyhbt.study.jobs import Job, run_jobs
@@ -123,6 +123,8 @@ def _make_cells(place: Workplace, jobs: int, observe: Observer) -> Path:
     """Make the cells that are missing, those that others are made of first."""
     config, out = place.config, place.out
     clear_leftovers(out / "cells")
+    for folder, fault in damaged(out).items():
+        logger.warning("%s: %s; it does not count and is made again where it is needed", folder, fault)
     _warn_of_short_batches(config, place.train_pairs)
     trained = [cell for cell in map(Cell._make, config.cells) if not cell.arm.parents]
     averaged = [cell for cell in map(Cell._make, config.cells) if cell.arm.parents]
