@@ -104,7 +104,7 @@ def panels_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
         own,
         weights,
         temperature,
-        *(torch.inf, False, False, None, None, True),
+        *(torch.inf, False, False, None, None, True, True),
     )
     return found[1]
 
@@ -149,6 +149,7 @@ def loss_backends(device: Device) -> dict[str, Callable[[], Loss]]:
     """By name, how to make each, ours first; what is not installed is left out."""
     found: dict[str, Callable[[], Loss]] = {
         "pyhbt": lambda: our_loss,
+        "pyhbt-frozen": lambda: our_loss_of_frozen_passages,
         "torch": lambda: eager_loss,
         "torch-panels": lambda: panels_loss,
     }
@@ -171,6 +172,10 @@ def with_gradients(
 
 def our_loss(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
     return contrastive_loss(queries, passages, temperature=TEMPERATURE)
+
+
+def our_loss_of_frozen_passages(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+    return contrastive_loss(queries, passages.detach(), temperature=TEMPERATURE)
 
 
 def ready_loss(make: Callable[[], Loss], queries: torch.Tensor, passages: torch.Tensor) -> Callable[[], Any]:

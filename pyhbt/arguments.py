@@ -48,6 +48,16 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Refuse a seed that NumPy's or torch's generators do not take.
+
+    Raises:
+        ValueError: it is below 0 or above 2^32 - 1.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"{name}: found {seed}, expected at least 0 and at most {(1 << 32) - 1}")
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Refuse what is none of ``choices``.
 
@@ -69,6 +79,16 @@ def check_names(name: str, values: object) -> None:
     for place, value in enumerate(values):
         if not isinstance(value, str):
             raise TypeError(f"{name}[{place}]: found {type(value).__name__}, expected a string")
+
+
+def check_type(name: str, value: object, kind: type) -> None:
+    """Refuse what is no instance of ``kind``.
+
+    Raises:
+        TypeError: it is another.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: found {type(value).__name__}, expected {kind.__name__}")
 
 
 def did_you_mean(found: str, choices: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ Works on any POSIX file system; where folders cannot be synced (Windows), the sy
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -12,12 +13,13 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LOCK = ".pyhbt-writer.lock"
+LOCK = ".pyhbt-writer.lock"
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _LOCK
+    path = folder / LOCK
     lock = _lock(path)
     try:
         if lock is not None:
@@ -55,8 +57,14 @@ def only_writer(folder: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             _held.discard(lock)
             os.close(lock)
-        if is_new and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        if is_new:
+            remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder where nothing is in it; another process may do so, or write to it, at the same time."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:
@@ -115,26 +123,140 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     On an error the temporary is removed and ``path`` stays as it was. A folder replaces only a missing or an empty one,
     or with ``replace`` any. Everything written, the folder's files and the rename itself reach the disk before the
     block ends, so a crash leaves the old or the new content. What processes that have died left of ``path`` is cleared
-    first; a folder that was being replaced when its process died comes back. Costs a sync a file.
+    first; a folder that was being replaced when its process died comes back. Folders above it are made. Costs a sync a
+    file.
     """
     path = Path(path)
-    _recover(path)
-    temporary = path.with_name(f".{path.name}.{_owner()}.{next(_written)}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover(path)
+    temporary = _beside(path)
     try:
         yield temporary
         _sync(temporary)
         if replace and path.is_dir():
-            old = _set_aside(path)
-            path.replace(old)
-            temporary.replace(path)
-            _sync_folder(path.parent)
-            _remove(old)
+            _replace_folder(temporary, path)
         else:
             temporary.replace(path)
             _sync_folder(path.parent)
     except BaseException:
         _remove(temporary)
         raise
+
+
+def check_file_target(name: str, path: str | os.PathLike[str], suffix: str = "") -> Path:
+    """``path``, which argument ``name`` wants a file written to; tried with an empty one, and nothing of it stays.
+
+    Raises:
+        ValueError: its name does not end in ``suffix``.
+        OSError: a folder or device is there, a file where a folder should be, or the system does not let it be written.
+    """
+    path = Path(path)
+    if suffix and path.suffix != suffix:
+        raise ValueError(f"{name}: found {str(path)!r}, expected a name that ends in {suffix}")
+    if (kind := _kind(path)) == "folder":
+        raise IsADirectoryError(f"{name}: {path} is a folder, expected a file")
+    if kind not in ("", "file", "link to nothing"):
+        raise FileExistsError(f"{name}: {path} is a {kind}, expected a file")
+    _try_to_write(name, path, path)
+    return path
+
+
+def check_folder_target(
+    name: str, path: str | Path, files: Iterable[str] = (), folders: Iterable[str] = ()
+) -> Path:
+    """The same for a folder, and for ``files`` and ``folders`` that are to be written in it.
+
+    Raises:
+        OSError: a file is there, or the system does not let it be written.
+    """
+    path = Path(path)
+    if (kind := _kind(path)) not in ("", "folder"):
+        raise NotADirectoryError(f"{name}: {path} is a {kind}, expected a folder")
+    _try_to_write(name, path, path / "any")
+    for file in files:
+        if _kind(path / file) == "folder":
+            raise IsADirectoryError(f"{name}: {path / file} is a folder, expected a file")
+    for folder in folders:
+        if (kind := _kind(path / folder)) not in ("", "folder"):
+            raise NotADirectoryError(f"{name}: {path / folder} is a {kind}, expected a folder")
+    return path
+
+
+def check_apart(**paths: Path | None) -> None:
+    """Refuse two arguments that mean the same file, one of which would be written over the other.
+
+    Raises:
+        ValueError: two do; names both.
+    """
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ValueError(f"{name}: found {path}, which is {other} too, expected another file")
+
+
+def _try_to_write(name: str, wanted: Path, path: Path) -> None:
+    """Make ``path`` as :func:`write_atomically` would, folders above it too, and take everything away again."""
+    made: list[Path] = []
+    try:
+        missing = [folder for folder in path.parents if not _kind(folder)]
+        nearest = path.parents[len(missing)]
+        if (kind := _kind(nearest)) != "folder":
+            raise NotADirectoryError(f"{name}: {nearest} is a {kind}, expected a folder for {wanted}")
+        for folder in reversed(missing):
+            folder.mkdir()
+            made.append(folder)
+        temporary = _beside(path)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        if error.strerror is None:  # ours
+            raise
+        raise type(error)(f"{name}: {wanted} cannot be written ({error.strerror})") from error
+    except ValueError as error:  # such as a zero byte
+        raise ValueError(f"{name}: {str(wanted)!r} cannot be written ({error})") from error
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):  # another process has begun to use it
+                folder.rmdir()
+
+
+def _kind(path: Path) -> str:
+    """What lies at ``path``, in a word; nothing where nothing does, or no name could be so."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "link to nothing" if os.path.lexists(path) else ""
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "device or pipe"
+
+
+def _beside(path: Path) -> Path:
+    """A temporary name beside ``path``."""
+    return path.with_name(f".{path.name}.{_owner()}.{next(_written)}.partial")
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Put ``temporary`` in the place of a folder; where several do so at once, the last one's stands."""
+    while True:
+        old = path.with_name(f".{path.name}.{_owner()}.{next(_written)}.old")
+        try:
+            with suppress(FileNotFoundError):  # another process has just set it aside
+                path.replace(old)
+            temporary.replace(path)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                if old.exists():
+                    _remove(old)  # another process has put its own there
+                continue
+            if old.exists() and not path.exists():
+                old.replace(path)
+            raise
+        _sync_folder(path.parent)
+        if old.exists():
+            _remove(old)
+        return
 
 
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
@@ -149,20 +271,23 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
             _remove(path)
 
 
-def _recover(path: Path) -> None:
-    """Clear what the dead left of ``path``; a folder set aside comes back where its replacement never came."""
+def recover(path: Path) -> None:
+    """Clear what the dead left of ``path``; a folder set aside comes back where its replacement never came.
+
+    A folder that a living process is replacing is left to it.
+    """
     clear_leftovers(path.parent, path.name)
-    old = _set_aside(path)
-    if old.exists():
+    if not path.parent.is_dir():
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}(\.{re.escape(socket.gethostname())}\.(\d+)\.\d+)?\.old")
+    for old in sorted(path.parent.iterdir()):
+        match = pattern.fullmatch(old.name)
+        if match is None or (match[2] and _alive(int(match[2]))):
+            continue
         if path.exists():
             _remove(old)
         else:
             old.replace(path)
-
-
-def _set_aside(path: Path) -> Path:
-    """Where a folder lies while another takes its place."""
-    return path.with_name(f".{path.name}.old")
 
 
 def _owner() -> str:
@@ -179,11 +304,20 @@ def _alive(process: int) -> bool:
     return True
 
 
+def finish_file(path: Path) -> None:
+    """Bring a file to the disk; one that a library wrote for its owner alone gets the mode of the user's others."""
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) == 0o600:
+        umask = os.umask(0o077)  # which can only be read by setting it
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
 def _sync(path: Path) -> None:
     """Bring a file, or a folder with all that it holds, to the disk."""
     if not path.is_dir():
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+        finish_file(path)
         return
     for entry in path.iterdir():
         if not entry.is_symlink():

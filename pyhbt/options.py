@@ -323,7 +323,8 @@ def _scalar(value: Any, kind: Any, name: str) -> Any:
             if isinstance(value, bool):
                 return value
         elif kind is int:
-            if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            if (isinstance(value, str) or is_number) and abs(int(value)) < 1 << 63:  # what libraries take
                 return int(value)
         elif kind is float:
             if not isinstance(value, bool):

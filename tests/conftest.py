@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
+
+hypothesis.settings.register_profile("pyhbt", deadline=None)  # a first call may load torch
+hypothesis.settings.load_profile("pyhbt")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: processors are divided among the workers
     _threads = (psutil.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

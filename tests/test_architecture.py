@@ -28,8 +28,10 @@ ORDER = (
     "data",
     "options",
     "ops",
+    "seals",
     "files",
     "arguments",
+    "visible",
 )
 FLOOR = {room: floor for floor, room in enumerate(reversed(ORDER))}
 MODULES = {

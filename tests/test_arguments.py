@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pyhbt.arguments import check_at_least, check_choice, renamed_arguments, renamed_fields
+from pyhbt.arguments import check_at_least, check_choice, check_type, renamed_arguments, renamed_fields
 
 
 @renamed_arguments(colour="shade")
@@ -59,3 +59,9 @@ def test_old_name_of_a_field() -> None:
         assert paint.colour == paint.shade == "red"  # type: ignore[attr-defined]
     assert caught[0].filename == __file__
     assert Paint("red", 2) == Paint(shade="red", coats=2)
+
+
+def test_types() -> None:
+    check_type("pairs", [], list)
+    with pytest.raises(TypeError, match="pairs: found list, expected dict"):
+        check_type("pairs", [], dict)

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from pyhbt.files import FolderInUseError, clear_leftovers, only_writer, write_atomically
+from pyhbt.files import (
+    FolderInUseError,
+    check_apart,
+    check_file_target,
+    check_folder_target,
+    clear_leftovers,
+    only_writer,
+    write_atomically,
+)
 from tests.interpreter import FOLDER, command
 
 
@@ -219,3 +227,89 @@ def test_where_nothing_can_be_locked_a_warning_says_so(
     with only_writer(tmp_path):
         pass
     assert "cannot be locked against other processes" in caplog.text
+
+
+LONG = "x" * 300
+
+
+def test_places_where_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("old")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, kind, message in (
+        ("folder", IsADirectoryError, "folder is a folder, expected a file"),
+        ("pipe", FileExistsError, "pipe is a device or pipe, expected a file"),
+        ("file/x", NotADirectoryError, "file is a file, expected a folder for .*file/x"),
+        ("file/new/x", NotADirectoryError, "file is a file, expected a folder for .*file/new/x"),
+        ("loop/x", NotADirectoryError, "loop is a link to nothing, expected a folder"),
+        (LONG, OSError, f"{LONG} cannot be written .File name too long"),
+        (f"new/{LONG}/x", OSError, "x cannot be written .File name too long"),
+        ("a\0b", ValueError, "cannot be written .*null"),
+        ("new/a\0b/x", ValueError, "cannot be written .*null"),
+    ):
+        with pytest.raises(kind, match=f"^out: .*{message}"):
+            check_file_target("out", tmp_path / path)
+    with pytest.raises(ValueError, match=r"^out: found '.*x\.txt', expected a name that ends in \.npy"):
+        check_file_target("out", tmp_path / "x.txt", ".npy")
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file", "pipe", "loop"}
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_what_the_system_forbids_is_told_before(tmp_path: Path) -> None:
+    for target in (check_file_target, check_folder_target):
+        with pytest.raises(OSError, match="^out: /proc/x cannot be written"):
+            target("out", "/proc/x")
+        with pytest.raises(OSError, match="^out: /proc/new/x cannot be written"):
+            target("out", "/proc/new/x")
+
+
+def test_places_where_a_file_can_be_written_are_left_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "old.npy").write_text("old")
+    for name in ("old.npy", "new.npy", "new/folder/x.npy", "[b]/ü \u202e.npy"):
+        assert check_file_target("out", str(tmp_path / name), ".npy") == tmp_path / name
+        assert check_folder_target("out", tmp_path / "new") == tmp_path / "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["old.npy"]
+    assert (tmp_path / "old.npy").read_text() == "old"
+
+
+def test_places_where_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "out/page").mkdir(parents=True)
+    (tmp_path / "out/cells").write_text("")
+    (tmp_path / "nowhere").symlink_to("gone")
+    for path, message in (
+        ("file", "file is a file, expected a folder"),
+        ("file/x", "file is a file, expected a folder for"),
+        ("nowhere", "nowhere is a link to nothing, expected a folder"),
+        (LONG, "cannot be written .File name too long"),
+    ):
+        with pytest.raises(OSError, match=f"^out: .*{message}"):
+            check_folder_target("out", tmp_path / path)
+    with pytest.raises(IsADirectoryError, match="^out: .*page is a folder, expected a file"):
+        check_folder_target("out", tmp_path / "out", files=["page"])
+    with pytest.raises(NotADirectoryError, match="^out: .*cells is a file, expected a folder"):
+        check_folder_target("out", tmp_path / "out", folders=["cells"])
+
+
+def test_one_file_for_two_purposes_is_refused(tmp_path: Path) -> None:
+    check_apart(run=tmp_path / "a", qrels=tmp_path / "b", out=None)
+    (tmp_path / "link").symlink_to("a")
+    for second in (tmp_path / "a", tmp_path / "x/../a", tmp_path / "link"):
+        with pytest.raises(ValueError, match="qrels: found .*, which is run too, expected another file"):
+            check_apart(run=tmp_path / "a", qrels=second)
+
+
+def test_files_have_the_mode_of_the_user_and_folders_are_made(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with write_atomically(tmp_path / "new/folder/a") as temporary:
+            temporary.write_text("")
+        with write_atomically(tmp_path / "of a library") as temporary:
+            temporary.mkdir()
+            os.close(os.open(temporary / "weights", os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        assert os.umask(old) == 0o027
+    for path in ("new/folder/a", "of a library/weights"):
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o640

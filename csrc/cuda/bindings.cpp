@@ -11,10 +11,6 @@
 #include "contrastive.h"
 #include "search.h"
 
-#if !defined(PYHBT_CUDA_ARCHITECTURES)
-#define PYHBT_CUDA_ARCHITECTURES ""  // not known
-#endif
-
 namespace py = pybind11;
 using namespace pybind11::literals;
 
@@ -323,7 +319,6 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("PANEL_TILE_ROWS") = kPanelTileRows;
   m.attr("PANEL_TILE_COLUMNS") = kPanelTileColumns;
   m.attr("MOST_SELECTED") = kMostSelected;
-  m.attr("ARCHITECTURES") = PYHBT_CUDA_ARCHITECTURES;
   m.def("status", &status, "Devices, driver and runtime versions, and why there is no device.");
   pyhbt::border::show_dtypes(m);
   pyhbt::border::show_structs(m, matrix(), filter(), where_members(), panel_members(), panel_sums_members(),

@@ -6,13 +6,18 @@ A mistake of the caller's (an unknown option, a missing file, a wrong value) giv
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 import pyhbt
+from pyhbt.cli.interruption import INTERRUPTED, TERMINATED, interrupted
+from pyhbt.cli.mistakes import in_one_line, is_mistake
 from pyhbt.cli.options import USAGE_ERROR, command
 from pyhbt.cli.retrieval import (
     EncodeCommand,
@@ -56,10 +61,10 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, finished or not.")] = Path("pyhbt-study"),
 ) -> None:
     """Write report.html and its plots anew from a study's results."""
-    from pyhbt.cli.terminal import usable_cpus
+    from pyhbt.cli.terminal import say, usable_cpus
     from pyhbt.study.report import write_report
 
-    typer.echo(f"report: {write_report(study, jobs=usable_cpus())}")
+    say(f"report: {write_report(study, jobs=usable_cpus())}")
 
 
 def power(
@@ -67,8 +72,10 @@ def power(
         "pyhbt-study"
     ),
     difference: Annotated[
-        list[float] | None,
-        typer.Option(help="Differences to be found, of 0.005, 0.01, 0.02 and 0.05 by default."),
+        list[str] | None,
+        typer.Option(
+            help="Differences to be found, of 0.005, 0.01, 0.02 and 0.05 by default.", metavar="NUMBER"
+        ),
     ] = None,
 ) -> None:
     """Print how many seeds and queries a difference needs, from the spread that a study found."""
@@ -76,7 +83,8 @@ def power(
     from pyhbt.study.analysis import analyse
     from pyhbt.study.report.response import DIFFERENCES, needed_table
 
-    found = needed_table(analyse(study), tuple(difference or DIFFERENCES))
+    wanted = tuple(map(_difference, difference or ())) or DIFFERENCES
+    found = needed_table(analyse(study), wanted)
     if found is None:
         raise ValueError(
             f"{study}: found fewer than two arms, seeds or clusters of queries, expected two of each"
@@ -93,12 +101,23 @@ def power(
         say(note)
 
 
+def _difference(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ValueError(f"difference: found {text!r}, expected a number between 0 and 1")
+    return value
+
+
 def doctor() -> None:
     """Print versions, SIMD level, OpenMP runtimes and CUDA state."""
     from pyhbt.cli.doctor import diagnose
+    from pyhbt.cli.terminal import say
 
     for subject, finding in diagnose():
-        typer.echo(f"{subject:<22} {finding}")
+        say(f"{subject:<22} {finding}")
 
 
 app.command()(command(StudyCommand, study))
@@ -113,21 +132,38 @@ app.command()(doctor)
 
 
 def main() -> None:
-    """Entry point: run the command, turn a caller's mistake into one line and exit code 2."""
+    """Entry point: run the command; a caller's mistake is one line and exit code 2, an interruption one line and 130.
+
+    SIGTERM ends a command as Ctrl-C does, with exit code 143.
+    """
+    former = signal.signal(signal.SIGTERM, _stop) if current_thread() is main_thread() else None
     try:
         status = app(standalone_mode=False)
     except USAGE_ERROR as error:
         _fail(error.format_message())
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for an interruption
+            _fail(error.__cause__)
+        status = INTERRUPTED
+    except Exception as error:
         if "PYHBT_TRACEBACK" in os.environ:
             raise
-        _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("pyhbt: interrupted", err=True)
-        sys.exit(130)
+        if not is_mistake(error):
+            typer.echo("pyhbt: this is a bug of PyHBT; please report it with all that follows", err=True)
+            raise
+        _fail(error)
+    finally:
+        if former is not None:
+            signal.signal(signal.SIGTERM, former)
+    if status == INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
+        typer.echo(f"pyhbt: {interrupted(sys.argv[1:])}", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"pyhbt: {' '.join(message.split())}", err=True)
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+def _fail(error: Exception | str) -> None:
+    typer.echo(f"pyhbt: {in_one_line(error)}", err=True)
     sys.exit(2)

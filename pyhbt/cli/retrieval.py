@@ -20,6 +20,7 @@ from pyhbt.data.registry import (
 )
 from pyhbt.encoders.options import EncoderOptions, NamedEncoderOptions, batch_size_option
 from pyhbt.evaluation.names import DEFAULT_METRICS, METRICS_HELP
+from pyhbt.files import check_apart, check_file_target
 from pyhbt.mining.rules import MiningRules
 from pyhbt.options import build, option
 from pyhbt.retrieval.run import SearchJob
@@ -59,17 +60,30 @@ class EvaluateCommand:
 
     def __post_init__(self) -> None:
         check_given(self, "run_depth", "batch_size")
+        for name in ("metrics", "centring"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: found none, expected at least one")
+        if ("text" in self.centring) != (self.centring_text is not None):
+            raise ValueError(
+                f"centring_text: found {self.centring_text!r}, expected a data set where the centring text is wanted, "
+                f"and there alone; centring is {','.join(self.centring)}"
+            )
 
 
 def evaluate(given: Given) -> None:
     """Score an encoder in the monolingual, cross-lingual and multilingual setting, and its language bias."""
     wanted = build(EvaluateCommand, given)
     set_up(wanted.threads)
+    check_apart(run=wanted.run, qrels=wanted.qrels, out=wanted.out)
+    for name, path in (("run", wanted.run), ("qrels", wanted.qrels), ("out", wanted.out)):
+        if path is not None:
+            check_file_target(name, path)
     from pyhbt.cli.terminal import evaluation_table
     from pyhbt.data import load_retrieval
     from pyhbt.evaluation.centring import parse_centring
     from pyhbt.evaluation.run import describe_centrings, score_encoder, write_scores
 
+    model = wanted.model.load()
     data = load_retrieval(
         wanted.data,
         languages=wanted.languages,
@@ -79,8 +93,7 @@ def evaluate(given: Given) -> None:
         skip_unusable=wanted.skip_unusable,
     )
     text = None if wanted.centring_text is None else load_retrieval(wanted.centring_text)
-    model = wanted.model.load()
-    say(f"{data}\nencoder {wanted.model.encoder}: {model.describe()}")
+    say(str(data), f"encoder {wanted.model.encoder}: {model.describe()}")
     evaluations = score_encoder(
         model,
         data,
@@ -122,6 +135,7 @@ def encode(given: Given) -> None:
     """Encode texts to unit vectors."""
     wanted = build(EncodeCommand, given)
     set_up(wanted.threads)
+    check_file_target("out", wanted.out, ".npy")
     from pyhbt.retrieval.vectors import encode_file
 
     model = wanted.model.load()
@@ -184,12 +198,17 @@ class MineCommand:
 def mine(given: Given) -> None:
     """Find hard negatives for training pairs: passages that score high and do not answer."""
     if given.get("any_score"):
+        if given.get("share") is not None:
+            raise ValueError(f"share: found {given['share']} with any_score, expected one of them")
         given = {**given, "share": None}
     wanted = build(MineCommand, given)
     set_up(wanted.threads)
     from pyhbt.data import load_corpus, load_train
+    from pyhbt.data.pairs import check_jsonl_target
     from pyhbt.mining.negatives import mine_to_file
 
+    check_jsonl_target(wanted.out)
+    model = wanted.model.load()
     pairs = load_train(
         wanted.data,
         languages=wanted.languages,
@@ -199,9 +218,8 @@ def mine(given: Given) -> None:
         passage_lang=wanted.passage_lang,
     )
     more = load_corpus(wanted.corpus) if wanted.corpus else ()
-    model = wanted.model.load()
-    say(f"{pairs}\nencoder {wanted.model.encoder}: {model.describe()}")
+    say(str(pairs), f"encoder {wanted.model.encoder}: {model.describe()}")
     found = mine_to_file(
         model, pairs, wanted.out, wanted.rules, corpus=more, batch_size=wanted.batch_size, progress=True
     )
-    say(f"{found.describe()}\n{wanted.out}: {len(pairs):,} pairs")
+    say(*found.describe().splitlines(), f"{wanted.out}: {len(pairs):,} pairs")

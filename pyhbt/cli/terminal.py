@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,14 @@ from rich.text import Text
 
 from pyhbt.arguments import check_at_least
 from pyhbt.evaluation.names import ALL_SETTINGS, BIAS_METRICS, PREFERENCE_METRICS, RANK_METRICS, SETTINGS
+from pyhbt.visible import visible
 
 if TYPE_CHECKING:
     from pyhbt.evaluation.result import Evaluation
     from pyhbt.study.workplace import Observer
     from pyhbt.study.workplace import Progress as StudyProgress
+
+_MOST_THREADS = 1 << 16  # torch starts them all
 
 console = Console()
 
@@ -31,10 +35,14 @@ def set_up(threads: int | None) -> None:
 
     if threads is not None:
         check_at_least("threads", threads, 1)
+        if threads > _MOST_THREADS:
+            raise ValueError(f"threads: found {threads}, expected at most {_MOST_THREADS}")
         torch.set_num_threads(threads)
     os.environ.setdefault(
         "HF_HUB_DISABLE_PROGRESS_BARS", "1"
     )  # read by libraries when they are first imported
+    if logging.lastResort is not None:  # what prints warnings where nothing else is set up
+        logging.lastResort.setFormatter(_Visible())
     console.quiet = os.environ.get("RANK", "0") != "0"
 
 
@@ -45,9 +53,17 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def say(text: str) -> None:
-    """Print a line as it is: no markup, no colours, no breaks of our own."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
+class _Visible(logging.Formatter):
+    """Messages of the log, which hold text from data, harmless to look at."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), keep="\n")
+
+
+def say(*lines: str) -> None:
+    """Print lines as they are, but for control characters and line breaks in them: no markup, no colours."""
+    for line in lines:
+        console.print(visible(line), highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -79,7 +95,7 @@ def study_progress(title: str) -> Iterator[Observer]:
             bars.update(cells, total=progress.cells)
             bars.update(
                 task,
-                description=progress.cell.called,
+                description=visible(progress.cell.called),
                 total=progress.steps,
                 completed=progress.step,
                 note=note,
@@ -99,11 +115,11 @@ def study_progress(title: str) -> Iterator[Observer]:
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; the first column is left-aligned, the others to the right."""
-    printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    printed = Table(title=Text(visible(title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(header):
-        printed.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=True)
+        printed.add_column(Text(visible(name)), justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
-        printed.add_row(*map(Text, row))
+        printed.add_row(*(Text(visible(cell)) for cell in row))
     console.print(printed)
 
 

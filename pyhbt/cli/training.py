@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyhbt.arguments import check_at_least
+from pyhbt.arguments import check_at_least, check_seed
 from pyhbt.cli.options import check_given, saved_values, threads_option
 from pyhbt.cli.terminal import console, say, set_up, study_progress, table
 from pyhbt.data.columns import parse_columns
@@ -70,10 +70,13 @@ def study(given: Given) -> None:
     from pyhbt.study.analysis import analyse
     from pyhbt.study.jobs import fitting_jobs
     from pyhbt.study.report import summary_table, write_report
-    from pyhbt.study.run import run_study
+    from pyhbt.study.run import check_out, run_study
 
     quick = given.get("quick", False)
     out = given.get("out") or Path("pyhbt-study-quick" if quick else "pyhbt-study")
+    check_out(out)
+    if given.get("jobs") is not None:
+        check_at_least("jobs", given["jobs"], 1)
     wanted = {**(_QUICK if quick else {}), **given}
     with console.status("loading encoder and data"):
         model = load_encoder(wanted.get("encoder", "ngram"), max_length=wanted.get("max_length"))
@@ -150,7 +153,7 @@ class TrainCommand:
     def __post_init__(self) -> None:
         RatioSchedule.parse(self.ratio)  # refuses what is none
         check_given(self, "limit", "eval_every", "save_every")
-        check_at_least("seed", self.seed, 0)
+        check_seed("seed", self.seed)
         check_at_least("triple_negatives", self.triple_negatives, 0)
         parse_columns(self.columns)
         if self.extend and not self.resume:
@@ -166,10 +169,13 @@ def train(given: Given) -> None:
     from pyhbt.files import only_writer
     from pyhbt.training.checkpoints import to_resume
     from pyhbt.training.distributed import leave
-    from pyhbt.training.model_card import push_to_hub
-    from pyhbt.training.run import train_encoder
+    from pyhbt.training.model_card import check_repository, push_to_hub
+    from pyhbt.training.run import check_out, train_encoder
 
     out = Path(given["out"])
+    check_out(out)
+    if given.get("push_to_hub") is not None:
+        check_repository(given["push_to_hub"])
     if out.is_dir() and os.environ.get("RANK", "0") == "0":
         with only_writer(out):
             pass  # a folder that another process writes to is refused before anything is loaded
@@ -199,7 +205,7 @@ def train(given: Given) -> None:
         passage_lang=wanted.passage_lang,
         negatives=wanted.triple_negatives,
     )
-    say(f"{model.describe()}\ntraining on {pairs}\n{wanted.training}")
+    say(model.describe(), f"training on {pairs}", str(wanted.training))
     saved = train_encoder(
         model,
         pairs,

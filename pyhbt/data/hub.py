@@ -9,14 +9,50 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pyhbt.data.records import read_lines
 from pyhbt.data.rows import read_parquet
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+
+class HubError(OSError):
+    """The hub refuses, does not have it, or cannot be reached."""
+
+
+_CLIENTS = {"httpx", "httpx2", "httpcore", "requests", "urllib3", "aiohttp", "huggingface_hub"}
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """In the block, whatever the hub's client and its transport raise becomes one kind of error.
+
+    Raises:
+        HubError: ``what``, and the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (ConnectionError, TimeoutError)) and not any(
+            cls.__module__.split(".")[0] in _CLIENTS for cls in type(error).__mro__
+        ):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise HubError(f"{what} ({type(error).__name__}: {said})") from error
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether the hub could have a repository of that name: ``name`` or ``owner/name``; nothing is asked of it."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # which it hands on
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def locate(source: str) -> str:
@@ -60,6 +96,11 @@ def stream_rows(
 
 
 def _remote_rows(form: Literal["text", "parquet"], file: str) -> Iterator[tuple[str, dict[str, object]]]:
+    with hub_errors(f"{file}: cannot be read from the hub"):
+        yield from _streamed(form, file)
+
+
+def _streamed(form: Literal["text", "parquet"], file: str) -> Iterator[tuple[str, dict[str, object]]]:
     from datasets import Dataset
     from datasets.exceptions import DatasetGenerationError
 
@@ -79,7 +120,8 @@ def _matches(pattern: str) -> list[str]:
     if not is_local(pattern):
         from huggingface_hub import HfFileSystem
 
-        found = [f"hf://{name}" for name in sorted(HfFileSystem().glob(pattern))]
+        with hub_errors(f"{pattern}: cannot be read from the hub"):
+            found = [f"hf://{name}" for name in sorted(HfFileSystem().glob(pattern))]
     elif "*" in pattern:
         found = sorted(str(path) for path in Path(pattern).parent.glob(Path(pattern).name))
     else:

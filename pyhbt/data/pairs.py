@@ -21,7 +21,7 @@ from pyhbt.data.records import existing_file, existing_folder
 from pyhbt.data.retrieval_set import StudyData, in_languages
 from pyhbt.data.rows import read_rows
 from pyhbt.data.tiers import assign_tiers, known_languages, language_codes
-from pyhbt.files import write_atomically
+from pyhbt.files import check_file_target, write_atomically
 
 if TYPE_CHECKING:
     import os
@@ -80,7 +80,6 @@ def write_pairs(path: str | os.PathLike[str], pairs: PairSet) -> None:
         OSError: the file cannot be written.
     """
     target = check_jsonl_target(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as temporary, temporary.open("w", encoding="utf-8") as lines:
         for pair in pairs:
             row: dict[str, object] = {
@@ -101,14 +100,9 @@ def check_jsonl_target(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: ``path`` does not end in .jsonl.
-        IsADirectoryError: it is a folder.
+        OSError: a folder is there, or no file can be written.
     """
-    target = Path(path)
-    if target.suffix != ".jsonl":
-        raise ValueError(f"out: found {target.name!r}, expected a name that ends in .jsonl")
-    if target.is_dir():
-        raise IsADirectoryError(f"{target}: is a folder, expected the name of a file")
-    return target
+    return check_file_target("out", path, ".jsonl")
 
 
 def load_folder_study(

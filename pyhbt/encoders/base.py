@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ Features = dict[str, Tensor]
 
 CONFIG_NAME = "pyhbt_encoder.json"
 _CHUNK_TEXTS = 8192
+_BETWEEN_STOPS = 256  # texts, tokenised within a fraction of a second
 _DEVICE_OVERHEAD = 4096
 """Tokens that a mini-batch of its own costs on a device that is fed from the CPU: a guess, not measured."""
 
@@ -221,16 +223,29 @@ class Encoder(nn.Module, ABC):
         self, texts: Sequence[str], kind: TextKind
     ) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
         """Chunks of texts as token ids, with where they begin; the next chunk is made while one is used."""
+        stopped = Event()  # by Ctrl-C, say: what is being made ahead is not waited for
+
+        def tokenised(start: int) -> list[NDArray[np.int64]]:
+            end = min(start + _CHUNK_TEXTS, len(texts))
+            rows: list[NDArray[np.int64]] = []
+            for begin in range(start, end, _BETWEEN_STOPS):
+                if stopped.is_set():
+                    break
+                rows.extend(self.token_ids(texts[begin : min(begin + _BETWEEN_STOPS, end)], kind))
+            return rows
+
         with ThreadPoolExecutor(max_workers=1) as ahead:
-            starts = range(0, len(texts), _CHUNK_TEXTS)
-            following = None
-            for start in starts:
-                current = following or ahead.submit(self.token_ids, texts[start : start + _CHUNK_TEXTS], kind)
+            try:
+                starts = range(0, len(texts), _CHUNK_TEXTS)
                 following = None
-                if start != starts[-1]:
-                    begin = start + _CHUNK_TEXTS
-                    following = ahead.submit(self.token_ids, texts[begin : begin + _CHUNK_TEXTS], kind)
-                yield start, current.result()
+                for start in starts:
+                    current = following or ahead.submit(tokenised, start)
+                    following = None
+                    if start != starts[-1]:
+                        following = ahead.submit(tokenised, start + _CHUNK_TEXTS)
+                    yield start, current.result()
+            finally:
+                stopped.set()
 
 
 def write_config(folder: Path, config: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ that a checkpoint carries never runs, and weights are read from safetensors alon
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import os
@@ -25,6 +26,7 @@ from sentence_transformers.util import ORIGINAL_TRANSFORMER_MODELS
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
+from pyhbt.data.hub import is_hub_name
 from pyhbt.encoders.adapters import with_adapter
 from pyhbt.encoders.loading_report import weights_reported
 
@@ -51,19 +53,20 @@ def checkpoint_folder(spec: str | Path) -> Path:
     """The folder that a path or a hub name leads to; a name is fetched to the hub's cache where it is not there.
 
     Raises:
-        FileNotFoundError: a path that is no folder, or a name that neither the cache nor the hub has.
+        FileNotFoundError: a path that is nowhere, or a name that neither the cache nor the hub has; says which folder
+            beside it may be meant.
+        NotADirectoryError: a file.
     """
     folder = Path(spec).expanduser()
     if folder.is_dir():
         return folder
     name = str(spec)
-    if (
-        folder.exists()
-        or folder.is_absolute()
-        or name.startswith((".", "~"))
-        or not 0 < len(folder.parts) <= 2
-    ):
-        raise FileNotFoundError(f"encoder: {spec} is not a folder")
+    if folder.exists():
+        raise NotADirectoryError(f"encoder: {spec} is not a folder, but a file")
+    if folder.is_absolute() or name.startswith((".", "~")) or not is_hub_name(name):
+        raise FileNotFoundError(
+            f"encoder: {spec} is not a folder, nor a name that the hub could have{_meant(spec)}"
+        )
     organisation = SentenceTransformer.default_huggingface_organization
     if "/" not in name and organisation and name.lower() not in ORIGINAL_TRANSFORMER_MODELS:
         name = f"{organisation}/{name}"
@@ -72,8 +75,23 @@ def checkpoint_folder(spec: str | Path) -> Path:
         return Path(snapshot_download(name, cache_dir=cache, allow_patterns=_PATTERNS))
     except Exception as error:  # the hub's client, its transport and the file system have many
         raise FileNotFoundError(
-            f"encoder: {spec} is neither a folder nor a model that the cache or the hub has ({_first_line(error)})"
+            f"encoder: no folder {spec} here and no model of that name in the cache or the hub "
+            f"({_first_line(error)}){_meant(spec)}"
         ) from error
+
+
+def _meant(spec: str | Path) -> str:
+    """The folder beside ``spec`` that may be meant, or the embedded encoder."""
+    folder = Path(spec).expanduser()
+    try:
+        beside = [str(path.name) for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        beside = []
+    names = {name: str(Path(spec).with_name(name)) for name in beside if not name.startswith(".")}
+    if len(folder.parts) == 1:
+        names["ngram"] = "ngram"
+    near = difflib.get_close_matches(folder.name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
 def load_checkpoint(folder: Path) -> SentenceTransformer:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from pyhbt.arguments import check_seed
 from pyhbt.encoders.base import Encoder, read_config
 from pyhbt.encoders.means import LanguageMeans
 from pyhbt.encoders.ngram import NgramEncoder
@@ -44,6 +45,7 @@ def load_encoder(
     """
     if not str(spec).strip():
         raise ValueError(f"encoder: found {str(spec)!r}, expected ngram, a folder or a hub name")
+    check_seed("seed", seed)
     ngram_options = {"pooling": pooling, "query_prefix": query_prefix, "passage_prefix": passage_prefix}
     if str(spec) == "ngram":
         _check_none(ngram_options)

@@ -16,12 +16,13 @@ m passages of d dims.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyhbt.arguments import check_names, check_type
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.encoders.means import LanguageMeans
@@ -82,6 +83,7 @@ class Evaluator:
 
     Raises:
         ValueError: an unknown metric or setting, or a pivot without passages.
+        TypeError: ``data`` is no retrieval set; names given as one string.
     """
 
     def __init__(
@@ -92,6 +94,9 @@ class Evaluator:
         settings: Sequence[Setting] = SETTINGS,
         pivot: str | None = None,
     ) -> None:
+        check_type("data", data, RetrievalSet)
+        check_names("metrics", metrics)
+        check_names("settings", settings)
         for setting in settings:
             if setting not in SETTINGS:
                 raise ValueError(f"settings: found {setting!r}, expected one of {', '.join(SETTINGS)}")
@@ -146,12 +151,15 @@ class Evaluator:
 
         Raises:
             ValueError: shapes that do not fit the set, an unknown centring, or "text" without means.
+            TypeError: neither tensors nor arrays.
         """
         data = self.data
         for name, array, texts in (
             ("queries", queries, data.query_texts),
             ("passages", passages, data.passage_texts),
         ):
+            if not isinstance(array, (np.ndarray, Tensor)):
+                raise TypeError(f"{name}: found {type(array).__name__}, expected a tensor or an array")
             if array.ndim != 2 or len(array) != len(texts):
                 raise ValueError(f"{name}: shape {tuple(array.shape)}, expected ({len(texts)}, dim)")
         if centring == TEXT_CENTRING:
@@ -183,14 +191,68 @@ class Evaluator:
                 yield from group.blocks(values)
 
 
+@overload
+def evaluate(
+    encoder: EncoderLike | tuple[Array, Array],
+    data: RetrievalSet,
+    /,
+    *,
+    metrics: Sequence[str] = ...,
+    centring: Centring = ...,
+    settings: Sequence[Setting] = ...,
+) -> Evaluation: ...
+
+
+@overload
 def evaluate(
     queries: Array,
     passages: Array,
     data: RetrievalSet,
     *,
+    metrics: Sequence[str] = ...,
+    centring: Centring = ...,
+    settings: Sequence[Setting] = ...,
+) -> Evaluation: ...
+
+
+def evaluate(
+    *given: Any,
     metrics: Sequence[str] = DEFAULT_METRICS,
     centring: Centring = "none",
     settings: Sequence[Setting] = SETTINGS,
+    **named: Any,
 ) -> Evaluation:
-    """Score embeddings of a retrieval set in every setting; see :class:`Evaluator`, which this uses once."""
-    return Evaluator(data, metrics=metrics, settings=settings).evaluate(queries, passages, centring=centring)
+    """Score an encoder, or embeddings, on a retrieval set in every setting; see :class:`Evaluator`, used once.
+
+    ``evaluate(encoder, data)`` encodes the set's texts; ``encoder`` may be a live ``SentenceTransformer``, or the pair
+    of query (n, d) and passage (m, d) embeddings. ``evaluate(queries, passages, data)`` takes these one by one.
+    Embeddings are float32 tensors or arrays, rows as in the set.
+
+    Raises:
+        ValueError: shapes that do not fit the set, an unknown metric, setting or centring.
+        TypeError: something else in the place of encoder, embeddings or set; an argument missing.
+    """
+    values = dict(zip(("queries", "passages", "data"), given, strict=False))
+    if len(given) == 2 and "passages" not in named and "data" not in named:
+        values = {"encoder": given[0], "data": given[1]}
+    twice = [name for name in named if name in values]
+    if len(given) > 3 or twice:
+        raise TypeError(
+            f"evaluate: found {', '.join(twice) or f'{len(given)} arguments'}, expected each argument once"
+        )
+    values |= named
+    if len(given) == 1 and values.keys() == {"queries", "data"}:
+        values["encoder"] = values.pop("queries")
+    if values.keys() not in ({"encoder", "data"}, {"queries", "passages", "data"}):
+        raise TypeError(
+            f"evaluate: found {', '.join(values) or 'no arguments'}, "
+            "expected encoder and data, or queries, passages and data"
+        )
+    evaluator = Evaluator(values["data"], metrics=metrics, settings=settings)
+    if "encoder" not in values:
+        queries, passages = values["queries"], values["passages"]
+    elif isinstance(values["encoder"], (tuple, list)) and len(values["encoder"]) == 2:
+        queries, passages = values["encoder"]
+    else:
+        queries, passages = encode_set(values["encoder"], evaluator.data)
+    return evaluator.evaluate(queries, passages, centring=centring)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from html import escape
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyhbt.arguments import check_choice
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import Tier
-from pyhbt.evaluation.names import ALL_LANGUAGES, ALL_SETTINGS, ALL_TIERS, Centring, Setting
+from pyhbt.evaluation.names import ALL_LANGUAGES, ALL_SETTINGS, ALL_TIERS, BIAS_METRICS, Centring, Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Block:
     """Scores of the queries of one language against one pool.
 
@@ -31,6 +37,11 @@ class Block:
     values: Mapping[str, NDArray[np.float64]]
     means: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{metric} {mean:.4f}" for metric, mean in self.means.items())
+        place = f"{self.setting}, {self.query_lang} -> {self.passage_lang}"
+        return f"Block({place}, {len(self.queries):,} queries: {means})"
+
 
 @dataclass(frozen=True)
 class MeanScore:
@@ -44,7 +55,7 @@ class MeanScore:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Per-query scores of one encoder on one retrieval set, by language pair."""
 
@@ -53,13 +64,55 @@ class Evaluation:
     blocks: tuple[Block, ...]
 
     def macro(self, setting: Setting, metric: str, tier: str = "all") -> float:
-        """Macro mean over the languages or language pairs of a tier; NaN if it has none."""
+        """Macro mean over the languages or language pairs of a tier; NaN if it has none.
+
+        Raises:
+            ValueError: a setting, metric or tier of which there is none.
+        """
+        check_choice("setting", setting, ALL_SETTINGS)
+        check_choice("tier", tier, ALL_TIERS)
+        measured = dict.fromkeys(name for block in self.blocks for name in block.means)
+        if metric not in BIAS_METRICS:
+            check_choice("metric", metric, measured)
         means = [
             block.means[metric]
             for block in self.blocks
             if block.setting == setting and tier in ("all", block.tier) and metric in block.means
         ]
         return _mean_of_defined(np.array(means))
+
+    def __repr__(self) -> str:
+        place = f"{self.data!r}, centring {self.centring!r}, {len(self.blocks)} language pairs"
+        return f"Evaluation({place}: {self._shown()})"
+
+    def _shown(self) -> str:
+        """The first measure in every setting, in words."""
+        firsts = {mean.setting: mean for mean in reversed(list(self.macro_means())) if mean.tier == "all"}
+        return ", ".join(
+            f"{mean.setting} {mean.metric} {mean.value:.4f}" for mean in reversed(firsts.values())
+        )
+
+    def _repr_html_(self) -> str:
+        """The macro means over all tiers as a table, for notebooks."""
+        frame = self.to_pandas()
+        frame = frame[
+            (frame.query_lang == ALL_LANGUAGES)
+            & (frame.passage_lang == ALL_LANGUAGES)
+            & (frame.tier == "all")
+        ]
+        table = frame.pivot(index="metric", columns="setting", values="value")
+        return f"<p>{escape(repr(self.data))}</p>{table.to_html(na_rep='', float_format='{:.4f}'.format)}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a mean, with the fields of :class:`MeanScore`: of every tier first, then of every language pair.
+
+        Raises:
+            ImportError: pandas is missing.
+        """
+        import pandas as pd
+
+        rows = [asdict(mean) for means in (self.macro_means(), self.pair_means()) for mean in means]
+        return pd.DataFrame(rows, columns=[field.name for field in fields(MeanScore)])
 
     def macro_means(self) -> Iterator[MeanScore]:
         """Macro means of every setting, tier and metric that the data has."""

@@ -14,7 +14,7 @@ from pyhbt.evaluation.centring import DESCRIPTION, text_means
 from pyhbt.evaluation.evaluator import Evaluator, encode_set
 from pyhbt.evaluation.names import DEFAULT_METRICS, TEXT_CENTRING, Centring
 from pyhbt.evaluation.result import Evaluation
-from pyhbt.files import write_atomically
+from pyhbt.files import check_file_target, write_atomically
 from pyhbt.ops import search
 
 Evaluate = Callable[[Encoder, int], Mapping[str, float]]
@@ -42,15 +42,21 @@ def score_encoder(
     ``run`` gets the first ``run_depth`` passages of every query in the multilingual pool, not centred, in TREC
     format; ``qrels`` the judgements.
     """
+    for name, path in (("run", run), ("qrels", qrels)):
+        if path is not None:
+            check_file_target(name, path)
     evaluator = Evaluator(data, metrics=metrics, pivot=pivot)  # what is wrong is told before the long part
     if (TEXT_CENTRING in centrings) != (text is not None):
         raise ValueError(
             f"text: found {text}, expected other text if and only if the centring 'text' is wanted"
         )
+    encoder = as_encoder(encoder)
+    if language_means and encoder.language_means is None:
+        raise ValueError("language_means: found True, expected False: the encoder has no language means")
     queries, passages = encode_set(
         encoder, data, language_means=language_means, batch_size=batch_size, progress=True
     )
-    means = None if text is None else text_means(as_encoder(encoder), text)
+    means = None if text is None else text_means(encoder, text)
     evaluations = [
         evaluator.evaluate(queries, passages, centring=centring, means=means) for centring in centrings
     ]

@@ -14,7 +14,7 @@ import torch
 
 from pyhbt.arguments import check_choice
 from pyhbt.ops import checks
-from pyhbt.ops._contrastive_op import Batch, Options, has_tangent, loss
+from pyhbt.ops._contrastive_op import Options, loss
 from pyhbt.ops.checks import Array
 from pyhbt.ops.dtypes import DTYPES
 
@@ -49,16 +49,15 @@ def contrastive_loss(
     With ``symmetric`` the loss is the mean of that and the same over the queries for the passage ``pos(i)``, among
     the queries that have a positive; a pair that was left out is left out in this direction too.
 
-    On the CPU float32, float16 and bfloat16 take the native kernel: 6 n m dim flops with gradients (8 where symmetric
-    and beyond 256 MiB of scores), 2 without; memory O((n + m) dim) and a panel of 264 rows of scores; symmetric,
-    scores of up to 256 MiB are kept. On a CUDA device they take our kernels around torch's products, with panels of up
-    to 256 MiB. Other devices and float64 take the same algorithm in torch. Everything accumulates in float32 or wider,
-    under autocast too; on a CUDA device half-precision embeddings have gradients of scores rounded to their dtype.
-    Peaked rows keep their accuracy, since the positive is kept out of the sum of exponentials. NaN and infinities
-    spread as in torch's cross-entropy. Results do not depend on the number of threads. Where only queries or only
-    passages need a gradient the other side's 2 n m dim flops are not spent. Under ``create_graph`` the gradient, and
-    in transforms of ``torch.func`` and forward-mode differentiation everything, comes from torch code that stores the
-    scores. Arguments changed in place before the backward pass raise torch's RuntimeError.
+    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of
+    queries and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n +
+    m) dim) and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they
+    take our kernels around torch's products, with panels of up to 256 MiB. Other devices and float64 take the same
+    algorithm in torch. Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-
+    precision embeddings have gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the
+    positive is kept out of the sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results
+    do not depend on the number of threads. Under ``create_graph`` the gradient comes from torch code that stores
+    the scores, as do forward-mode derivatives and ``torch.func``.
 
     Args:
         queries: (n, dim) float32, float16, bfloat16 or float64.
@@ -82,15 +81,16 @@ def contrastive_loss(
     Raises:
         ValueError: a shape, index, device, temperature, margin, similarity or reduction is out of range.
         TypeError: a dtype is wrong.
+        RuntimeError: of autograd, in the backward pass: a tensor was changed in place after the forward pass.
     """
     q, p = checks.as_tensor(queries, "queries"), checks.as_tensor(passages, "passages")
-    if isinstance(queries, np.ndarray) != isinstance(passages, np.ndarray):  # kept for the backward pass
-        q, p = (y.clone() if isinstance(x, np.ndarray) else y for x, y in ((queries, q), (passages, p)))
     for name, tensor in (("queries", q), ("passages", p)):
         checks.check_matrix(tensor, name)
         if tensor.dtype not in _DTYPES:
             raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {_names(_DTYPES)}")
     checks.check_same_dim(p, "passages", q, "queries")
+    if (q is queries) != (p is passages):  # autograd cannot see an array change in place
+        q, p = (q, p.clone()) if q is queries else (q.clone(), p)
     _check_device(p, "passages", q)
     check_choice("reduction", reduction, _REDUCTIONS)
     check_choice("similarity", similarity, _SIMILARITIES)
@@ -99,9 +99,15 @@ def contrastive_loss(
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
     row_weights, factors = _row_weights(weights, None if positives is None else targets, q, reduction)
-    options = Options(math.inf if margin is None else float(margin), similarity == "cosine", symmetric)
-    batch = Batch(q, p, _temperature(temperature, q), row_weights, targets, query_ids, passage_ids)
-    result = loss(batch, options, by_row=reduction == "none")
+    options = Options(
+        targets,
+        math.inf if margin is None else float(margin),
+        similarity == "cosine",
+        symmetric,
+        query_ids,
+        passage_ids,
+    )
+    result = loss(q, p, _temperature(temperature, q), row_weights, options, by_row=reduction == "none")
     if factors is not None:
         result = result * factors
     if isinstance(queries, np.ndarray) and isinstance(passages, np.ndarray):
@@ -152,9 +158,7 @@ def _integers(value: Array, name: str, rows: int, what: str, queries: torch.Tens
     checks.check_integers(tensor, name)
     checks.check_length(tensor, name, rows, what)
     _check_device(tensor, name, queries)
-    return (
-        tensor.clone() if isinstance(value, np.ndarray) else tensor
-    )  # an array has no version: see the backward pass
+    return tensor if tensor is value else tensor.clone()  # autograd cannot see an array change in place
 
 
 def _row_weights(
@@ -176,7 +180,7 @@ def _row_weights(
         tensor = checks.as_tensor(weights, "weights")
         if not tensor.is_floating_point():
             raise TypeError(f"weights: found dtype {tensor.dtype}, expected a floating-point dtype")
-        if tensor.requires_grad or has_tangent(tensor):
+        if tensor.requires_grad:
             raise ValueError("weights: found a tensor that requires a gradient, expected constant weights")
         checks.check_length(tensor, "weights", rows, "query")
         _check_device(tensor, "weights", queries)

@@ -1,14 +1,15 @@
 """The contrastive loss and its gradients by panels of queries, in plain torch, for any device and dtype.
 
-The same algorithm as the native kernel (csrc/cpu/contrastive.cpp): a panel of scores becomes its own gradient and is
-used for both gradient products; the (n, m) score matrix is never stored. 6 n m dim flops with gradients (8 when
-symmetric and the scores are not kept), 2 less without those of one side, 2 without any; extra memory one panel of
-1024 m scores, 256 MiB more at most where a symmetric batch keeps its scores.
+The same algorithm as the native kernel (csrc/cpu/contrastive.cpp): a panel of scores becomes its own gradient and
+is used for both gradient products; the (n, m) score matrix is never stored. 2 n m dim flops, and as many for each
+gradient that is wanted (2 more when symmetric and the scores are not kept); extra memory one panel of 1024 m
+scores, 256 MiB more at most where a symmetric batch keeps its scores.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import torch
 from torch.nn.functional import normalize
@@ -20,9 +21,17 @@ RETAINED_BYTES = 256 << 20
 """A symmetric batch keeps scores of up to so many bytes between its two passes (the native kernel too)."""
 
 Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Of the rows, their weighted sum, and its gradients by queries, passages and temperature.
+"""Of the rows, their weighted sum, and its gradients by queries, passages and temperature."""
 
-Gradients that are not wanted have no rows; that of the temperature comes with that of the queries, else it is 0."""
+
+class Wanted(NamedTuple):
+    """Which gradients a call is to compute; that of the temperature comes with the queries'."""
+
+    queries: bool
+    passages: bool
+
+
+NONE_WANTED: Final = Wanted(False, False)
 
 
 @dataclass
@@ -45,18 +54,18 @@ def contrastive_loss(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    of_queries: bool,
-    of_passages: bool,
+    query_gradient: bool,
+    passage_gradient: bool,
 ) -> Losses:
     """Losses (n,), their weighted sum (), and its gradients: queries (n, dim), passages (m, dim), temperature ().
 
-    ``of_queries`` and ``of_passages`` say which gradients are wanted.
+    A gradient that is not wanted has no rows.
     """
     checks.check_indices(positives, "positives", passages.shape[0], "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
     if len(passages) == 0:  # no row has a positive
         losses = row_weights.new_zeros(len(queries), dtype=_dtype(queries, passages))
-        grad_queries = torch.zeros_like(queries if of_queries else queries[:0], dtype=losses.dtype)
+        grad_queries = torch.zeros_like(queries if query_gradient else queries[:0], dtype=losses.dtype)
         return (
             losses,
             losses.sum(),
@@ -67,7 +76,7 @@ def contrastive_loss(
     with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
         groups = None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
         batch = _Batch(queries, passages, positives, row_weights, float(temperature), margin, cosine, groups)
-        return batch.run(symmetric, of_queries, of_passages)
+        return batch.run(symmetric, Wanted(query_gradient, passage_gradient))
 
 
 class Rows:
@@ -172,15 +181,14 @@ class _Batch:
         own = (self.queries.to(self.wide) * self.passages[positives.clamp(min=0)].to(self.wide)).sum(dim=1)
         self.rows = Rows(positives, row_weights, own / self.temperature, groups)
 
-    def run(self, symmetric: bool, of_queries: bool, of_passages: bool) -> Losses:
+    def run(self, symmetric: bool, wanted: Wanted) -> Losses:
         n = len(self.queries)
         panels = [slice(start, min(n, start + _PANEL_QUERIES)) for start in range(0, n, _PANEL_QUERIES)]
-        grad_queries = torch.zeros_like(self.queries) if of_queries else None
-        grad_passages = torch.zeros_like(self.passages) if of_passages else None
-        with_gradients = of_queries or of_passages
+        grad_queries = torch.zeros_like(self.queries if wanted.queries else self.queries[:0])
+        grad_passages = torch.zeros_like(self.passages if wanted.passages else self.passages[:0])
         keep = (
             symmetric
-            and with_gradients
+            and any(wanted)
             and n * len(self.passages) * self.queries.element_size() <= RETAINED_BYTES
         )
         kept: list[torch.Tensor] = []
@@ -193,31 +201,21 @@ class _Batch:
                 base = torch.logaddexp(base, scores.logsumexp(dim=0).to(self.wide))
                 if keep:
                     kept.append(scores)
-            elif with_gradients:
+            elif any(wanted):
                 self.propagate(rows, scores, share, None, grad_queries, grad_passages)
         if symmetric:
             columns = self.rows.solve_columns(base)
-            for number, rows in enumerate(panels if with_gradients else []):
+            for number, rows in enumerate(panels if any(wanted) else []):
                 scores = kept[number] if keep else self.scores(rows)
                 self.propagate(rows, scores, share, columns, grad_queries, grad_passages)
-        moment = self.rows.losses.new_zeros(())
-        if grad_queries is not None:
-            moment = (self.queries.to(self.wide) * grad_queries.to(self.wide)).sum()
+        moment = (self.queries[: len(grad_queries)].to(self.wide) * grad_queries.to(self.wide)).sum()
+        if self.cosine and wanted.queries:
+            grad_queries = through_normalize(self.inputs[0], grad_queries)
+        if self.cosine and wanted.passages:
+            grad_passages = through_normalize(self.inputs[1], grad_passages)
         loss = (self.rows.losses * self.rows.weights).sum().to(self.dtype)
         grad_temperature = -moment.double() / self.temperature
-        return (
-            self.rows.losses.to(self.dtype),
-            loss,
-            self.finished(grad_queries, self.inputs[0]),
-            self.finished(grad_passages, self.inputs[1]),
-            grad_temperature,
-        )
-
-    def finished(self, raw: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-        """With respect to x, given that with respect to the rows that enter the products; no rows where unwanted."""
-        if raw is None:
-            return torch.zeros_like(x[:0])
-        return through_normalize(x, raw) if self.cosine else raw
+        return self.rows.losses.to(self.dtype), loss, grad_queries, grad_passages, grad_temperature
 
     def scores(self, rows: slice) -> torch.Tensor:
         """(rows, m); minus infinity where a pair is no negative."""
@@ -238,10 +236,10 @@ class _Batch:
         scores: torch.Tensor,
         share: float,
         columns: Columns | None,
-        grad_queries: torch.Tensor | None,
-        grad_passages: torch.Tensor | None,
+        grad_queries: torch.Tensor,
+        grad_passages: torch.Tensor,
     ) -> None:
-        """Turns the panel into its gradient and adds the products that are wanted."""
+        """Turns the panel into its gradient and adds the products that are wanted: those whose sums have rows."""
         reference, weight, own = (part.to(self.dtype) for part in self.rows.slopes(rows, share))
         down = None
         if columns is not None:
@@ -251,9 +249,9 @@ class _Batch:
             gradient += down
         gradient.scatter_add_(1, self.rows.positives[rows, None], own[:, None])
         gradient.div_(self.temperature)
-        if grad_queries is not None:
+        if len(grad_queries):
             grad_queries[rows] = gradient @ self.passages
-        if grad_passages is not None:
+        if len(grad_passages):
             grad_passages.addmm_(gradient.T, self.queries[rows])
 
 

@@ -26,7 +26,14 @@ from pyhbt.encoders.options import (
     passage_prefix_option,
     query_prefix_option,
 )
-from pyhbt.files import write_atomically
+from pyhbt.files import (
+    LOCK,
+    check_apart,
+    check_file_target,
+    only_writer,
+    remove_empty,
+    write_atomically,
+)
 from pyhbt.ops import checks
 from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
@@ -103,17 +110,23 @@ def search_to_run(
     Raises:
         ValueError: ids that do not fit or repeat, texts without an encoder, and what search refuses.
         OSError: a file that cannot be read or written.
+        FolderInUseError: another process searches to the same file.
     """
-    if out.is_dir():
-        raise IsADirectoryError(f"{out}: is a folder, expected the name of a file")
+    check_file_target("out", out)
+    for name in ("queries", "corpus", "query_ids", "corpus_ids"):
+        check_apart(**{name: getattr(job, name)}, out=out)
     partial = out.with_name(f".{out.name}.partial")
-    _claim(partial, job)
     try:
-        return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
-    except BaseException:
-        if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
-            shutil.rmtree(partial)  # there is nothing to go on with
-        raise
+        with only_writer(partial):
+            _claim(partial, job)
+            try:
+                return _search(job, out, partial, load_encoder and cache(load_encoder), progress)
+            except BaseException:
+                if not any(file.suffix in (".npy", ".trec") for file in partial.iterdir()):
+                    _empty(partial)  # there is nothing to go on with
+                raise
+    finally:
+        remove_empty(partial)
 
 
 def _search(
@@ -122,7 +135,7 @@ def _search(
     queries = _vectors(job, job.queries, "query", partial, load_encoder)
     checks.check_finite(checks.as_tensor(queries, "queries"), str(job.queries))
     query_ids = read_ids(job.query_ids, job.queries, len(queries), "query_ids")
-    index = _index(job, partial, load_encoder, progress)
+    index = _index(job, queries.shape[1], partial, load_encoder, progress)
     passage_ids = [str(name) for name in index.ids or range(len(index))]
     own = _own_passages(query_ids, passage_ids) if job.exclude_self else None
     files = [
@@ -139,7 +152,7 @@ def _search(
         for file in files:
             with file.open("rb") as block:
                 shutil.copyfileobj(block, run)
-    shutil.rmtree(partial)
+    _empty(partial)
     return SearchSummary(len(queries), len(index), resumed)
 
 
@@ -153,11 +166,16 @@ def _claim(partial: Path, job: SearchJob) -> None:
     file = partial / "job.json"
     if file.is_file() and file.read_text(encoding="utf-8") == state:
         return
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    _empty(partial)
     with write_atomically(file) as temporary:
         temporary.write_text(state, encoding="utf-8")
+
+
+def _empty(partial: Path) -> None:
+    """Remove all but the lock; the folder goes with that, when it is empty."""
+    for file in partial.iterdir():
+        if file.name != LOCK:
+            file.unlink()
 
 
 def _stamp(path: Path) -> list[tuple[str, int, int]]:
@@ -167,10 +185,11 @@ def _stamp(path: Path) -> list[tuple[str, int, int]]:
 
 
 def _index(
-    job: SearchJob, partial: Path, load_encoder: Callable[[], Encoder] | None, progress: bool
+    job: SearchJob, dim: int, partial: Path, load_encoder: Callable[[], Encoder] | None, progress: bool
 ) -> ExactIndex:
     if job.corpus.is_dir():
         index = ExactIndex.open(job.corpus)
+        _check_dim(job, dim, index.dim)
         if index.similarity != job.similarity:
             raise ValueError(f"similarity: found {job.similarity!r}, but the index has {index.similarity!r}")
         if job.corpus_ids is not None:
@@ -178,8 +197,14 @@ def _index(
         check_ids([str(name) for name in index.ids or ()], f"{job.corpus}: ids")
         return index
     vectors = _vectors(job, job.corpus, "passage", partial, load_encoder)
+    _check_dim(job, dim, vectors.shape[1])
     ids = read_ids(job.corpus_ids, job.corpus, len(vectors), "corpus_ids")
     return ExactIndex(vectors, ids=ids, similarity=job.similarity, progress=progress)
+
+
+def _check_dim(job: SearchJob, queries: int, corpus: int) -> None:
+    if queries != corpus:
+        raise ValueError(f"{job.corpus}: found dim {corpus}, expected {queries}, that of {job.queries}")
 
 
 def _vectors(

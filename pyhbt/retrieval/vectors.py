@@ -8,13 +8,13 @@ import numpy as np
 
 from pyhbt.data.texts import read_texts
 from pyhbt.encoders import EncoderLike, TextKind, as_encoder
-from pyhbt.files import write_atomically
+from pyhbt.files import check_file_target, write_atomically
 
 
 def encode_file(
     encoder: EncoderLike,
-    texts: Path,
-    out: Path,
+    texts: str | Path,
+    out: str | Path,
     *,
     kind: TextKind = "passage",
     field: str = "text",
@@ -23,10 +23,13 @@ def encode_file(
 ) -> tuple[int, int]:
     """Encode the lines of a text file, or one field of a JSONL file, into a .npy file; returns its shape.
 
+    Folders above ``out`` are made.
+
     Raises:
-        ValueError: a line that is no JSON object with that field; names file, line and field.
+        OSError: ``texts`` cannot be read, or ``out`` cannot be written; before anything is encoded.
+        ValueError: a line that is no JSON object with that field; names file, line and field. Or ``out`` is not .npy.
     """
-    encoder = as_encoder(encoder)
+    out, encoder = check_file_target("out", out, ".npy"), as_encoder(encoder)
     strings = read_texts(texts, field)
     vectors = encoder.encode(strings, kind, language=language, batch_size=batch_size, progress=True).numpy()
     with write_atomically(out) as temporary, temporary.open("wb") as target:

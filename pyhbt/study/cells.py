@@ -9,7 +9,8 @@ A cell is a folder below OUT/cells that says itself what it is; the folder's nam
 * ``encoder/``: the trained encoder, where it is kept;
 * ``measured/NAME/``: one test set each: ``measured.json`` (what was measured), ``rows.jsonl``, ``scores.npz``.
 
-The folder and each of ``measured/NAME`` are written whole or not at all. Cells of 0.1 have their test rows in
+The folder and each of ``measured/NAME`` are written whole or not at all, and sealed (:mod:`pyhbt.seals`): one that was
+damaged later counts as not there. Cells of 0.1 have their test rows in
 ``rows.jsonl``, and scores by question instead of influences. Imports nothing heavy.
 """
 
@@ -22,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyhbt.seals import MANIFEST, fault, seal
 from pyhbt.study.arms import Arm
 from pyhbt.training.exposure import Exposure
 
@@ -86,19 +88,67 @@ def _arm(spec: float | str) -> Arm:
 
 
 def finished_cells(out: Path) -> dict[Cell, Path]:
-    """The trained cells of a study's folder and where each lies, by what is inside; O(cells).
+    """The whole cells of a study's folder and where each lies, by what is inside; reads their files.
 
     Raises:
         ValueError: a folder that does not say which cell it is, or two of the same; names files and field.
     """
     found: dict[Cell, Path] = {}
-    for folder in sorted(path.parent for path in (out / "cells").glob(f"*/{ROWS}")):
-        if not folder.name.startswith("."):
+    for folder in _folders(out):
+        if (folder / ROWS).is_file() and _fault(folder) is None:
             cell = _read(folder)
             if cell in found:
                 raise ValueError(f"{folder}: {cell.called}: found in {found[cell]} too, expected it once")
             found[cell] = folder
     return found
+
+
+def seal_cell(folder: Path) -> None:
+    """Seal a cell that is written: its own files, the kept encoder, each part."""
+    for part in (folder / ENCODER, *(folder / MEASURED).glob("*")):
+        if part.is_dir():
+            seal(part)
+    seal(folder, below=False)
+
+
+def whole_encoder(folder: Path) -> bool:
+    """Whether a cell has its encoder, undamaged; what is wrong is said where a cell is looked through."""
+    return (folder / ENCODER).is_dir() and _fault(folder / ENCODER, folder) is None
+
+
+def damaged(out: Path) -> dict[Path, str]:
+    """What does not count of a study's cells, and why: cells, their parts and encoders that were damaged."""
+    found = {}
+    for folder in _folders(out):
+        wrong = _fault(folder)
+        if wrong is not None:
+            found[folder] = wrong
+            continue
+        for part in (folder / ENCODER, *sorted((folder / MEASURED).glob("*"))):
+            if part.is_dir() and not part.name.startswith("."):
+                wrong = _fault(part, folder)
+                if wrong is not None:
+                    found[part] = wrong
+    return found
+
+
+def _folders(out: Path) -> list[Path]:
+    return sorted(
+        path for path in (out / "cells").glob("*") if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _fault(folder: Path, cell: Path | None = None) -> str | None:
+    """What is wrong with a cell, or a part of one; None of what earlier versions wrote, which sealed nothing."""
+    if (folder / MANIFEST).is_file():
+        return fault(folder)
+    if cell is not None:
+        return fault(folder) if (cell / MANIFEST).is_file() else None
+    try:
+        record = json.loads((folder / CELL).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return fault(folder) if isinstance(record, dict) and record.get("sealed") is True else None
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -108,22 +158,24 @@ def described(folder: Path) -> dict[str, Any]:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
     return record if isinstance(record, dict) else {}
 
 
 def measured_parts(folder: Path) -> dict[str, Path]:
-    """The test sets that a cell was measured on, by split (``test``, ``test:NAME``), and where each lies.
+    """The test sets that a cell was measured on, by split (``test``, ``test:NAME``), and where each lies; whole ones.
 
     Raises:
         ValueError: a part does not say of what it is; names the file.
     """
     parts = {}
     for path in sorted((folder / MEASURED).glob("*/measured.json")):
+        if path.parent.name.startswith(".") or _fault(path.parent, folder) is not None:
+            continue
         try:
             parts[str(json.loads(path.read_text(encoding="utf-8"))["split"])] = path.parent
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: split: found none that can be read ({error!r})") from None
     return parts
 
@@ -141,7 +193,7 @@ def _read(folder: Path) -> Cell:
         if type(record["seed"]) is not int:
             raise ValueError(f"seed {record['seed']!r}")
         return Cell(arm_of(record), record["seed"])
-    except (StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (StopIteration, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: arm, seed: found none that can be read ({error})") from None
 
 
@@ -161,5 +213,5 @@ def read_exposure(folder: Path) -> Exposure | None:
         return None
     try:
         return Exposure.restore(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: found no counts of batches ({error!r})") from None

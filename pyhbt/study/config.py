@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyhbt.arguments import check_at_least, renamed_fields
+from pyhbt.arguments import check_at_least, check_names, check_seed, renamed_fields
 from pyhbt.data.registry import (
     columns_option,
     data_option,
@@ -82,7 +82,7 @@ def read_seeds(value: Any) -> tuple[int, ...]:
     except TypeError:
         raise ValueError(f"seeds: found {value!r}, expected a number of seeds or a list of them") from None
     for seed in seeds:
-        check_at_least("seeds", seed, 0)
+        check_seed("seeds", seed)
     return seeds
 
 
@@ -191,6 +191,11 @@ class StudyConfig:
     metrics: tuple[str, ...] = option(METRICS_HELP, DEFAULT_METRICS)
 
     def __post_init__(self) -> None:
+        for name in ("languages", "columns", "low_resource", "zero_shot", "test", "metrics"):
+            if getattr(self, name) is not None:
+                check_names(name, getattr(self, name))
+        if isinstance(self.learning_rates, str):
+            raise TypeError("learning_rates: found str, expected a tuple of numbers")
         object.__setattr__(self, "arms", read_arms(self.arms))
         object.__setattr__(self, "seeds", read_seeds(self.seeds))
         for arm in self.arms:

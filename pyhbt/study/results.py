@@ -7,6 +7,7 @@ each text column, r float64 values), so that 200,000 rows take a few MB and a se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from pyhbt.study.rows import CHOICES, CODED_KEYS, TEXT_KEYS, checked, known_spli
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -190,14 +190,14 @@ class Results:
         return {pair: float(mean) for pair, mean in zip(named, means, strict=True) if "*" not in pair}
 
 
-def load_results(out: Path) -> Results:
+def load_results(out: str | Path) -> Results:
     """Read OUT/results.jsonl; 2 to 3 s for a million rows.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: a row is malformed; names file, line and field.
     """
-    path = out / "results.jsonl"
+    path = Path(out) / "results.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
     found = _by_columns(path)

@@ -32,11 +32,11 @@ from pyhbt.data.pair_set import PairSet
 from pyhbt.data.retrieval_set import with_tiers
 from pyhbt.evaluation.centring import DESCRIPTION
 from pyhbt.evaluation.names import STUDY_CENTRINGS
-from pyhbt.files import clear_leftovers, only_writer, write_atomically
+from pyhbt.files import check_folder_target, clear_leftovers, only_writer, write_atomically
 from pyhbt.ops._native import build_info
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import ENCODER, Cell, finished_cells, measured_parts
+from pyhbt.study.cells import ENCODER, Cell, damaged, finished_cells, measured_parts
 from pyhbt.study.config import StudyConfig
 from pyhbt.study.description import check_cells, describe
 from pyhbt.study.jobs import Job, run_jobs
@@ -79,6 +79,7 @@ def run_study(
             nothing is trained or written.
     """
     out = Path(out)
+    check_out(out)
     with only_writer(out):
         tests = _further_tests(config, data)
         _check_pivot(config, {"test": data.test, **tests})
@@ -92,6 +93,16 @@ def run_study(
         _check_arms(place, sorted(missing))
         _claim(place, data, command, overwrite, work=bool(missing))
         return _make_cells(place, jobs, observe)
+
+
+def check_out(out: Path) -> None:
+    """Refuse OUT where a study could not write its files.
+
+    Raises:
+        OSError: a file is where a folder should be or the reverse, or the system does not let it be written.
+    """
+    files = ("results.jsonl", "config.yaml", "environment.json", "data.json", "report.html")
+    check_folder_target("out", out, files, ("cells", "plots"))
 
 
 def _further_tests(config: StudyConfig, data: StudyData) -> dict[str, RetrievalSet]:
@@ -112,6 +123,8 @@ def _make_cells(place: Workplace, jobs: int, observe: Observer) -> Path:
     """Make the cells that are missing, those that others are made of first."""
     config, out = place.config, place.out
     clear_leftovers(out / "cells")
+    for folder, fault in damaged(out).items():
+        logger.warning("%s: %s; it does not count and is made again where it is needed", folder, fault)
     _warn_of_short_batches(config, place.train_pairs)
     trained = [cell for cell in map(Cell._make, config.cells) if not cell.arm.parents]
     averaged = [cell for cell in map(Cell._make, config.cells) if cell.arm.parents]

@@ -25,6 +25,7 @@ from pyhbt.encoders import Encoder, load_encoder
 from pyhbt.evaluation.run import Evaluate
 from pyhbt.files import write_atomically
 from pyhbt.options import changed, values_of
+from pyhbt.seals import seal
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import (
     ENCODER,
@@ -33,6 +34,8 @@ from pyhbt.study.cells import (
     finished_cells,
     part_folder,
     read_exposure,
+    seal_cell,
+    whole_encoder,
     write_exposure,
 )
 from pyhbt.study.config import StudyConfig
@@ -181,20 +184,21 @@ class Workplace:
         case.
         """
         folder = finished_cells(self.out).get(cell)
-        if folder is not None and (folder / ENCODER).is_dir():
+        if folder is not None and whole_encoder(folder):
             encoder = load_encoder(folder / ENCODER)
             for split in splits:
                 with write_atomically(part_folder(folder, split), replace=True) as temporary:
                     self.tests[split].write_part(encoder, cell, progress.steps, temporary)
+                    seal(temporary)
         else:
             if folder is not None:
-                logger.info("%s is trained again: its encoder was not kept", cell.called)
+                logger.info("%s is trained again: its encoder was not kept, or is damaged", cell.called)
                 splits = tuple(self.tests)
             make = self._averaged if cell.arm.parents else self._trained
             encoder, rows, exposure, log = make(cell, progress, observe)
             with write_atomically(self.out / "cells" / cell.folder_name, replace=True) as temporary:
                 temporary.mkdir(parents=True)
-                cell.sign(temporary, steps=progress.steps, study=self._description)
+                cell.sign(temporary, steps=progress.steps, study=self._description, sealed=True)
                 write_rows(temporary / ROWS, rows)
                 write_rows(temporary / "train.jsonl", log)
                 write_exposure(temporary, exposure)
@@ -202,6 +206,7 @@ class Workplace:
                     self.tests[split].write_part(encoder, cell, progress.steps, part_folder(temporary, split))
                 if keep or self.keeps_encoders(cell.arm):
                     encoder.save(temporary / ENCODER)
+                seal_cell(temporary)
         progress.finished = True
         observe(progress)
 
@@ -248,6 +253,11 @@ class Workplace:
         assert cell.arm.parents is not None
         cells = study_cells(self.out)
         first, second = (cells[Cell(parent, cell.seed)] for parent in cell.arm.parents)
+        for folder in (first, second):
+            if not whole_encoder(folder):
+                raise ValueError(
+                    f"{folder / ENCODER}: missing or damaged, expected the encoder to be averaged"
+                )
         encoder, other = load_encoder(first / ENCODER), load_encoder(second / ENCODER)
         average_weights(encoder, other, cell.arm.weight)
         seen = [read_exposure(folder) for folder in (first, second)]

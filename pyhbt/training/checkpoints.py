@@ -7,21 +7,16 @@ says what it passed over. Cost: one reading of the files (about a second a gigab
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from pyhbt.files import write_atomically
+from pyhbt.seals import MANIFEST, fault
 
-MANIFEST = "pyhbt_manifest.json"
 _OPTIMIZER = "optimizer.pt"
-_BLOCK_BYTES = 1 << 20
 
 WRITE_ERRORS = (
     OSError,
@@ -34,37 +29,6 @@ logger = logging.getLogger(__name__)
 
 class CheckpointError(OSError):
     """A checkpoint could not be written, or none can be read; the message names the last good one."""
-
-
-def seal(checkpoint: Path) -> None:
-    """Bring the files of a finished checkpoint to the disk and write its manifest."""
-    files = {}
-    for path in _files(checkpoint):
-        files[str(path.relative_to(checkpoint))] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
-    with write_atomically(checkpoint / MANIFEST) as temporary:
-        temporary.write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
-
-
-def fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; None where it is whole."""
-    manifest = checkpoint / MANIFEST
-    if not manifest.is_file():
-        return "it was not finished"
-    try:
-        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        for name, known in listed.items():
-            path = checkpoint / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != known["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes, expected {known['bytes']}"
-            if _digest(path) != known["sha256"]:
-                return f"{name} is damaged"
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        return f"{MANIFEST} cannot be read ({error})"
-    return None
 
 
 def check(checkpoint: Path) -> None:
@@ -150,15 +114,3 @@ def keep_last(folder: Path, limit: int | None, best: str | None = None) -> None:
     for path in found:
         if path not in keep:
             discard(path)
-
-
-def _files(checkpoint: Path) -> list[Path]:
-    return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

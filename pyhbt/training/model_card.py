@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import TrainingArguments
 
 import pyhbt
+from pyhbt.data.hub import hub_errors, is_hub_name
 from pyhbt.evaluation.names import SETTINGS
 from pyhbt.files import write_atomically
 from pyhbt.training.exposure import Count, Exposure
@@ -179,13 +180,28 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
 
     Raises:
         FileNotFoundError: no such folder.
-        huggingface_hub.errors.HfHubHTTPError: the hub refuses.
+        ValueError: as :func:`check_repository` does.
+        HubError: the hub refuses, or cannot be reached.
     """
+    check_repository(repository)
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder to push")
     api = HfApi()
-    name = api.create_repo(repository, private=private, exist_ok=True).repo_id
-    return str(api.upload_folder(folder_path=str(folder), repo_id=name, commit_message="Upload encoder"))
+    with hub_errors(f"{folder}: saved, but not pushed to {repository}"):
+        name = api.create_repo(repository, private=private, exist_ok=True).repo_id
+        return str(api.upload_folder(folder_path=str(folder), repo_id=name, commit_message="Upload encoder"))
+
+
+def check_repository(name: str) -> None:
+    """Refuse what the hub has no repository of, before anything is trained for it; nothing is asked of the hub.
+
+    Raises:
+        ValueError: ``name`` is not NAME or OWNER/NAME.
+    """
+    if not is_hub_name(name):
+        raise ValueError(
+            f"push_to_hub: found {name!r}, expected NAME or OWNER/NAME of letters, digits, '-', '_', '.'"
+        )
 
 
 def _batches(facts: CardFacts) -> str:

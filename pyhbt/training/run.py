@@ -20,7 +20,7 @@ from pyhbt.data import TeacherScores
 from pyhbt.data.pair_set import PairSet
 from pyhbt.encoders import Encoder, EncoderLike, LanguageMeans, LoraOptions, TextKind, as_encoder
 from pyhbt.evaluation.run import Evaluate
-from pyhbt.files import only_writer, write_atomically
+from pyhbt.files import check_folder_target, only_writer, write_atomically
 from pyhbt.options import plain_values, read_config, values_of, write_config
 from pyhbt.training.checkpoints import checkpoints, to_resume
 from pyhbt.training.code_switching import CodeSwitching, load_lexicon
@@ -96,6 +96,15 @@ def _adapters(encoder: Encoder, config: TrainingConfig, *, seed: int) -> Iterato
         raise
 
 
+def check_out(out: Path) -> None:
+    """Refuse OUT where a training could not write its files.
+
+    Raises:
+        OSError: a file is where a folder should be or the reverse, or the system does not let it be written.
+    """
+    check_folder_target("out", out, (_RUN, "config.yaml", "train.jsonl"), ("checkpoints", "encoder"))
+
+
 def train_encoder(
     encoder: EncoderLike,
     pairs: PairSet,
@@ -146,6 +155,7 @@ def train_encoder(
     out, encoder = Path(out), as_encoder(encoder)
     if extend and not resume:
         raise ValueError("extend: found True, expected False where no run is resumed")
+    check_out(out)
     with only_writer(out) if os.environ.get("RANK", "0") == "0" else nullcontext():
         folder = out / "checkpoints"
         found = to_resume(folder) if resume else checkpoints(folder)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from pyhbt.arguments import check_at_least, check_choice, renamed_arguments
+from pyhbt.arguments import check_at_least, check_choice, check_type, renamed_arguments
 from pyhbt.data.pair_set import PairSet
 from pyhbt.options import documented, option
 from pyhbt.training.schedules import RatioSchedule
@@ -116,6 +116,7 @@ class HybridBatchSampler(Sampler[list[int]]):
     Raises:
         ValueError: an argument out of range; a ratio above 0 without cross-lingual pairs, or below 1 without
             monolingual ones.
+        TypeError: ``pairs`` is no :class:`PairSet`.
     """
 
     @renamed_arguments(groups="false_negatives")
@@ -134,6 +135,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         num_ranks: int = 1,
         schedule_steps: int | None = None,
     ) -> None:
+        check_type("pairs", pairs, PairSet)
         for name, value in (
             ("batch_size", batch_size),
             ("num_ranks", num_ranks),
@@ -183,6 +185,12 @@ class HybridBatchSampler(Sampler[list[int]]):
         self._answers = pairs.answer_groups[pairs.passage_index]
         self._plan: _Plan | None = None
         self._orders: dict[int, tuple[int, int, NDArray[np.int64]]] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"HybridBatchSampler({self.pairs!r}, batch_size={self.batch_size}, ratio={str(self.schedule)!r}, "
+            f"steps={self.steps}, num_ranks={self.num_ranks})"
+        )
 
     def __len__(self) -> int:
         """Batches an epoch, over all ranks."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import Trainer
 
+from pyhbt.seals import MANIFEST, seal
 from pyhbt.training import checkpoints
 from pyhbt.training.distributed import world_size
 
@@ -44,7 +45,7 @@ class SealedTrainer(Trainer):
         folder = Path(str(self.args.output_dir))
         found = checkpoints.to_resume(folder)
         last = checkpoints.last_whole(folder)
-        if last is None and any((path / checkpoints.MANIFEST).is_file() for path in found):
+        if last is None and any((path / MANIFEST).is_file() for path in found):
             raise checkpoints.CheckpointError(f"{folder}: no whole checkpoint to resume from")
         return last
 
@@ -61,7 +62,7 @@ class SealedTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             self._wait()
-            self._alone(lambda: checkpoints.seal(target))
+            self._alone(lambda: seal(target))
         except checkpoints.WRITE_ERRORS as error:
             checkpoints.discard(target)
             raise checkpoints.CheckpointError(
@@ -75,7 +76,7 @@ class SealedTrainer(Trainer):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Upload the whole encoder, not only the weights. The Trainer calls this once before the seal: too early."""
-        if not (Path(checkpoint_folder) / checkpoints.MANIFEST).is_file():
+        if not (Path(checkpoint_folder) / MANIFEST).is_file():
             return
         if self.args.hub_strategy != "end":
             self._save()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 
-from pyhbt.arguments import renamed_arguments
+from pyhbt.arguments import check_type, renamed_arguments
 from pyhbt.data import RetrievalSet
 from pyhbt.data.pair_set import PairSet
 from pyhbt.data.teacher_scores import TeacherScores
@@ -110,6 +110,7 @@ class HybridTrainer(SealedTrainer):
             processes that torchrun started; arguments that :class:`HybridBatchSampler` refuses; an adaptive ratio
             without ``dev_pairs``; a Matryoshka dimension above the encoder's; translations wanted that ``pairs`` do not
             have; ``teacher_scores`` without ``objective.distil``, or the other way round.
+        TypeError: encoder, arguments or pairs of another type.
         FileNotFoundError, ValueError: the guide of the objective cannot be loaded.
     """
 
@@ -138,6 +139,8 @@ class HybridTrainer(SealedTrainer):
         lengths: TextLengths | None = None,
     ) -> None:
         encoder = as_encoder(encoder)
+        check_type("args", args, TrainingArguments)
+        check_type("pairs", pairs, PairSet)
         check_arguments(args, encoder, mini_batch_size=mini_batch_size, evaluates=evaluate is not None)
         args = own_arguments(args, pairs)
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -205,6 +208,9 @@ class HybridTrainer(SealedTrainer):
         unfilled = unfilled_in_words(self.sampler)
         if unfilled and args.process_index == 0 and self._says_warnings():
             logger.warning("%s", unfilled)
+
+    def __repr__(self) -> str:
+        return f"HybridTrainer({self.encoder.describe()}, {self.pairs!r}, {self.sampler!r})"
 
     def _guide_facts(self) -> dict[str, str]:
         """For the record: which encoder guides, and its weights."""

@@ -279,8 +279,9 @@ def _wrong_schedule(args: TrainingArguments) -> Iterator[str]:
     from transformers import get_scheduler
 
     kind, options = _plain(args.lr_scheduler_type), args.lr_scheduler_kwargs
+    given: Any = options or {}  # transformers has made a mapping of a text
     try:
-        get_scheduler(kind, SGD([Parameter()], lr=1.0), 0, 1000, dict(options or {}))
+        get_scheduler(args.lr_scheduler_type, SGD([Parameter()], lr=1.0), 0, 1000, dict(given))
     except (TypeError, ValueError, AttributeError) as error:
         yield f"lr_scheduler_kwargs: found {options!r}, not what lr_scheduler_type {kind!r} takes: {error}"
 

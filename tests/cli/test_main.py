@@ -89,11 +89,16 @@ def test_an_interruption_has_an_exit_code_of_its_own(pyhbt: Any, monkeypatch: py
     assert pyhbt("doctor")[0] == 130
 
 
-def test_errors_of_ours_are_shown_whole(pyhbt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_ours_are_shown_whole(
+    pyhbt: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is no mistake of the caller's, and any error where a traceback is wanted."""
     monkeypatch.setattr(doctor, "diagnose", raising(AssertionError("ours")))
     with pytest.raises(AssertionError, match="ours"):
         pyhbt("doctor")
+    assert (
+        capsys.readouterr().err == "pyhbt: this is a bug of PyHBT; please report it with all that follows\n"
+    )
     monkeypatch.setattr(doctor, "diagnose", raising(ValueError("theirs")))
     monkeypatch.setenv("PYHBT_TRACEBACK", "1")
     with pytest.raises(ValueError, match="theirs"):

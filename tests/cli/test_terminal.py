@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -39,13 +41,36 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
         "x" * 500,
         "  two  spaces, 3 numbers 'and' \"quotes\" True None 0.5 /a/path",
         "é 中 \\[",
-        "a\nb",
         "",
     ],
 )
 def test_a_line_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
     say(text)
     assert capsys.readouterr().out == f"{text}\n"
+
+
+HOSTILE = "de\x1b[31m\x1b]0;title\x07\x9b5A\u202efed\u2066\nnew \udc80"
+HARMLESS = r"de\x1b[31m\x1b]0;title\x07\x9b5A\u202efed\u2066\nnew \udc80"
+
+
+def test_control_characters_are_shown_as_escapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say(HOSTILE, "[/x]")
+    assert capsys.readouterr().out == f"{HARMLESS}\n[/x]\n"
+    table(f"[/x] {HOSTILE}", ["[/x]", HOSTILE], [[HOSTILE, "[/b]"]])
+    shown = capsys.readouterr().out
+    assert shown.count(HARMLESS[:40]) >= 2
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+def test_warnings_of_data_are_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = logging.StreamHandler(io.StringIO())
+    monkeypatch.setattr(logging, "lastResort", handler)
+    set_up(None)
+    handler.handle(logging.makeLogRecord({"msg": "found %s", "args": (HOSTILE,)}))
+    assert handler.stream.getvalue() == f"found {HARMLESS}\n".replace(r"\n", "\n")
 
 
 def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
 
-from pyhbt.data.hub import is_local, locate, stream_lines, stream_rows
+from pyhbt.data.hub import HubError, hub_errors, is_hub_name, is_local, locate, stream_lines, stream_rows
 from tests.data.written import write
 
 
@@ -64,3 +67,44 @@ def test_what_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"one\n\xff\n")
     with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8"):
         list(stream_lines([f"{tmp_path}/a.txt"]))
+
+
+class UnreachedError(Exception):
+    """As a client of the network has it."""
+
+    __module__ = "httpx"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnreachedError("no name\nhere"),
+        type("Derived", (UnreachedError,), {})("late"),
+        ConnectionResetError("reset"),
+        TimeoutError("slow"),
+        OfflineModeIsEnabled("offline"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_network_raises_is_one_error_of_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def glob(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfFileSystem, "glob", glob)
+    with pytest.raises(HubError, match="^hf://datasets/o/n/f: cannot be read from the hub") as caught:
+        list(stream_rows("text", ["hf://datasets/o/n/f"]))
+    assert type(error).__name__ in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bugs_are_not_the_hub() -> None:
+    with pytest.raises(KeyError), hub_errors("x"):
+        raise KeyError("ours")
+
+
+def test_names_of_the_hub() -> None:
+    assert all(map(is_hub_name, ("name", "owner/name", "O-w.n_er/na.me-1")))
+    for name in ("", "a b", "a/b/c", "/a", "a/", "./a", "a--b", "a:b", "é/x", "a.git", "x" * 97, "\x1b"):
+        assert not is_hub_name(name), name

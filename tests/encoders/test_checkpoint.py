@@ -23,7 +23,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM
 
-from pyhbt.encoders import LanguageMeans, NgramEncoder, as_encoder, load_encoder
+from pyhbt.encoders import LanguageMeans, NgramEncoder, as_encoder, checkpoint, load_encoder
 from pyhbt.encoders.checkpoint import check_modules, checkpoint_folder
 from tests.encoders.repositories import SERVED, TEXTS, in_cache
 from tests.toy import save_tiny_bert
@@ -220,7 +220,8 @@ def test_an_activation_of_others_is_refused(bert: Path, tmp_path: Path) -> None:
 def test_names_that_are_nowhere(tmp_path: Path, cache: Path) -> None:
     for spec in ("owner/nothing", "nothing"):
         with pytest.raises(
-            FileNotFoundError, match=f"encoder: {spec} is neither a folder nor a model"
+            FileNotFoundError,
+            match=f"encoder: no folder {spec} here and no model of that name in the cache or the hub",
         ) as caught:
             checkpoint_folder(spec)
         assert "\n" not in str(caught.value)
@@ -229,6 +230,51 @@ def test_names_that_are_nowhere(tmp_path: Path, cache: Path) -> None:
     for spec in (str(tmp_path / "x"), "./x", "a/b/c", "~/x"):
         with pytest.raises(FileNotFoundError, match="is not a folder"):
             checkpoint_folder(spec)
+
+
+def test_names_that_the_hub_could_not_have_never_go_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for spec in (
+        "my model",
+        "a/b/c",
+        "a//b",
+        "owner/",
+        "a--b",
+        "a:b",
+        "é",
+        "x" * 97,
+        "\x1b[0m",
+        "./x",
+        "/x",
+        "~/x",
+    ):
+        with pytest.raises(FileNotFoundError, match="is not a folder, nor a name that the hub could have"):
+            checkpoint_folder(spec)
+    with pytest.raises(NotADirectoryError, match="encoder: file is not a folder, but a file"):
+        checkpoint_folder("file")
+
+
+def test_a_typo_is_told_which_folder_may_be_meant(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run/encoder").mkdir(parents=True)
+    for spec, meant in (
+        ("run/encodr", "run/encoder"),
+        ("./run/encodr", "run/encoder"),
+        ("rum", "run"),
+        ("ngrma", "ngram"),
+        (f"{tmp_path}/rum", f"{tmp_path}/run"),
+    ):
+        with pytest.raises(FileNotFoundError, match=f"did you mean '{meant}'"):
+            checkpoint_folder(spec)
+    with pytest.raises(FileNotFoundError) as caught:
+        checkpoint_folder("owner/quite-another")
+    assert "did you mean" not in str(caught.value)
 
 
 def test_a_model_that_takes_no_texts_is_refused(bert: Path) -> None:

@@ -265,6 +265,7 @@ def test_odd_texts(bert: Path) -> None:
         encoder.encode(["fine", "a\ud800"])
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # torch 2.4's own pickling
 def test_encoders_are_copied_and_pickled(bert: Path) -> None:
     encoder = load_encoder(bert, query_prefix="ask: ")
     expected = encoder.encode(["text"], "query")

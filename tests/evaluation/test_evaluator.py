@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from scipy.stats import kruskal, spearmanr
 
 from pyhbt.data.retrieval_set import RetrievalSet
 from pyhbt.data.tiers import scarcer
+from pyhbt.encoders import NgramEncoder
 from pyhbt.encoders.means import LanguageMeans
 from pyhbt.evaluation.centring import centre
-from pyhbt.evaluation.evaluator import Evaluator, evaluate
+from pyhbt.evaluation.evaluator import Evaluator, encode_set, evaluate
 from pyhbt.evaluation.metrics import measure
 from pyhbt.evaluation.names import (
     FIRST_PLACES,
@@ -328,3 +330,34 @@ def test_centring_by_other_text() -> None:
             np.testing.assert_array_equal(one.values[metric], other.values[metric])
     with pytest.raises(ValueError, match="means: found None"):
         evaluator.evaluate(queries, passages, centring="text")
+
+
+def test_an_encoder_and_its_embeddings_are_scored_alike() -> None:
+    data = retrieval_set(4)
+    encoder = NgramEncoder(seed=0)
+    queries, passages = encode_set(encoder, data)
+    expected = list(evaluate(queries, passages, data).macro_means())
+    for given in (encoder, (queries, passages), (queries.numpy(), passages.numpy())):
+        assert list(evaluate(given, data).macro_means()) == expected
+    assert list(evaluate(queries=queries, passages=passages, data=data).macro_means()) == expected
+    assert list(evaluate(encoder, data=data).macro_means()) == expected
+    assert list(evaluate(queries, passages=passages, data=data).macro_means()) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "message"),
+    [
+        ((), {}, "evaluate: found no arguments, expected encoder and data"),
+        ((object(),), {}, "evaluate: found queries, expected"),
+        (("e5", retrieval_set(2)), {}, "encoder: found str"),
+        (([[1.0]], [[1.0]], retrieval_set(2)), {}, "queries: found list, expected a tensor or an array"),
+        ((NgramEncoder(seed=0), {}), {}, "data: found dict, expected RetrievalSet"),
+        ((NgramEncoder(seed=0), retrieval_set(2)), {"metrics": "mAP"}, "metrics: found str"),
+        ((NgramEncoder(seed=0), retrieval_set(2)), {"settings": "multilingual"}, "settings: found str"),
+        ((1, 2, 3), {"data": 4}, "evaluate: found data, expected each argument once"),
+        ((1, 2), {"metric": "mAP"}, "evaluate: found encoder, data, metric"),
+    ],
+)
+def test_arguments_of_wrong_types_are_named(given: Any, named: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        evaluate(*given, **named)

@@ -83,3 +83,33 @@ def test_an_influence_is_what_a_macro_mean_loses_without_a_cluster() -> None:
             lost = evaluation.macro(setting, "mAP") - left.macro(setting, "mAP")  # type: ignore[arg-type]
             moved = influences[f"{setting}/all/mAP"][names.index(name)]
             assert lost == pytest.approx(moved * 40 / 39, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("setting", "metric", "tier", "message"),
+    [
+        ("multi", "mAP", "all", "setting: found 'multi', expected one of monolingual"),
+        ("multilingual", "map", "all", "metric: found 'map', expected one of mAP"),
+        ("multilingual", "mAP", "rare", "tier: found 'rare', expected one of all"),
+    ],
+)
+def test_means_of_unknown_names_are_refused(setting: str, metric: str, tier: str, message: str) -> None:
+    data = retrieval_set(4)
+    with pytest.raises(ValueError, match=message):
+        evaluate(*embedded(data), data, metrics=METRICS).macro(setting, metric, tier)  # type: ignore[arg-type]
+
+
+def test_an_evaluation_is_shown_in_few_words_and_as_tables() -> None:
+    data = replace(retrieval_set(40), name="<b>toy")
+    evaluation = evaluate(*embedded(data), data, metrics=METRICS)
+    assert len(repr(evaluation)) < 500
+    assert "multilingual mAP" in repr(evaluation)
+    assert len(repr(evaluation.blocks[0])) < 1000
+    assert "<b>" not in evaluation._repr_html_()
+    frame = evaluation.to_pandas()
+    assert list(frame.columns) == ["setting", "query_lang", "passage_lang", "tier", "metric", "value"]
+    assert len(frame) == len([*evaluation.macro_means(), *evaluation.pair_means()])
+    empty = replace(evaluation, blocks=())
+    assert empty.to_pandas().empty
+    assert empty._repr_html_()
+    assert len(repr(empty)) < 500

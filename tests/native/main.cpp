@@ -114,15 +114,16 @@ struct LossResult {
   }
 };
 
-LossResult run_loss(pyhbt::ContrastiveArguments a, int threads) {
+LossResult run_loss(pyhbt::ContrastiveArguments a, int threads, bool of_queries = true,
+                    bool of_passages = true) {
   LossResult result{std::vector<float>(static_cast<size_t>(a.queries.rows)),
                     std::vector<float>(static_cast<size_t>(a.queries.rows * a.queries.dim)),
                     std::vector<float>(static_cast<size_t>(a.passages.rows * a.queries.dim))};
   a.loss_rows = result.loss.data();
   a.loss = &result.total;
-  a.grad_queries = result.grad_queries.data();
-  a.grad_passages = result.grad_passages.data();
-  a.grad_temperature = &result.grad_temperature;
+  a.grad_queries = of_queries ? result.grad_queries.data() : nullptr;
+  a.grad_passages = of_passages ? result.grad_passages.data() : nullptr;
+  a.grad_temperature = of_queries ? &result.grad_temperature : nullptr;
   a.threads = threads;
   pyhbt::contrastive_loss(a);
   return result;
@@ -149,6 +150,12 @@ void check_loss(const LossCase& c, int64_t retained_scores = int64_t{1} << 24) {
   const LossResult first = run_loss(a, 1);
   for (const int threads : {2, 3})
     expect(run_loss(a, threads) == first, c.name() + ": bits depend on the thread count");
+  LossResult queries_alone = run_loss(a, 2, true, false), passages_alone = run_loss(a, 2, false, true);
+  expect(queries_alone.grad_queries == first.grad_queries && queries_alone.total == first.total &&
+             queries_alone.grad_temperature == first.grad_temperature,
+         c.name() + ": the gradient of queries alone");
+  expect(passages_alone.grad_passages == first.grad_passages && passages_alone.loss == first.loss,
+         c.name() + ": the gradient of passages alone");
   for (int64_t i = 0; i < c.n; i += std::max<int64_t>(1, c.n / 8)) {
     const double truth = plain_loss(a, i), found = static_cast<double>(first.loss[static_cast<size_t>(i)]);
     expect(std::abs(found - truth) <= 1e-5 * (1 + std::abs(truth)),

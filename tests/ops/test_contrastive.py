@@ -175,7 +175,7 @@ def test_instruction_sets_agree(tmp_path: Any) -> None:
     for level in build_info()["simd_supported"]:
         path = tmp_path / f"level-{level}.pt"
         run_python(_LEVEL_PROGRAM, path, PYHBT_SIMD=level)
-        results.append(torch.load(path))
+        results.append(torch.load(path, weights_only=True))
     for other in results[1:]:
         for first, second in zip(results[0], other, strict=True):
             assert relative_error(first, second.double()) <= ORDINARY

@@ -142,7 +142,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_results_are_those_of_one_process(answers: Path, rank: int) -> None:
-    found, again = torch.load(answers / f"{rank}.pt")
+    found, again = torch.load(answers / f"{rank}.pt", weights_only=True)
     for name, question in questions().items():
         corpus = np.concatenate(question.slices)
         expected = search(question.queries, corpus, question.k, similarity=question.similarity)

@@ -78,8 +78,15 @@ def test_a_mistake_leaves_the_file_that_was_there(encoder: NgramEncoder, tmp_pat
     assert sorted(file.name for file in tmp_path.iterdir()) == ["t.jsonl", "t.txt", "v.npy"]
 
 
-def test_the_name_is_taken_as_it_is(encoder: NgramEncoder, tmp_path: Path) -> None:
-    """NumPy alone would add .npy."""
+def test_other_names_than_npy_are_refused_before_anything_is_read(
+    encoder: NgramEncoder, tmp_path: Path
+) -> None:
+    for name in ("vectors", "v.txt", "v.npz", ".npy"):
+        with pytest.raises(ValueError, match=r"out: found '.*', expected a name that ends in \.npy"):
+            encode_file(encoder, tmp_path / "nowhere.txt", tmp_path / name)
+
+
+def test_missing_folders_are_made(encoder: NgramEncoder, tmp_path: Path) -> None:
     source = write(tmp_path / "t.txt", "a\n")
-    encode_file(encoder, source, tmp_path / "vectors")
-    assert np.load(tmp_path / "vectors").shape == (1, 8)
+    encode_file(encoder, str(source), str(tmp_path / "new/folder/v.npy"))
+    assert np.load(tmp_path / "new/folder/v.npy").shape == (1, 8)

@@ -245,3 +245,20 @@ def test_seeds_are_whole_numbers_from_0(value: Any) -> None:
 def test_arms_are_ratios_or_texts(value: Any) -> None:
     with pytest.raises(ValueError, match="arms: found"):
         read_arms(value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"metrics": "mAP"},
+        {"test": "cldr"},
+        {"languages": "en,de"},
+        {"low_resource": "sw"},
+        {"zero_shot": "sw"},
+        {"columns": "query=question"},
+        {"learning_rates": "0.1,0.2,0.3"},
+    ],
+)
+def test_one_text_in_the_place_of_several_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(options))}: found str, expected a tuple"):
+        StudyConfig(TRAINING, **options)

@@ -201,3 +201,8 @@ def test_a_written_study_is_read_back(tmp_path: Path) -> None:
     write_study(tmp_path, SMALL)
     assert len(load_results(tmp_path)) == sum(1 for _ in rows(SMALL))
     assert len(load_influences(tmp_path).cells) == 8
+
+
+def test_a_folder_may_be_text(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no results here"):
+        load_results(str(tmp_path))

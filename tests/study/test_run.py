@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +21,7 @@ from pyhbt.evaluation.names import STUDY_CENTRINGS
 from pyhbt.files import FolderInUseError, only_writer
 from pyhbt.options import build, changed, read_config, read_values
 from pyhbt.study.arms import Arm
-from pyhbt.study.cells import Cell, finished_cells, part_folder, read_exposure
+from pyhbt.study.cells import Cell, damaged, finished_cells, part_folder, read_exposure
 from pyhbt.study.config import StudyConfig
 from pyhbt.study.run import run_study
 from pyhbt.study.workplace import Progress
@@ -273,6 +275,45 @@ def test_killed_and_started_again_gives_the_same_rows(
         p.name for p in (expected / "cells").iterdir()
     )
     assert finished_cells(out)[Cell(Arm.parse(0), 0)].stat().st_mtime < started
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("rows.jsonl", "emptied"),
+        ("cell.json", "cut"),
+        ("exposure.json", "missing"),
+        ("pyhbt_manifest.json", "missing"),
+        ("measured/test/scores.npz", "changed"),
+        ("measured/test/rows.jsonl", "emptied"),
+        ("measured/test/measured.json", "missing"),
+    ],
+)
+def test_damaged_cells_are_made_again_and_said(
+    finished: tuple[Path, list[Progress]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+    damage: str,
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    wanted = read_rows(out)
+    path = out / "cells/arm=0.5,seed=1" / file
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "changed":
+        path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    else:
+        path.write_bytes(content[: 0 if damage == "emptied" else len(content) // 2])
+    with caplog.at_level(logging.WARNING):
+        run_study(CONFIG, study_data(), out)
+    assert read_rows(out) == wanted
+    said = [record.getMessage() for record in caplog.records if "does not count" in record.getMessage()]
+    assert len(said) == 1
+    assert str(out / "cells/arm=0.5,seed=1") in said[0]
+    assert damaged(out) == {}
 
 
 def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progress]]) -> None:

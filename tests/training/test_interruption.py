@@ -123,8 +123,8 @@ def test_killed_and_resumed(kind: str, ranks: int, tmp_path: Path) -> None:
         assert not (parts / "end.pt").is_file(), f"ended before it was killed at {moment}"
     assert killed == len(moments)
     run(script, ranks, str(parts), str(bert), kind)
-    log, weights, temperature = torch.load(whole / "end.pt")
-    found_log, found_weights, found_temperature = torch.load(parts / "end.pt")
+    log, weights, temperature = torch.load(whole / "end.pt", weights_only=True)
+    found_log, found_weights, found_temperature = torch.load(parts / "end.pt", weights_only=True)
     assert [row["step"] for row in log if "loss" in row] == list(range(2, 21, 2))
     assert found_log == log
     assert found_temperature == temperature

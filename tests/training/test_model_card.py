@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from pyhbt.data.hub import HubError
 from pyhbt.training import model_card
 from pyhbt.training.exposure import Exposure
 from pyhbt.training.model_card import CardFacts, facts_of, push_to_hub, write_model_card
@@ -152,3 +153,13 @@ def test_push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls[1][1]["folder_path"] == str(tmp_path)
     with pytest.raises(FileNotFoundError, match="absent"):
         push_to_hub(tmp_path / "absent", "model")
+    for name in ("my model", "a/b/c", "", "/x"):
+        with pytest.raises(ValueError, match=f"push_to_hub: found '{name}', expected NAME or OWNER/NAME"):
+            push_to_hub(tmp_path, name)
+
+    def refuse(self: Any, name: str, **options: Any) -> Any:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(Hub, "create_repo", refuse)
+    with pytest.raises(HubError, match="saved, but not pushed to model .ConnectionError: no network"):
+        push_to_hub(tmp_path, "model")

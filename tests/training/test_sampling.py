@@ -365,3 +365,15 @@ def test_the_policy_under_its_former_name() -> None:
             sampler = HybridBatchSampler(pairs, 6, ratio=0, steps=5, groups=old)  # type: ignore[call-arg]
         assert sampler.false_negatives == new
         assert list(sampler) == list(HybridBatchSampler(pairs, 6, ratio=0, steps=5, false_negatives=new))  # type: ignore[arg-type]
+
+
+def test_pairs_of_another_type_are_refused() -> None:
+    with pytest.raises(TypeError, match="pairs: found list, expected PairSet"):
+        HybridBatchSampler([{"query": "a", "passage": "b"}], 4)  # type: ignore[arg-type]
+
+
+def test_a_sampler_is_shown_in_few_words() -> None:
+    shown = repr(HybridBatchSampler(parallel(4), 2, ratio=0.25, steps=3))
+    assert shown.startswith("HybridBatchSampler(PairSet(")
+    assert "batch_size=2" in shown
+    assert len(shown) < 300

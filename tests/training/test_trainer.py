@@ -339,3 +339,14 @@ def test_whole_encoders_go_to_the_hub(
             assert files == whole
     assert "README.md" in hub.files[-1]
     assert load_encoder(tmp_path / "out").dim == 32
+
+
+def test_arguments_of_wrong_types_are_named(tmp_path: Path) -> None:
+    pairs = PairSet.from_parallel(parallel_items(4))
+    with pytest.raises(TypeError, match="pairs: found list, expected PairSet"):
+        HybridTrainer(small_ngram(), arguments(tmp_path), [1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="args: found dict, expected TrainingArguments"):
+        HybridTrainer(small_ngram(), {}, pairs)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="encoder: found str"):
+        HybridTrainer("ngram", arguments(tmp_path), pairs)  # type: ignore[arg-type]
+    assert len(repr(HybridTrainer(small_ngram(), arguments(tmp_path), pairs))) < 500

@@ -336,7 +336,11 @@ _RANKS = """
 @pytest.mark.slow
 def test_arguments_of_several_ranks(tmp_path: Path) -> None:
     run(write_script(tmp_path / "ranks.py", _RANKS), 2, str(tmp_path))
-    counts = [torch.load(tmp_path / f"{which}.{rank}") for which in ("all", "non_padding") for rank in (0, 1)]
+    counts = [
+        torch.load(tmp_path / f"{which}.{rank}", weights_only=True)
+        for which in ("all", "non_padding")
+        for rank in (0, 1)
+    ]
     assert counts == [counts[0]] * 4
     union = train(tmp_path, per_device_train_batch_size=16, include_num_input_tokens_seen=True)
     assert counts[0] == [row["num_input_tokens_seen"] for row in union.state.log_history if "loss" in row]

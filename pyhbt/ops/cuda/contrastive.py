@@ -1,9 +1,9 @@
 """The contrastive loss on CUDA tensors: panels of dot products from torch, their reductions and gradients from ours.
 
 The algorithm is that of :mod:`pyhbt.ops.panels`. A panel is read once for the logsumexp of its rows and columns and
-once more to become its own gradient, in the dtype of the products that follow. 6 n m dim flops with gradients (8 when
-symmetric and the panels are not kept), 2 less without those of one side; extra memory one panel of up to 256 MiB,
-half as much again for half-precision embeddings, and, symmetric, up to 256 MiB that are kept.
+once more to become its own gradient, in the dtype of the products that follow. 2 n m dim flops, and as many for
+each gradient that is wanted (2 more when symmetric and the panels are not kept); extra memory one panel of up to
+256 MiB, half as much again for half-precision embeddings, and, symmetric, up to 256 MiB that are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pyhbt.ops import checks, panels
-from pyhbt.ops.cuda.kernels import Gradient, Kernels, Panel, on_its_device, wide_product
+from pyhbt.ops.cuda.kernels import Gradient, Kernels, Panel, wide_product
 from pyhbt.ops.dtypes import DTYPES
 
 PANEL_BYTES = 256 << 20
@@ -27,7 +27,6 @@ def supports(queries: torch.Tensor, passages: torch.Tensor) -> bool:
     return queries.dtype in DTYPES and passages.dtype in DTYPES
 
 
-@on_its_device
 def contrastive_loss(
     kernels: Kernels,
     queries: torch.Tensor,
@@ -40,14 +39,14 @@ def contrastive_loss(
     symmetric: bool,
     query_groups: torch.Tensor | None,
     passage_groups: torch.Tensor | None,
-    of_queries: bool,
-    of_passages: bool,
+    query_gradient: bool,
+    passage_gradient: bool,
 ) -> panels.Losses:
     """As :func:`pyhbt.ops.panels.contrastive_loss`."""
     if len(queries) == 0 or len(passages) == 0:
         return panels.contrastive_loss(
             *(queries, passages, positives, row_weights, temperature, margin, cosine, symmetric),
-            *(query_groups, passage_groups, of_queries, of_passages),
+            *(query_groups, passage_groups, query_gradient, passage_gradient),
         )
     checks.check_indices(positives, "positives", len(passages), "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
@@ -58,7 +57,7 @@ def contrastive_loss(
         batch = _Batch(
             kernels, queries, passages, positives, row_weights, float(temperature), margin, cosine, groups
         )
-        return batch.run(symmetric, of_queries, of_passages)
+        return batch.run(symmetric, panels.Wanted(query_gradient, passage_gradient))
 
 
 @dataclass
@@ -68,10 +67,8 @@ class _Side:
     rows: torch.Tensor
     norms: torch.Tensor | None
 
-    def gradient(self, raw: torch.Tensor | None) -> torch.Tensor:
-        """With respect to the rows, given that with respect to dot products with them; no rows where unwanted."""
-        if raw is None:
-            return self.rows.new_empty((0, self.rows.shape[1]), dtype=torch.float32)
+    def gradient(self, raw: torch.Tensor) -> torch.Tensor:
+        """With respect to the rows, given that with respect to dot products with them."""
         if self.norms is None:
             return raw
         return panels.through_normalize(self.rows.float(), raw * self.norms[:, None])
@@ -127,14 +124,13 @@ class _Batch:
             scores[rows] = dots / self.temperature
         return scores
 
-    def run(self, symmetric: bool, of_queries: bool, of_passages: bool) -> panels.Losses:
+    def run(self, symmetric: bool, wanted: panels.Wanted) -> panels.Losses:
         n, dim = self.queries.rows.shape
         m = len(self.passages.rows)
         device = self.queries.rows.device
-        grad_queries = torch.zeros(n, dim, device=device) if of_queries else None
-        grad_passages = torch.zeros(m, dim, device=device) if of_passages else None
-        with_gradients = of_queries or of_passages
-        keep = symmetric and with_gradients and 4 * n * m <= panels.RETAINED_BYTES
+        grad_queries = torch.zeros(n if wanted.queries else 0, dim, device=device)
+        grad_passages = torch.zeros(m if wanted.passages else 0, dim, device=device)
+        keep = symmetric and any(wanted) and 4 * n * m <= panels.RETAINED_BYTES
         kept: list[torch.Tensor] = []
         share = 0.5 if symmetric else 1.0
         base = torch.full((m,), -torch.inf, dtype=torch.float64, device=device) if symmetric else None
@@ -144,23 +140,25 @@ class _Batch:
             self.rows.solve(rows, self.kernels.panel_logsumexp(panel, base), share)
             if keep:
                 kept.append(panel.dots)
-            elif base is None and with_gradients:
+            elif base is None and any(wanted):
                 self.propagate(panel, rows, share, None, gain, grad_queries, grad_passages)
         if base is not None:
             columns = self.rows.solve_columns(base)
-            for number, rows in enumerate(self.panels if with_gradients else []):
+            for number, rows in enumerate(self.panels if any(wanted) else []):
                 panel = self.panel(rows, kept[number] if keep else self.dots(rows))
                 self.propagate(panel, rows, share, columns, gain, grad_queries, grad_passages)
+        if gain is not None:
+            grad_queries /= gain
+            grad_passages /= gain
         moment = torch.zeros((), dtype=torch.float64, device=device)
-        for gradient in (grad_queries, grad_passages):
-            if gradient is not None and gain is not None:
-                gradient /= gain
-        if grad_queries is not None:
-            for rows in self.panels:
-                moment += (self.queries.rows[rows].double() * grad_queries[rows].double()).sum()
+        for rows in self.panels if wanted.queries else []:
+            moment += (self.queries.rows[rows].double() * grad_queries[rows].double()).sum()
+        if wanted.queries:
+            grad_queries = self.queries.gradient(grad_queries)
+        if wanted.passages:
+            grad_passages = self.passages.gradient(grad_passages)
         loss = (self.rows.losses * self.rows.weights).sum().float()
-        gradients = self.queries.gradient(grad_queries), self.passages.gradient(grad_passages)
-        return self.rows.losses.float(), loss, *gradients, -moment / self.temperature
+        return self.rows.losses.float(), loss, grad_queries, grad_passages, -moment / self.temperature
 
     def dots(self, rows: slice) -> torch.Tensor:
         return self.kernels.scores(self.queries.rows[rows], self.passages.rows)
@@ -197,19 +195,19 @@ class _Batch:
         share: float,
         columns: panels.Columns | None,
         gain: torch.Tensor | None,
-        grad_queries: torch.Tensor | None,
-        grad_passages: torch.Tensor | None,
+        grad_queries: torch.Tensor,
+        grad_passages: torch.Tensor,
     ) -> None:
-        """Turns the panel into its gradient and adds the products that are wanted."""
+        """Turns the panel into its gradient and adds the products that are wanted: those whose sums have rows."""
         reference, weight, own = (part.float() for part in self.rows.slopes(rows, share))
         column_reference, column_weight = (
             (None, None) if columns is None else (columns.logsumexp.float(), columns.weight.float())
         )
         parts = Gradient(reference, weight, own, column_reference, column_weight, gain)
         gradient = self.kernels.panel_gradient(panel, parts, self.dtype)
-        if grad_queries is not None:
+        if len(grad_queries):
             grad_queries[rows] = wide_product(gradient, self.passages.rows)
-        if grad_passages is not None:
+        if len(grad_passages):
             grad_passages += wide_product(gradient.T, self.queries.rows[rows])
 
 

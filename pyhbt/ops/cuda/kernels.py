@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
-from functools import cache, lru_cache, wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 
+from pyhbt.ops._native import build_info
 from pyhbt.ops.codes import matrix
 from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter
 
 _OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype")
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 Status = dict[str, Any]
 Struct = dict[str, Any]
 """Of csrc/cuda/*.h, by the names of its members."""
@@ -305,54 +302,39 @@ def status() -> Status:
     return found
 
 
-def covers(architectures: str, capability: tuple[int, int]) -> bool:
-    """Whether code built for CMake's list of architectures ("80 86-real 90") runs on a device of a capability.
+def runs_on(architectures: str, capability: tuple[int, int]) -> bool:
+    """Whether code built for ``architectures`` ("80 86-real") runs on a device of this compute capability.
 
-    Machine code runs on devices of its major version, from its minor version on, and PTX on all later ones. A list that
-    is not of numbers ("native") may cover anything.
+    Machine code ("-real") runs on its own generation from its own number on; PTX, which a plain number and "-virtual"
+    hold, is compiled for every later device.
     """
-    own = 10 * capability[0] + capability[1]
-    for entry in architectures.split():
-        number, _, kind = entry.partition("-")
-        if not number.isdigit():
+    for name in architectures.split():
+        number, _, kind = name.partition("-")
+        built = divmod(int(number.rstrip("af")), 10)
+        if built <= capability and (kind != "real" or built[0] == capability[0]):
             return True
-        machine = kind in ("", "real") and int(number) // 10 == capability[0] and own >= int(number)
-        if machine or (kind in ("", "virtual") and own >= int(number)):
-            return True
-    return not architectures.split()
+    return False
 
 
-@cache
+@lru_cache(maxsize=1)
+def _module_kernels() -> Kernels:
+    return Kernels(_module()[0])
+
+
+@lru_cache(maxsize=16)
 def kernels(device: torch.device) -> Kernels | None:
-    """The kernels for a device, or None, with one warning, where its tensors must take torch's own operations."""
+    """The kernels for tensors of ``device``, or None, with one warning, where they must take torch's own operations."""
     found = status()
     reason = found["reason"]
     if found["devices"] > 0:
-        module = _module()[0]
+        architectures = build_info()["cuda"].partition(", sm ")[2]
         capability = torch.cuda.get_device_capability(device)
-        if covers(module.ARCHITECTURES, capability):
-            return Kernels(module)
-        reason = (
-            f"they are built for sm {module.ARCHITECTURES}, {device} is sm {capability[0]}{capability[1]}"
-        )
+        if runs_on(architectures, capability):
+            return _module_kernels()
+        reason = f"{device} has compute capability {capability[0]}.{capability[1]}, built for {architectures}"
     warnings.warn(
         f"pyhbt's CUDA kernels are not available, {reason}: CUDA tensors take slower torch code",
         RuntimeWarning,
         stacklevel=3,
     )
     return None
-
-
-def on_its_device(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A decorator: the device of the first tensor is the current one meanwhile.
-
-    By torch's own guard, which goes back without making a context on a device that nobody uses.
-    """
-
-    @wraps(function)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        first = next(x for x in args if isinstance(x, torch.Tensor))
-        with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-            return function(*args, **kwargs)
-
-    return run

@@ -14,7 +14,7 @@ import torch
 
 from pyhbt.ops import checks
 from pyhbt.ops.cuda.halves import HalfRows, accumulation_error, halve
-from pyhbt.ops.cuda.kernels import Kernels, Lists, ScoreTile, Targets, on_its_device, wide_product
+from pyhbt.ops.cuda.kernels import Kernels, Lists, ScoreTile, Targets, wide_product
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 TILE_BYTES = 256 << 20
@@ -36,7 +36,6 @@ class Corpus:
     """(n,) float64, for cosine."""
 
     @classmethod
-    @on_its_device
     def of(cls, kernels: Kernels, rows: torch.Tensor, *, cosine: bool, first_row: int = 0) -> Corpus:
         """Passages on their device, halved.
 
@@ -86,7 +85,6 @@ class _Queries:
         return ScoreTile(scores, first, self.code_error, self.halves.size, *passage_parts)
 
 
-@on_its_device
 def search(
     kernels: Kernels,
     queries: torch.Tensor,
@@ -131,7 +129,6 @@ def search(
     return scores.float(), indices
 
 
-@on_its_device
 def ranks(
     kernels: Kernels,
     queries: torch.Tensor,

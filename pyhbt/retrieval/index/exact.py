@@ -177,6 +177,9 @@ class ExactIndex:
         if names is not None and len(names) > taken:
             raise ValueError(f"ids: found {len(names)}, expected {taken} (one for each passage)")
 
+    def __repr__(self) -> str:
+        return f"ExactIndex({len(self):,} passages, {self.dim} dims, {self.similarity})"
+
     def __len__(self) -> int:
         return len(self._parts.vectors)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyhbt.files import write_atomically
+from pyhbt.files import recover, write_atomically
 from pyhbt.ops._native import core
 from pyhbt.ops.checks import as_tensor
 from pyhbt.ops.codes import Codes
@@ -61,25 +60,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         FileExistsError: something else has the name.
     """
     path = path.resolve()
-    replaced = None
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not _is_index(path):
-            raise FileExistsError(f"{path}: exists and is no index, expected a new name")
-        replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)  # what a kill left
+    recover(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _is_index(path):
+        raise FileExistsError(f"{path}: exists and is no index, expected a new name")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with write_atomically(path) as temporary:
-            temporary.mkdir()
-            yield temporary
-            if replaced is not None:
-                path.rename(replaced)
-    except BaseException:
-        if replaced is not None and replaced.exists() and not path.exists():
-            replaced.rename(path)
-        raise
-    if replaced is not None:
-        shutil.rmtree(replaced)
+    with write_atomically(path, replace=True) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 def _is_index(path: Path) -> bool:
@@ -146,6 +133,8 @@ def read(path: Path, *, verify: bool) -> Saved:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        recover(path)
     file = path / MANIFEST
     if not path.is_dir() or not file.is_file():
         if path.exists():
@@ -187,7 +176,7 @@ def _check_file(file: Path, entry: dict[str, int], *, verify: bool) -> None:
 def _ids(file: Path, count: int) -> list[Name]:
     try:
         ids: list[Name] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except ValueError:
+    except (ValueError, RecursionError):
         ids = []
     if len(ids) != count:
         raise ValueError(f"{file}: damaged, expected a name on each of {count} lines")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from pyhbt.files import write_atomically
+from pyhbt.files import check_folder_target, write_atomically
 from pyhbt.study.analysis import Analysis, analyse
 from pyhbt.study.comparisons import LEVEL
 from pyhbt.study.convergence import SHARE
@@ -35,6 +35,7 @@ from pyhbt.study.report.speed import speed_table, targets_table
 from pyhbt.study.report.tables import CENTRING_NAMES, Table
 from pyhbt.study.tuning import choices
 from pyhbt.study.words import percent
+from pyhbt.visible import visible
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -50,6 +51,8 @@ def write_report(out: Path, analysis: Analysis | None = None, *, jobs: int = 1) 
         ValueError: a file is malformed; the message names file, line and field.
     """
     out = Path(out)
+    if out.is_dir():
+        check_folder_target("study", out, ("report.html",), ("plots",))
     analysis = analysis or analyse(out)
     metrics, config = analysis.metrics, analysis.config
     further = [split for split in analysis.scores.splits if split != "test"]
@@ -110,12 +113,18 @@ def _further(analysis: Analysis, split: str) -> list[Table]:
     return _present(differences_table(analysis, metric, "none", split) for metric in analysis.metrics)
 
 
+def _harmless(value: Any) -> Any:
+    """Text of a template's field without control characters and marks of direction; markup of ours has none."""
+    return visible(value, keep="\n\t") if type(value) is str else value
+
+
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_harmless,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -43,6 +43,28 @@ def test_shared_missing_and_grouped_positives(n: int, m: int, symmetric: bool, s
     )
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_one_gradient_alone(symmetric: bool, similarity: str, gpu: str) -> None:
+    device = "cuda" if gpu == "cuda" else "cpu"
+    given = [x.to(device) for x in make(130, 150, 9, 1)[:2]]
+
+    def gradients(*wanted: bool) -> list[torch.Tensor | None]:
+        inputs = [x.clone().requires_grad_(grad) for x, grad in zip(given, wanted, strict=True)]
+        contrastive_loss(inputs[0], inputs[1], symmetric=symmetric, similarity=similarity).backward()
+        return [x.grad for x in inputs]
+
+    queries, passages = gradients(True, True)
+    own_queries, none = gradients(True, False)
+    also_none, own_passages = gradients(False, True)
+    assert none is None
+    assert also_none is None
+    assert own_queries is not None
+    assert own_passages is not None
+    torch.testing.assert_close(own_queries, queries)
+    torch.testing.assert_close(own_passages, passages)
+
+
 def test_symmetric_batch_that_does_not_keep_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "RETAINED_BYTES", 0)
     queries, passages, _ = make(130, 150, 9, 1)
@@ -144,7 +166,7 @@ def test_rows_without_positive_may_hold_anything(gpu: str) -> None:
 
 def test_products_in_float32_whatever_tf32_is_set_to(gpu: str) -> None:
     device = "cuda" if gpu == "cuda" else "cpu"
-    native = emulated_kernels() if gpu == "emulated" else kernels()
+    native = emulated_kernels() if gpu == "emulated" else kernels(torch.device("cuda"))
     assert native is not None
     left, right, _ = make(67, 70, 45, 3)
     found = native.multiply_rows(left.to(device), right.to(device)).cpu()

@@ -232,3 +232,7 @@ def test_additions_are_refused(error: type[Exception], match: str, more: Any, id
     assert index.ids == ["a", "b"]
     with pytest.raises(ValueError, match="ids: found some, expected as for the index"):
         ExactIndex(CORPUS[:2]).add(CORPUS[:1], ids=["a"])
+
+
+def test_an_index_is_shown_in_few_words() -> None:
+    assert repr(ExactIndex(numbers(5))) == f"ExactIndex(5 passages, {numbers(5).shape[1]} dims, dot)"
