@@ -77,7 +77,7 @@ def test_training(model: SentenceTransformer, tmp_path: Path) -> None:
     "take",
     [
         lambda wrong, out: score_encoder(wrong, retrieval_set(3)),
-        lambda wrong, out: encode_file(wrong, out, out),
+        lambda wrong, out: encode_file(wrong, out, out / "x.npy"),
         lambda wrong, out: mine_negatives(wrong, PAIRS),
         lambda wrong, out: MtebEncoder(wrong),
         lambda wrong, out: HybridTrainer(wrong, arguments(out), PAIRS),

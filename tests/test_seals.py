@@ -51,3 +51,10 @@ def test_folders_below_may_have_seals_of_their_own(folder: Path) -> None:
     seal(folder, below=False)
     (folder / "inner/config.json").unlink()
     assert fault(folder) is None
+
+
+def test_sealed_files_have_the_mode_of_the_user(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.touch(mode=0o600)
+    seal(tmp_path)
+    assert weights.stat().st_mode == (tmp_path / MANIFEST).stat().st_mode

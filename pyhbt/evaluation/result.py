@@ -72,7 +72,7 @@ class Evaluation:
         check_choice("setting", setting, ALL_SETTINGS)
         check_choice("tier", tier, ALL_TIERS)
         measured = dict.fromkeys(name for block in self.blocks for name in block.means)
-        if metric not in BIAS_METRICS:
+        if self.blocks and metric not in BIAS_METRICS:
             check_choice("metric", metric, measured)
         means = [
             block.means[metric]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from pyhbt.ops import checks, panels, reference
@@ -120,6 +120,8 @@ def _native(
             "threads": threads(),
         }
     )
+    if not query_gradient:
+        grad_temperature.zero_()
     return losses, loss, grad_queries, grad_passages, grad_temperature
 
 
@@ -217,7 +219,9 @@ class _WeightedLoss(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
             _, _, *gradients = _operator(*inputs, row_weights, options, call.wanted)
-        if grad_output.device.type != "cpu" or grad_output.item() != 1.0:
+        if _is_stacked(grad_output):
+            gradients = [gradient * grad_output for gradient in gradients]
+        elif grad_output.device.type != "cpu" or grad_output.item() != 1.0:
             for gradient in gradients:
                 gradient.mul_(grad_output)
         return call.results(gradients, *inputs)
@@ -290,10 +294,32 @@ def _transformed(tensors: Sequence[torch.Tensor | None]) -> bool:
     """Whether one of them carries a tangent, or stands for a tensor inside one of torch.func's transforms."""
     if torch.compiler.is_compiling():
         return False
-    return any(
-        x is not None and (is_functorch_wrapped_tensor(x) or unpack_dual(x).tangent is not None)  # type: ignore[no-untyped-call]
-        for x in tensors
-    )
+    return any(x is not None and (is_functorch_wrapped_tensor(x) or has_tangent(x)) for x in tensors)
+
+
+def has_tangent(x: torch.Tensor) -> bool:
+    """Whether forward-mode differentiation goes through a tensor."""
+    return unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+
+
+def _is_stacked(x: torch.Tensor) -> bool:
+    """Whether a tensor is one of the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    batched = torch._C._dispatch_keys(x).has(torch._C._dispatch_key_parse("Batched"))
+    return bool(batched) or is_functorch_wrapped_tensor(x)
+
+
+def _check_values(positives: torch.Tensor, temperature: torch.Tensor, num_passages: int) -> None:
+    """As the operator does, of what stands below all transforms."""
+    checks.check_indices(_unwrapped(positives).reshape(-1), "positives", num_passages, "passages")
+    for value in _unwrapped(temperature).reshape(-1).tolist():
+        checks.check_finite_positive(value, "temperature")
+
+
+def _unwrapped(x: torch.Tensor) -> torch.Tensor:
+    x = x.detach()
+    while is_functorch_wrapped_tensor(x):
+        x = get_unwrapped(x)
+    return x.detach()
 
 
 def loss(
@@ -308,6 +334,7 @@ def loss(
     """sum_i row_weights[i] * loss_i, or all loss_i, differentiable in the first three."""
     others = options.positives, options.query_groups, options.passage_groups
     if _transformed((queries, passages, temperature, row_weights, *others)):
+        _check_values(options.positives, temperature, len(passages))
         rows = _reference(queries, passages, temperature, options)
         return rows if by_row else (rows * row_weights).sum()
     if torch.is_grad_enabled() and any(x.requires_grad for x in (queries, passages, temperature)):

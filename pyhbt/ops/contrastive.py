@@ -14,7 +14,7 @@ import torch
 
 from pyhbt.arguments import check_choice
 from pyhbt.ops import checks
-from pyhbt.ops._contrastive_op import Options, loss
+from pyhbt.ops._contrastive_op import Options, has_tangent, loss
 from pyhbt.ops.checks import Array
 from pyhbt.ops.dtypes import DTYPES
 
@@ -180,7 +180,7 @@ def _row_weights(
         tensor = checks.as_tensor(weights, "weights")
         if not tensor.is_floating_point():
             raise TypeError(f"weights: found dtype {tensor.dtype}, expected a floating-point dtype")
-        if tensor.requires_grad:
+        if tensor.requires_grad or has_tangent(tensor):
             raise ValueError("weights: found a tensor that requires a gradient, expected constant weights")
         checks.check_length(tensor, "weights", rows, "query")
         _check_device(tensor, "weights", queries)

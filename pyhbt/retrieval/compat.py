@@ -84,8 +84,8 @@ def _matrix(value: Array | Sequence[Array], name: str) -> torch.Tensor:
             raise TypeError(
                 f"{name}: found {found}, expected vectors of numbers, all of one length"
             ) from None
+    if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        value = value.to_dense()
     tensor = as_tensor(value, name).detach().cpu()
     tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
-    if tensor.is_sparse:
-        tensor = tensor.to_dense()
     return tensor.float() if tensor.dtype == torch.float64 else tensor

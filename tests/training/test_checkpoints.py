@@ -82,10 +82,3 @@ def test_old_ones_go_in_the_order_of_their_seals(tmp_path: Path) -> None:
         "checkpoint-6",
         "checkpoint-1",
     ]
-
-
-def test_sealed_files_have_the_mode_of_the_user(tmp_path: Path) -> None:
-    weights = tmp_path / "model.safetensors"
-    weights.touch(mode=0o600)
-    checkpoints.seal(tmp_path)
-    assert weights.stat().st_mode == (tmp_path / checkpoints.MANIFEST).stat().st_mode

@@ -61,7 +61,7 @@ def test_every_column_counts() -> None:
         value: Any = getattr(pairs, column.name)
         if isinstance(value, np.ndarray):
             other: Any = value.copy()
-            other[-1] = 1 - other[-1]
+            other[-1] = 1 if other[-1] == 0 else 0
         elif isinstance(value, dict):
             other = {0: (2,)}
             assert other != value

@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from pyhbt.data.pair_set import Pair, PairSet
 from pyhbt.encoders import NgramEncoder
-from pyhbt.training.checkpoints import CheckpointError, checkpoints, seal
+from pyhbt.seals import seal
+from pyhbt.training.checkpoints import CheckpointError, checkpoints
 from pyhbt.training.code_switching import CodeSwitching
 from pyhbt.training.objectives import Objective
 from pyhbt.training.record import RECORD, RunDiffersError, RunNames, RunRecord

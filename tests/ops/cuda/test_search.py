@@ -103,8 +103,8 @@ def test_first_non_finite_row_is_named(which: str, bad: float, gpu: str) -> None
 def test_nothing_to_search_or_to_find(gpu: str) -> None:
     device = "cuda" if gpu == "cuda" else "cpu"
     scores, indices = search(torch.ones(2, 3, device=device), torch.ones(0, 3, device=device), 4)
-    assert scores.tolist() == [[-torch.inf] * 4] * 2
-    assert indices.tolist() == [[-1] * 4] * 2
+    assert scores.tolist() == [[-torch.inf]] * 2
+    assert indices.tolist() == [[-1]] * 2
     scores, _ = search(torch.ones(0, 3, device=device), torch.ones(5, 3, device=device), 4)
     assert scores.shape == (0, 4)
 
