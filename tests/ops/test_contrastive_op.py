@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.autograd import forward_ad
 
-from pyhbt.ops import _contrastive_op, contrastive_loss, reference
+from pyhbt.ops import contrastive_loss, reference
 from tests.losses import REDUCTIONS, make, relative_error, with_gradients
 
 
@@ -191,132 +189,6 @@ def test_backward_twice_and_scaled(reduction: str) -> None:
     torch.testing.assert_close(again, 3 * once)
 
 
-Tensors = tuple[torch.Tensor, ...]
-Dependent = Callable[[torch.Tensor], Tensors]
-
-DEPENDENT: dict[str, Dependent] = {
-    "the same": lambda x: (x, x),
-    "a view": lambda x: (x, x.view_as(x)),
-    "made of queries": lambda x: (x, (x * 2).sin()),
-    "both of a third": lambda x: (x.exp(), x.cos()),
-    "hard negatives of queries": lambda x: (x, torch.cat([x.flip(0), x * 0.3])),
-}
-
-
-@pytest.mark.parametrize("kind", DEPENDENT)
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradients_where_arguments_share_history(kind: str, reduction: str, dtype: torch.dtype) -> None:
-    def gradients(loss: Any, dtype: torch.dtype, create_graph: bool) -> list[torch.Tensor]:
-        x = make(6, 6, 8)[0].to(dtype, copy=True).requires_grad_()
-        t = x.detach()[0, 0].abs().clone().requires_grad_()
-        temperature = 0.3 + t + 0.01 * x.square().mean()  # depends on the queries too
-        value = loss(*DEPENDENT[kind](x), temperature=temperature, symmetric=True, reduction=reduction)
-        value = (value * torch.arange(1, value.numel() + 1).reshape(value.shape)).sum()
-        first = torch.autograd.grad(value, (x, t), create_graph=create_graph)
-        if not create_graph:
-            return list(first)
-        return [*first, *torch.autograd.grad(first[0].square().sum() + first[1].sin(), (x, t))]
-
-    for create_graph in (False, True):
-        truth = gradients(reference.contrastive_loss, torch.float64, create_graph)
-        for value, expected in zip(gradients(contrastive_loss, dtype, create_graph), truth, strict=True):
-            assert relative_error(value.detach(), expected.detach()) <= (
-                1e-5 if dtype == torch.float32 else 1e-12
-            )
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("changed", ["queries", "passages", "positives", "groups", "temperature"])
-def test_a_change_in_place_before_the_backward_pass_is_an_error(
-    changed: str, create_graph: bool, reduction: str
-) -> None:
-    queries, passages, _ = make(9, 9, 8)
-    x = queries.requires_grad_()
-    inputs = {
-        "queries": x * 1,
-        "passages": passages,
-        "positives": torch.arange(9),
-        "groups": torch.arange(9),
-        "temperature": torch.tensor(0.2),
-    }
-    loss = contrastive_loss(
-        inputs["queries"],
-        inputs["passages"],
-        inputs["positives"],
-        temperature=inputs["temperature"],
-        query_groups=inputs["groups"],
-        passage_groups=torch.arange(9),
-        reduction=reduction,
-    )
-    with torch.no_grad():
-        inputs[changed].reshape(-1)[:1] += 1
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        torch.autograd.grad(loss.sum(), x, create_graph=create_graph)
-
-
-def test_arrays_changed_in_place_leave_the_gradient_as_it_was() -> None:
-    queries, passages, _ = make(9, 9, 8)
-    x = queries.requires_grad_()
-    found = []
-    for change in (False, True):
-        array, positives, weights = passages.numpy().copy(), np.arange(9), np.ones(9, dtype=np.float32)
-        loss = contrastive_loss(x, array, positives, weights=weights, reduction="none")  # type: ignore[type-var]
-        if change:
-            array *= 2
-            positives[:] = 0
-            weights[:] = 5
-        found.append(torch.autograd.grad(loss.sum(), x)[0])
-    assert torch.equal(*found)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("cosine", [False, True])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_a_gradient_that_nobody_wants_is_not_computed(
-    dtype: torch.dtype, symmetric: bool, cosine: bool, reduction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = [x.to(dtype) for x in make(300, 305, 40)[:2]]
-    made: list[tuple[int, int]] = []
-
-    def watched(*args: Any) -> Any:
-        result = operator(*args)
-        made.append((len(result[2]), len(result[3])))
-        return result
-
-    operator = _contrastive_op._operator
-    monkeypatch.setattr(_contrastive_op, "_operator", watched)
-
-    def gradients(wanted: tuple[bool, ...]) -> list[torch.Tensor | None]:
-        temperature = torch.tensor(0.1, dtype=torch.float64)
-        inputs = [
-            x.clone().requires_grad_(grad) for x, grad in zip([*given, temperature], wanted, strict=True)
-        ]
-        loss = contrastive_loss(
-            inputs[0],
-            inputs[1],
-            temperature=inputs[2],
-            similarity="cosine" if cosine else "dot",
-            symmetric=symmetric,
-            reduction=reduction,
-        )
-        loss.sum().backward()
-        return [x.grad for x in inputs]
-
-    whole = gradients((True, True, True))
-    for wanted in itertools.product((False, True), repeat=3):
-        made.clear()
-        if not any(wanted):
-            continue
-        for needed, gradient, expected in zip(wanted, gradients(wanted), whole, strict=True):
-            assert (gradient is None) != needed
-            if gradient is not None and expected is not None:
-                assert torch.equal(gradient, expected)
-        assert made[-1] == (300 * (wanted[0] or wanted[2]), 305 * wanted[1])
-
-
 def jvp(loss: Any, q: torch.Tensor, p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     tangents = torch.ones_like(q), p.cos(), torch.ones_like(t)
     result: torch.Tensor = torch.func.jvp(loss, (q, p, t), tangents)[1]
@@ -366,25 +238,3 @@ def test_transforms_are_right(name: str, similarity: str) -> None:
     )
     assert found.abs().max() > 0
     assert relative_error(found, truth) <= 1e-4
-
-
-def test_functional_call() -> None:
-    queries, passages, _ = make(9, 9, 8)
-    module = torch.nn.Linear(8, 8, bias=False)
-
-    def of(loss: Any, dtype: torch.dtype) -> torch.Tensor:
-        weights = {"weight": module.weight.detach().to(dtype)}
-
-        def call(weights: dict[str, torch.Tensor]) -> torch.Tensor:
-            encode = torch.func.functional_call
-            result: torch.Tensor = loss(
-                encode(module, weights, queries.to(dtype)), encode(module, weights, passages.to(dtype))
-            )
-            return result
-
-        return torch.func.grad(call)(weights)["weight"]
-
-    assert (
-        relative_error(of(contrastive_loss, torch.float32), of(reference.contrastive_loss, torch.float64))
-        <= 1e-5
-    )
