@@ -23,6 +23,7 @@ from pyhbt.options import build, changed, read_config, read_values
 from pyhbt.study.arms import Arm
 from pyhbt.study.cells import Cell, damaged, finished_cells, part_folder, read_exposure
 from pyhbt.study.config import StudyConfig
+from pyhbt.study.report import write_report
 from pyhbt.study.run import run_study
 from pyhbt.study.workplace import Progress
 from pyhbt.training.config import TrainingConfig
@@ -308,6 +309,10 @@ def test_damaged_cells_are_made_again_and_said(
     else:
         path.write_bytes(content[: 0 if damage == "emptied" else len(content) // 2])
     with caplog.at_level(logging.WARNING):
+        write_report(out)
+        assert [str(out / "cells/arm=0.5,seed=1") in record.getMessage() for record in caplog.records] == [
+            True
+        ]
         run_study(CONFIG, study_data(), out)
     assert read_rows(out) == wanted
     said = [record.getMessage() for record in caplog.records if "does not count" in record.getMessage()]

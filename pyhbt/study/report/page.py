@@ -7,11 +7,13 @@ pages) and OUT/plots/*.png. Nearly all of its time goes into plots. Text from da
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
 from pyhbt.files import check_folder_target, write_atomically
 from pyhbt.study.analysis import Analysis, analyse
+from pyhbt.study.cells import damaged
 from pyhbt.study.comparisons import LEVEL
 from pyhbt.study.convergence import SHARE
 from pyhbt.study.findings import short_answer
@@ -37,6 +39,8 @@ from pyhbt.study.tuning import choices
 from pyhbt.study.words import percent
 from pyhbt.visible import visible
 
+logger = logging.getLogger(__name__)
+
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
@@ -53,6 +57,10 @@ def write_report(out: Path, analysis: Analysis | None = None, *, jobs: int = 1) 
     out = Path(out)
     if out.is_dir():
         check_folder_target("study", out, ("report.html",), ("plots",))
+    for folder, fault in damaged(out).items():
+        logger.warning(
+            "%s: %s; its rows are those of before, and the study's command makes it again", folder, fault
+        )
     analysis = analysis or analyse(out)
     metrics, config = analysis.metrics, analysis.config
     further = [split for split in analysis.scores.splits if split != "test"]
