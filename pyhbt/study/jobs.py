@@ -21,7 +21,7 @@ import torch
 from pyhbt.study.cells import Cell
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+    from multiprocessing.queues import SimpleQueue
 
     from pyhbt.encoders import Encoder
     from pyhbt.study.workplace import Observer, Progress, Workplace
@@ -74,30 +74,35 @@ def _run_in_workers(
     place: Workplace, works: Sequence[tuple[Job, Progress]], workers: int, observe: Observer
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    told: Queue[Progress] = context.Queue()
+    told: SimpleQueue[Progress] = context.SimpleQueue()  # what was put is there before its job is done
     threads = max(1, torch.get_num_threads() // workers)
     executor = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_begin_worker, initargs=(place, threads, told, os.getpid())
     )
     shown: dict[int, Progress] = {}
+    failed: BaseException | None = None
     try:
         running: set[Future[None]] = {executor.submit(_work, job, progress) for job, progress in works}
         while running:
             done, running = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
             _pass_on(told, shown, observe)
-            for future in done:
-                future.result()
-        _pass_on(told, shown, observe)
-    except (KeyboardInterrupt, SystemExit):
+            faults = [future.exception() for future in done if not future.cancelled()]
+            failed = failed or next(filter(None, faults), None)
+            if failed is not None:
+                for future in running:
+                    future.cancel()  # one that has begun goes on, and is listened to: who is not heard would wait
+    except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
         told.close()
+    if failed is not None:
+        raise failed
 
 
-def _pass_on(told: Queue[Any], shown: dict[int, Progress], observe: Observer) -> None:
+def _pass_on(told: SimpleQueue[Progress], shown: dict[int, Progress], observe: Observer) -> None:
     """Hand what workers said to the observer; a cell's news always in the same object."""
     while not told.empty():
         news = told.get()
