@@ -58,9 +58,9 @@ class Compare(Protocol):
 _rows: list[Row] = []
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     found = [name for name in _OPENBLAS if name in os.environ]
-    if found:
+    if found and not session.config.getoption("benchmark_disable"):
         raise pytest.UsageError(
             f"{' and '.join(found)}: found set; unset, so that NumPy and FAISS run as they come"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psutil
@@ -15,6 +16,14 @@ hypothesis.settings.load_profile("pyhbt")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: processors are divided among the workers
     _threads = (psutil.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _threads)))
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none without -n
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together: they share what a module's fixtures make."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 def _folder(variable: str, what: str) -> Path:
