@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import numbers
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterable
@@ -40,12 +41,27 @@ def whole_number(name: str, value: Any, least: int) -> int:
             raise TypeError
         number = operator.index(value)
     except (TypeError, ValueError):
-        plain = value is None or isinstance(value, (bool, int, float, str))
-        found = repr(value) if plain else type(value).__name__
-        raise TypeError(f"{name}: found {found}, expected a whole number, at least {least}") from None
+        raise TypeError(f"{name}: found {_shown(value)}, expected a whole number, at least {least}") from None
     if number < least:
         raise ValueError(f"{name}: found {number}, expected at least {least}")
     return number
+
+
+def real_number(name: str, value: Any) -> float:
+    """``value`` as a float, where it is a number (NumPy's too, but no truth value); it may be NaN or infinite.
+
+    Raises:
+        TypeError: it is no number, such as a string, None or an array.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: found {_shown(value)}, expected a number")
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    """Short, whatever it is."""
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return repr(value) if plain else type(value).__name__
 
 
 def check_seed(name: str, seed: int) -> None:
@@ -64,8 +80,8 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     Raises:
         ValueError: it is another.
     """
-    if value not in choices:
-        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(map(str, choices))}")
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
+        raise ValueError(f"{name}: found {_shown(value)}, expected one of {', '.join(map(str, choices))}")
 
 
 def check_names(name: str, values: object) -> None:

@@ -11,6 +11,8 @@ namespace pyhbt::cpu {
 namespace {
 
 constexpr int64_t kMostCodedDim = 32768;  // products of codes are sums in an int32
+constexpr int64_t kMostQueriesSlowly =
+    2;  // that codes serve faster than floats where their products are slow
 
 double largest_of(const double* norms, int64_t count, int threads) {
   constexpr int64_t kNorms = 16384;
@@ -65,7 +67,8 @@ Call::Call(const SearchArguments& arguments)
       }()),
       query_norms(exact_norms(a.queries, "queries", a.threads)),
       by_codes_(a.codes.has_value() && a.queries.dim <= kMostCodedDim && a.screening != Screening::kFloats &&
-                (kernels().fast_codes || a.screening == Screening::kCodes || a.queries.rows <= kFewQueries)) {
+                (kernels().fast_codes || a.screening == Screening::kCodes ||
+                 a.queries.rows <= kMostQueriesSlowly)) {
   if (!a.codes) return;
   passage_norms = a.codes->norm;
   largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);

@@ -250,15 +250,16 @@ bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& 
          kWorthOfCodes + wanted * (1 - std::log(wanted));
 }
 
-// Up to four queries without codes, one exact scan costs less than norms and screening; but with a filter it
-// would not see every passage, and all must be finite. With codes the norms are known already.
+// For up to four queries one exact scan costs less than norms and screening, and less than codes whose products are
+// slow. Without codes all passages must be found finite: with a filter it would not see every one.
 bool exact_scan_pays(const Call& call, const Filter& filter) {
-  return call.a.queries.rows <= kFewQueries && call.a.screening == Screening::kAuto && !call.a.cosine &&
-         !call.a.codes && !filter.active();
+  if (call.a.queries.rows > kFewQueries || call.a.screening != Screening::kAuto) return false;
+  return call.a.codes ? !kernels().fast_codes : !call.a.cosine && !filter.active();
 }
 
 Scan scan_for(const Call& call, const Filter& filter, const Sample& sample, int64_t k) {
-  if (!call.by_codes()) return exact_scan_pays(call, filter) ? Scan::kExact : Scan::kFloats;
+  if (exact_scan_pays(call, filter)) return Scan::kExact;
+  if (!call.by_codes()) return Scan::kFloats;
   const bool in_doubt = call.a.screening == Screening::kAuto && call.a.queries.rows > kFewQueries;
   if (in_doubt && !sample.empty() && codes_leave_too_much(call, sample, filter, k)) return Scan::kFloats;
   return Scan::kCodes;

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pyhbt.arguments import check_choice
+from pyhbt.arguments import check_choice, check_type, real_number
 from pyhbt.ops import checks
 from pyhbt.ops._contrastive_op import Options, has_tangent, loss
 from pyhbt.ops.checks import Array
@@ -94,7 +94,8 @@ def contrastive_loss(
     _check_device(p, "passages", q)
     check_choice("reduction", reduction, _REDUCTIONS)
     check_choice("similarity", similarity, _SIMILARITIES)
-    if margin is not None and not math.isfinite(margin):
+    check_type("symmetric", symmetric, bool)
+    if margin is not None and not math.isfinite(real_number("margin", margin)):
         raise ValueError(f"margin: found {margin}, expected a finite number or None")
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
@@ -118,10 +119,10 @@ def contrastive_loss(
 def _temperature(value: float | torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
     """As a tensor; the value of a given tensor is checked by the operator, which reads it anyway."""
     if not isinstance(value, torch.Tensor):
-        checks.check_finite_positive(value, "temperature")
+        checks.check_finite_positive(real_number("temperature", value), "temperature")
         dtype = torch.float32 if queries.device.type == "mps" else torch.float64
         return torch.tensor(value, dtype=dtype, device=queries.device)
-    if value.numel() != 1 or not value.is_floating_point():
+    if checks.as_tensor(value, "temperature").numel() != 1 or not value.is_floating_point():
         found = f"{tuple(value.shape)} of {value.dtype}"
         raise ValueError(f"temperature: found a tensor {found}, expected one floating-point number")
     return value.reshape(())

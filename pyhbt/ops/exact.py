@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pyhbt.arguments import check_choice, whole_number
+from pyhbt.arguments import check_choice, check_type, whole_number
 from pyhbt.ops import checks
 from pyhbt.ops._native import core, threads
 from pyhbt.ops.checks import Array
@@ -294,14 +294,19 @@ def check_targets(targets: torch.Tensor, queries: torch.Tensor) -> None:
         )
 
 
-def check_options(similarity: str, screening: str, device: str = "cpu") -> None:
-    """Refuse an unknown similarity or screening.
+def check_options(
+    similarity: str, screening: str, device: str = "cpu", filter: SearchFilter | None = None
+) -> None:
+    """Refuse an unknown similarity or screening, and what is no filter.
 
     Raises:
         ValueError: unknown, or a kind of screening that the device has not.
+        TypeError: another filter than a :class:`SearchFilter`.
     """
     check_choice("similarity", similarity, _SIMILARITIES)
     check_choice("screening", screening, core.SCREENINGS if device == "cpu" else ("auto",))
+    if filter is not None:
+        check_type("filter", filter, SearchFilter)
 
 
 @overload
@@ -370,7 +375,7 @@ def search(
     q, c = checks.as_tensor(queries, "queries"), checks.as_tensor(corpus, "corpus")
     check_embeddings(q, c)
     k = check_k(k, len(c))
-    check_options(similarity, screening, q.device.type)
+    check_options(similarity, screening, q.device.type, filter)
     q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
     if filter is None and screening == "auto":
         scores, indices = torch.ops.pyhbt.search(q, c, k, cosine)
@@ -436,7 +441,7 @@ def ranks(
     wanted = checks.as_tensor(targets, "targets")
     check_embeddings(q, c)
     check_targets(wanted, q)
-    check_options(similarity, screening, q.device.type)
+    check_options(similarity, screening, q.device.type, filter)
     q, c, cosine = q.detach(), c.detach(), similarity == "cosine"
     if filter is None and screening == "auto":
         result: torch.Tensor = torch.ops.pyhbt.ranks(q, c, wanted, cosine)

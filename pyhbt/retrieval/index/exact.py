@@ -284,7 +284,7 @@ class ExactIndex:
         Queries lie on the index's device (:meth:`to`).
         """
         k = check_k(k, len(self))
-        q = self._checked(queries, screening)
+        q = self._checked(queries, screening, filter)
         step, found = max(1, len(q)), []
         if progress:
             step = _QUERIES_A_STEP
@@ -293,7 +293,7 @@ class ExactIndex:
         with tqdm(total=len(q), desc="searching", unit="queries", disable=not progress) as bar:
             for start in range(0, max(1, len(q)), step):
                 stop = min(len(q), start + step)
-                part = None if filter is None else filter.rows(start, stop)
+                part = filter if filter is None or step >= len(q) else filter.rows(start, stop)
                 found.append(self._search(q[start:stop], k, part, screening))
                 bar.update(stop - start)
         scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
@@ -308,7 +308,7 @@ class ExactIndex:
         screening: Screening = "auto",
     ) -> torch.Tensor | npt.NDArray[np.int64]:
         """As :func:`pyhbt.ranks` over the index's passages; an array where ``queries`` is one."""
-        q = self._checked(queries, screening)
+        q = self._checked(queries, screening, filter)
         wanted = checks.as_tensor(targets, "targets")
         check_targets(wanted, q)
         native = self._kernels()
@@ -361,13 +361,13 @@ class ExactIndex:
             raise ValueError("ids: the index was built without ids")
         return self._names
 
-    def _checked(self, queries: Array, screening: Screening) -> torch.Tensor:
+    def _checked(self, queries: Array, screening: Screening, filter: SearchFilter | None) -> torch.Tensor:
         tensor = checks.as_tensor(queries, "queries").detach()
         check_vectors(tensor, "queries")
         checks.check_same_dim(self._parts.vectors, "corpus", tensor, "queries")
         if tensor.device != self._device:
             raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
-        check_options(self._similarity, screening, self._device.type)
+        check_options(self._similarity, screening, self._device.type, filter)
         return tensor
 
     def _check_block(self, block: torch.Tensor) -> None:
