@@ -197,7 +197,9 @@ def plot() -> None:
 def main() -> None:
     """Rewrites docs/how-it-works/performance.md and its pictures."""
     page = _PAGE.read_text(encoding="utf-8")
-    tables = {op: speed_table(op) for op in (*_KINDS, "contrastive_frozen")} | {"contrastive_memory": memory_table()}
+    tables = {op: speed_table(op) for op in (*_KINDS, "contrastive_frozen")} | {
+        "contrastive_memory": memory_table()
+    }
     tables |= {op: search_table(op) for op in _SEARCH if rows(op)}
     if rows("search_build"):
         tables["search_build"] = build_table()

@@ -15,8 +15,8 @@ import torch
 
 from pyhbt.ops import ranks, reference, search
 from pyhbt.ops.checks import Array
-from pyhbt.ops.exact import Screening, Similarity
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.ops.search_checks import Screening, Similarity
 
 Matrix = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]

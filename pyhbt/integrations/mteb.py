@@ -16,7 +16,7 @@ import torch
 from pyhbt.arguments import check_choice, whole_number
 from pyhbt.ops import checks, search
 from pyhbt.ops.dtypes import DTYPES
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.search_checks import Similarity
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:

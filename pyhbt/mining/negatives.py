@@ -21,8 +21,8 @@ from pyhbt.encoders import EncoderLike, as_encoder
 from pyhbt.mining.candidates import Candidates
 from pyhbt.mining.rules import MiningRules
 from pyhbt.ops import checks
-from pyhbt.ops.exact import Similarity, check_vectors
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.ops.search_checks import Similarity, check_vectors
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:

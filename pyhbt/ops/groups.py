@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pyhbt.ops.exact import check_embeddings, check_targets, codes_for, native_ranks
+from pyhbt.ops.exact import codes_for, native_ranks
+from pyhbt.ops.search_checks import check_embeddings, check_targets
 
 
 def grouped_ranks(

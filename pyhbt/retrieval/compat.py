@@ -10,7 +10,7 @@ import torch
 
 from pyhbt.ops import search
 from pyhbt.ops.checks import Array, as_tensor
-from pyhbt.ops.exact import Similarity, check_k
+from pyhbt.ops.search_checks import Similarity, check_k
 
 _COSINE, _DOT = ("cos_sim", "pytorch_cos_sim", "pairwise_cos_sim"), ("dot_score", "pairwise_dot_score")
 

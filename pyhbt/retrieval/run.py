@@ -35,8 +35,8 @@ from pyhbt.files import (
     write_atomically,
 )
 from pyhbt.ops import checks
-from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.ops.search_checks import Similarity
 from pyhbt.options import documented, option
 from pyhbt.retrieval.index import ExactIndex
 from pyhbt.retrieval.vectors import encode_file

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from pyhbt.arguments import renamed_arguments, whole_number
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
-from pyhbt.ops.exact import Found, Similarity, check_embeddings, native_search
+from pyhbt.ops.exact import Found, native_search
+from pyhbt.ops.search_checks import Similarity, check_embeddings
 from pyhbt.retrieval.index import ExactIndex
 
 if TYPE_CHECKING:

@@ -14,57 +14,40 @@ import torch
 
 from pyhbt import ExactIndex
 from pyhbt.ops import SearchFilter, contrastive_loss, ranks, search
-from pyhbt.retrieval.compat import knn, semantic_search
 
 QUERIES = np.random.default_rng(0).standard_normal((3, 8), dtype=np.float32)
 CORPUS = np.random.default_rng(1).standard_normal((20, 8), dtype=np.float32)
-SEARCHES: dict[str, Callable[[Any], Any]] = {
-    "search": lambda k: search(QUERIES, CORPUS, k)[1],
-    "filtered": lambda k: search(QUERIES, CORPUS, k, filter=SearchFilter(allowed=np.arange(20)))[1],
-    "index": lambda k: ExactIndex(CORPUS).search(QUERIES, k)[1],
-    "knn": lambda k: knn(QUERIES, CORPUS, k)[1],
-    "semantic_search": lambda k: semantic_search(QUERIES, CORPUS, top_k=k),
-}
-WRONG = [
-    2.5,
-    5.0,
-    "3",
-    None,
-    True,
-    float("nan"),
-    np.float32(3),
-    np.bool_(True),
-    torch.tensor(3.0),
-    torch.tensor(True),
-    [],
-]
-
-
-@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
-@pytest.mark.parametrize("k", WRONG, ids=repr)
-def test_k_that_is_no_whole_number(k: Any, call: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match="k: found .*, expected a whole number, at least 1"):
-        call(k)
-
-
-@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
-@pytest.mark.parametrize("k", [0, -1, -(2**70), np.int64(0)])
-def test_k_below_one(k: Any, call: Callable[[Any], Any]) -> None:
-    with pytest.raises(ValueError, match="k: found -?[0-9]+, expected at least 1"):
-        call(k)
-
-
-@pytest.mark.parametrize("call", SEARCHES.values(), ids=SEARCHES)
-@pytest.mark.parametrize("k", [20, 21, 2**31, 2**70, np.int8(20), np.uint64(2**63), torch.tensor(50)])
-def test_k_is_at_most_the_passages(k: Any, call: Callable[[Any], Any]) -> None:
-    assert len(call(k)[0]) == 20
-    assert np.shape(search(QUERIES, CORPUS[:0], k)[0]) == (3, 1)
 
 
 def test_positions_where_a_mask_was_meant() -> None:
     allowed = np.array([0, 1] * 10)
     with pytest.raises(ValueError, match="allowed: found position 0 twice, expected each once .*mask.*bool"):
         search(QUERIES, CORPUS, 3, filter=SearchFilter(allowed=allowed))
+
+
+@pytest.mark.parametrize(
+    "value", ["no", 1, None, np.array([1, 2]), torch.eye(2).to_sparse(), object(), []], ids=type
+)
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda value: search(QUERIES, CORPUS, 2, similarity=value), "similarity"),
+        (lambda value: search(QUERIES, CORPUS, 2, screening=value), "screening"),
+        (lambda value: contrastive_loss(QUERIES, CORPUS, reduction=value), "reduction"),
+        (lambda value: contrastive_loss(QUERIES, CORPUS, symmetric=value), "symmetric"),
+    ],
+)
+def test_options_of_another_type(call: Callable[[Any], Any], name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: found .*expected"):
+        call(value)
+
+
+@pytest.mark.parametrize("value", ["0.1", True, [0.1], 1j, torch.eye(1).to_sparse()], ids=repr)
+def test_numbers_of_another_type(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^temperature: found .*expected"):
+        contrastive_loss(QUERIES, CORPUS, temperature=value)
+    with pytest.raises(TypeError, match=r"^margin: found .*expected a number"):
+        contrastive_loss(QUERIES, CORPUS, margin=value)
 
 
 def strided(rows: Any, kind: str) -> Any:

@@ -14,7 +14,8 @@ import torch
 
 from pyhbt.ops import reference
 from pyhbt.ops.codes import Codes, allocate, encode, encode_into, encoded
-from pyhbt.ops.exact import Similarity, native_ranks, native_search
+from pyhbt.ops.exact import native_ranks, native_search
+from pyhbt.ops.search_checks import Similarity
 from tests.adversarial import BUILDERS, SIMILARITIES, Builder, Matrix, assert_same_bits, normal
 
 U = 2.0**-24

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
 from pyhbt.ops._native import build_info
-from pyhbt.ops.exact import Screening, Similarity, native_search
+from pyhbt.ops.exact import native_search
+from pyhbt.ops.search_checks import Screening, Similarity
 from tests import adversarial
 from tests.adversarial import (
     BUILDERS,
@@ -153,6 +154,7 @@ import sys
 import numpy as np
 import torch
 from pyhbt.ops import ranks, search
+from pyhbt import ExactIndex
 from pyhbt.ops.filters import SearchFilter
 rng = np.random.default_rng(5)
 queries = rng.standard_normal((70, 37)).astype(np.float32)
@@ -164,7 +166,7 @@ results = {}
 for pool in (False, True):
     for similarity in ("dot", "cosine"):
         for screening in ("auto", "int8", "float32"):
-            for nq, dtype in ((2, torch.bfloat16), (5, torch.float32), (70, torch.bfloat16), (70, torch.float32)):
+            for nq, dtype in zip((2, 3, 5, 70, 70), (torch.bfloat16, *[torch.float32] * 3, torch.bfloat16)):
                 q, c = torch.from_numpy(queries[:nq]), torch.from_numpy(corpus).to(dtype)
                 own = {"query_partitions": np.arange(nq) % 3, "exclude": exclude[:nq]}
                 only = SearchFilter(passage_partitions=partitions, **own)
@@ -172,7 +174,14 @@ for pool in (False, True):
                 scores, indices = search(q, c, 200, **options)
                 name = f"{pool} {similarity} {screening} {dtype} {nq}"
                 results[name + " scores"], results[name + " indices"] = scores.numpy(), indices.numpy()
-                results[name + " ranks"] = ranks(q, c, indices[:, ::40].contiguous(), **options).numpy()
+                targets = indices[:, ::40].contiguous()
+                results[name + " ranks"] = ranks(q, c, targets, **options).numpy()
+                index, chosen = ExactIndex(c, similarity=similarity), {"filter": options["filter"]}
+                again = index.search(q, 200, screening=screening, **chosen)
+                results[name + " index scores"], results[name + " index"] = again[0].numpy(), again[1].numpy()
+                assert (results[name + " index"] == indices.numpy()).all()
+                again = index.ranks(q, targets, screening=screening, **chosen).numpy()
+                assert (again == results[name + " ranks"]).all()
 np.savez(sys.argv[1], **results)
 """
 

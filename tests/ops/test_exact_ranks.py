@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, reference, search
-from pyhbt.ops.exact import Screening, Similarity
+from pyhbt.ops.search_checks import Screening, Similarity
 from tests.adversarial import (
     BUILDERS,
     SCREENINGS,

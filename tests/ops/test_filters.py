@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pyhbt.ops import ranks, search
 from pyhbt.ops.checks import Array
-from pyhbt.ops.exact import Screening, Similarity
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.ops.search_checks import Screening, Similarity
 from tests import adversarial
 from tests.adversarial import SCREENINGS, SIMILARITIES, Mask, Positions, check_ranks, check_search, normal
 

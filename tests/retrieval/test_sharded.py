@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from pyhbt import ExactIndex, search, sharded_search
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.search_checks import Similarity
 from tests.interpreter import FOLDER, command
 from tests.retrieval.index.test_exact import same_bits
 

@@ -16,19 +16,16 @@ from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
 from pyhbt.ops.cuda import search as cuda
 from pyhbt.ops.cuda.kernels import Kernels, kernels
-from pyhbt.ops.exact import (
-    Found,
+from pyhbt.ops.exact import Found, native_ranks, native_search, with_dense_rows
+from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.ops.search_checks import (
     Screening,
     Similarity,
     check_k,
     check_options,
     check_targets,
     check_vectors,
-    native_ranks,
-    native_search,
-    with_dense_rows,
 )
-from pyhbt.ops.filters import CheckedFilter, SearchFilter
 from pyhbt.retrieval.index import files
 from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
 from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix, read_only

@@ -10,7 +10,8 @@ import torch
 
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
-from pyhbt.ops.exact import check_vectors, with_dense_rows
+from pyhbt.ops.exact import with_dense_rows
+from pyhbt.ops.search_checks import check_vectors
 
 Source: TypeAlias = "Array | Sequence[Any] | Iterable[Array]"
 

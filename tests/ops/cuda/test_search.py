@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pyhbt.ops import ranks, reference, search
-from pyhbt.ops.exact import Similarity
 from pyhbt.ops.filters import SearchFilter
+from pyhbt.ops.search_checks import Similarity
 from pyhbt.retrieval.index import ExactIndex
 from tests.adversarial import BUILDERS, SIMILARITIES, Builder, check_ranks, check_search, normal
 from tests.emulated import emulated_kernels

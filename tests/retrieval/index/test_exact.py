@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pyhbt import ExactIndex, SearchFilter, ranks, search
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.search_checks import Similarity
 
 N, DIM = 1300, 20  # enough for ``pyhbt.search`` to make codes
 Array = npt.NDArray[Any]

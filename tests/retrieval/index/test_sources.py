@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pyhbt import ExactIndex
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.search_checks import Similarity
 from pyhbt.retrieval.index import sources
 from pyhbt.retrieval.index.sources import as_matrix, blocks, is_matrix
 from tests.retrieval.index.test_exact import BRAIN, CORPUS, DIM, HALF, Array, check, ragged

@@ -14,7 +14,7 @@ import torch
 
 from pyhbt import ExactIndex
 from pyhbt.ops.codes import PER_PASSAGE, allocate, encode
-from pyhbt.ops.exact import Similarity
+from pyhbt.ops.search_checks import Similarity
 from pyhbt.retrieval.index import storage
 from pyhbt.retrieval.index.storage import ArrayFiles, Growing, InMemory, Parts, encode_block
 from tests.retrieval.index.test_exact import BRAIN, CORPUS, HALF, N, check, ragged, same_bits
