@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,7 @@ namespace pyhbt::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kChain = 144;  // terms of a gradient that are summed one after the other, at most
 constexpr double kLn2 = 0.69314718055994531, kLog2E = 1.4426950408889634;
 
 class ContrastiveRun {
@@ -247,7 +249,7 @@ void ContrastiveRun::turn_into_gradient(const Panel& p, int64_t first, int64_t l
 // Scores become their gradient, block by block, and grad_passages += that times the queries, where it is wanted.
 void ContrastiveRun::propagate_to_passages(const Panel& p) {
   const int64_t strip = cut_.strip;
-  const int64_t steps = ceil_div(p.strips, kernel_.depth_block / strip);
+  const int64_t steps = ceil_div(p.strips, std::max<int64_t>(1, kChain / strip));
   parallel_for(a_.threads, cut_.num_blocks, [&](int64_t block) {
     interrupt_.poll();
     const int64_t first = block * cut_.block_passages;
@@ -268,25 +270,41 @@ void ContrastiveRun::propagate_to_passages(const Panel& p) {
   });
 }
 
-// query_gradients_ [strip of dim][panel lane][lane of dim] = gradient^T times the packed passages.
+// query_gradients_ [strip of dim][panel lane][lane of dim] = gradient^T times the packed passages. Rounding grows as the
+// root of the longest sum: steps are summed to spans, and spans to the whole.
 void ContrastiveRun::propagate_to_queries(const Panel& p) {
   const int64_t strip = cut_.strip, panel_lanes = cut_.panel_lanes();
-  const int64_t step = kernel_.depth_block / 2;  // the block of the gradient shares the first cache
-  constexpr int64_t kPieces = 4;                 // strips of dim that reuse it from the second
-  constexpr int64_t kStrips = 2;                 // of queries, in one task
-  const int64_t groups = ceil_div(p.strips, kStrips);
+  const int64_t step =
+      std::min(kChain, kernel_.depth_block / 2);  // the block of the gradient shares the first cache
+  constexpr int64_t kSteps = 16;                  // in a span
+  constexpr int64_t kPieces = 4;                  // strips of dim that reuse it from the second
+  constexpr int64_t kStrips = 2;                  // of queries, in one task
+  const int64_t groups = ceil_div(p.strips, kStrips), tile = strip * strip;
   parallel_for(a_.threads, ceil_div(cut_.dim_strips, kPieces) * groups, [&](int64_t task) {
-    interrupt_.poll();
     const int64_t first_piece = task / groups * kPieces, first_strip = task % groups * kStrips;
     const int64_t last_piece = std::min(cut_.dim_strips, first_piece + kPieces);
     const int64_t last_strip = std::min(p.strips, first_strip + kStrips);
-    for (int64_t j = 0; j < cut_.padded_passages; j += step) {
-      const int64_t here = std::min(step, cut_.padded_passages - j);
-      for (int64_t piece = first_piece; piece < last_piece; ++piece)
-        for (int64_t s = first_strip; s < last_strip; ++s)
-          kernel_.multiply_transposed(p.scores + s * cut_.strip_stride + j * strip,
-                                      operands_.passages(piece, j), here,
-                                      query_gradients_ + (piece * panel_lanes + s * strip) * strip, j > 0);
+    const auto out = [&](int64_t piece, int64_t s) {
+      return query_gradients_ + (piece * panel_lanes + s * strip) * strip;
+    };
+    FloatBuffer sums(kPieces * kStrips * tile);
+    for (int64_t start = 0; start < cut_.padded_passages; start += kSteps * step) {
+      interrupt_.poll();
+      const int64_t end = std::min(cut_.padded_passages, start + kSteps * step);
+      for (int64_t j = start; j < end; j += step) {
+        float* sum = start == 0 ? nullptr : sums.data();
+        for (int64_t piece = first_piece; piece < last_piece; ++piece)
+          for (int64_t s = first_strip; s < last_strip; ++s) {
+            kernel_.multiply_transposed(p.scores + s * cut_.strip_stride + j * strip,
+                                        operands_.passages(piece, j), std::min(step, end - j),
+                                        sum == nullptr ? out(piece, s) : sum, j > start);
+            if (sum != nullptr) sum += tile;
+          }
+      }
+      const float* sum = sums.data();
+      for (int64_t piece = first_piece; piece < last_piece && start > 0; ++piece)
+        for (int64_t s = first_strip; s < last_strip; ++s, sum += tile)
+          std::transform(sum, sum + tile, out(piece, s), out(piece, s), std::plus<>());
     }
   });
 }

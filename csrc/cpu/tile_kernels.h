@@ -3,7 +3,8 @@
 //   row-major; strips, element (r, k) at a[k / kStrip * strip_stride + r * kStrip + k % kStrip]; and the
 //   transpose of one strip, element (r, k) at a[k * kStrip + r].
 // kMicroRows x kStripVectors accumulators stay in registers over the whole depth, and every element of C is
-// summed with k running upwards. 2 * rows * kStrip * depth flops.
+// summed with k running upwards; the two that sum up gradients begin at zero and add C at the end, so that a long
+// sum is one of blocks. 2 * rows * kStrip * depth flops.
 // Micro-tile: Van Zee and van de Geijn, "BLIS", ACM TOMS 41(3), 2015.
 #pragma once
 
@@ -28,6 +29,10 @@ struct Tile {
   void read(const float* c, int64_t stride) {
     PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
         sums[r][v] = load(c + r * stride + v * kFloats);
+  }
+  void add_all(const float* c, int64_t stride) {
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
+        sums[r][v] += load(c + r * stride + v * kFloats);
   }
   void write(float* c, int64_t stride) const {
     PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
@@ -108,10 +113,7 @@ void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const f
       _Pragma("GCC unroll 8") for (int s = 0; s < kStrip; ++s) tile.add(left + s, kStrip, right + s * kStrip);
     float* target = whole ? out : edge;
     const int64_t stride = whole ? c_stride : kStrip;
-    if (accumulate) {
-      PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v)
-          tile.sums[r][v] += load(target + r * stride + v * kFloats);
-    }
+    if (accumulate) tile.add_all(target, stride);
     tile.write(target, stride);
     if (!whole) {
       for (int64_t r = 0; r < here; ++r)
@@ -124,12 +126,10 @@ void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const f
 void multiply_transposed(const float* a, const float* b, int64_t depth, float* c, bool accumulate) {
   for (int row = 0; row < kStrip; row += kMicroRows) {
     Tile tile;
-    if (accumulate)
-      tile.read(c + row * kStrip, kStrip);
-    else
-      tile.clear();
+    tile.clear();
     _Pragma("GCC unroll 4") for (int64_t k = 0; k < depth; ++k)
         tile.add(a + k * kStrip + row, 1, b + k * kStrip);
+    if (accumulate) tile.add_all(c + row * kStrip, kStrip);
     tile.write(c + row * kStrip, kStrip);
   }
 }

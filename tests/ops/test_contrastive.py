@@ -51,6 +51,27 @@ def test_shared_missing_and_grouped_positives(n: int, m: int, symmetric: bool) -
         )
 
 
+SIZED = [(256, 384), (1024, 384), (2500, 100)]
+LARGE = [(4096, 768, True), (4096, 768, False), (8192, 384, False), (16384, 128, False)]
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "symmetric"),
+    [(*size, symmetric) for size in SIZED for symmetric in (False, True)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in LARGE],
+)
+def test_accuracy_does_not_fall_with_size(n: int, dim: int, symmetric: bool) -> None:
+    queries, passages, _ = make(n, n, dim)
+    for rows, others in ((n, n), (min(n, 300), n), (n, n // 8)):  # square, tall, wide
+        q, p = queries[:rows], passages[:others]
+        options: dict[str, Any] = {"temperature": 0.3, "symmetric": symmetric}
+        positives = torch.arange(rows) % others
+        found = with_gradients(contrastive_loss, q, p, positives, **options)
+        truth = with_gradients(reference.contrastive_loss, q.double(), p.double(), positives, **options)
+        for gradient, expected in zip(found[1:], truth[1:], strict=True):
+            assert relative_error(gradient, expected) <= ORDINARY
+
+
 def test_several_panels_without_retained_scores() -> None:
     queries, passages, generator = make(2100, 2100, 16)
     positives = torch.randint(-1, 2100, (2100,), generator=generator)

@@ -78,6 +78,7 @@ def test_margin_leaves_out_passages_above_the_positive(
     )  # no case is undecided
     assert int((excess > 1e-6).sum()) >= 10
     kwargs: dict[str, Any] = {"similarity": similarity, "symmetric": symmetric, "margin": margin}
+    kwargs["ordinary"] = 1e-6  # near duplicates cancel in the gradient
     check(queries, passages, temperature=0.1, reduction="none", **kwargs)
     positives = torch.arange(67).clamp(max=60)
     positives[::9] = -1
