@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pyhbt.arguments import check_choice
 from pyhbt.files import write_atomically
+from pyhbt.reading import naming
 
 _C = TypeVar("_C")
 
@@ -226,15 +227,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise ValueError(f"{where}: not YAML ({getattr(error, 'problem', None) or error})") from None
+    with naming(path, "JSON" if path.suffix == ".json" else "YAML"):
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+            raise ValueError(f"{where}: not YAML ({getattr(error, 'problem', None) or error})") from None
     if found is None:
         return {}
     if not isinstance(found, dict):

@@ -62,8 +62,10 @@ def read_ids(
             ``count``, or what :func:`check_ids` refuses; ``name`` is the argument named.
     """
     if ids is not None:
+        name = f"{name}: {ids}"
         found = [line for _, line in read_lines(ids, keep_blank=True)]
     elif is_jsonl(source):
+        name = f"{name}: {source}"
         found = [_identity(row, number, where) for number, (where, row) in enumerate(read_jsonl(source))]
     else:
         found = [str(row) for row in range(count)]
@@ -84,7 +86,7 @@ def check_ids(ids: Sequence[str], name: str) -> None:
     for text in ids:
         if text.split() != [text]:
             raise ValueError(f"{name}: found {text!r}, expected an id without white space")
-        if text.startswith("#") and name == "query_ids":
+        if text.startswith("#") and name.startswith("query_ids"):
             raise ValueError(
                 f"{name}: found {text!r}, expected no '#' at its start, which makes a comment of its line"
             )

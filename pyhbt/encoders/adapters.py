@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from pyhbt.encoders.lora import ALL_LINEAR, LoraOptions
+from pyhbt.reading import read_tensors
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _POOLER = r"(.*\.)?pooler\..*"  # no vector comes from it
@@ -65,7 +65,7 @@ def load_adapter(model: PeftModel, folder: Path) -> None:
     Raises:
         ValueError: they are of another adapter.
     """
-    result: Any = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
+    result: Any = set_peft_model_state_dict(model, read_tensors(folder / ADAPTER_WEIGHTS))
     wrong = [*(name for name in result.missing_keys if "lora_" in name), *result.unexpected_keys]
     if wrong:
         raise ValueError(f"{folder / ADAPTER_WEIGHTS}: of another adapter: {wrong[0]} does not fit")

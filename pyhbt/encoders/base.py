@@ -24,6 +24,7 @@ from pyhbt.arguments import check_at_least
 from pyhbt.encoders.means import LanguageMeans, TextKind
 from pyhbt.encoders.packing import MiniBatch, mini_batches_of_least_cost, mini_batches_within_budget
 from pyhbt.files import write_atomically
+from pyhbt.reading import naming, read_json
 
 if TYPE_CHECKING:
     from pyhbt.encoders.lora import LoraOptions
@@ -265,12 +266,10 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     path = folder / CONFIG_NAME
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
+    with naming(path, "type and files of an encoder"):
         kind, files = config["type"], config.get("files", [])
         missing = [name for name in files if not (folder / name).is_file()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged, expected type and files of an encoder ({error})") from error
     if kind not in ("ngram", "transformer"):
         raise ValueError(f"{path}: found type {kind!r}, expected ngram or transformer")
     if missing:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +27,7 @@ from transformers import AutoConfig, AutoModel
 from pyhbt.data.hub import is_hub_name
 from pyhbt.encoders.adapters import with_adapter
 from pyhbt.encoders.loading_report import weights_reported
+from pyhbt.reading import naming, read_json
 
 MODULES_NAME = "modules.json"
 ADAPTER_NAME = "adapter_config.json"
@@ -108,7 +107,7 @@ def load_checkpoint(folder: Path) -> SentenceTransformer:
     with TemporaryDirectory() as temporary:
         adapter = (root / ADAPTER_NAME).is_file()
         whole = _with_base(folder, Path(temporary)) if adapter else folder
-        with _in_one_line(folder), weights_reported() as missing:
+        with naming(folder, "an encoder"), weights_reported() as missing:
             arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
             if not _uses_pooler(_root(whole)) and _has_pooler(_root(whole)):
                 arguments["add_pooling_layer"] = False  # its output is never read
@@ -241,12 +240,9 @@ def _modules(folder: Path) -> list[tuple[str, str, str]]:
     path = folder / MODULES_NAME
     if not path.is_file():
         return []
-    try:
-        listed = [(str(entry["path"]), str(entry["type"])) for entry in json.loads(path.read_text("utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: damaged, expected a list of modules with path and type ({error})"
-        ) from error
+    found = read_json(path)
+    with naming(path, "a list of modules with path and type"):
+        listed = [(str(entry["path"]), str(entry["type"])) for entry in found]
     if not listed:
         raise ValueError(f"{path}: found no modules, expected at least one")
     return [(type_name.rsplit(".", 1)[-1], place, type_name) for place, type_name in listed]
@@ -256,10 +252,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no such file."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged, not JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found {type(content).__name__}, expected an object")
     return content
@@ -278,17 +271,6 @@ def _has_pooler(folder: Path) -> bool:
     return all(
         isinstance(one, type) and "add_pooling_layer" in inspect.signature(one).parameters for one in classes
     )
-
-
-@contextmanager
-def _in_one_line(folder: Path) -> Iterator[None]:
-    """Whatever a library says of a folder that it cannot load, as one line that names the folder."""
-    try:
-        yield
-    except Exception as error:  # every file of a checkpoint can be damaged in its own way
-        raise ValueError(
-            f"{folder}: cannot be loaded: {type(error).__name__}: {_first_line(error)}"
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

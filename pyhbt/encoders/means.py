@@ -14,10 +14,11 @@ from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pyhbt.files import write_atomically
+from pyhbt.reading import read_tensors
 
 TextKind: TypeAlias = Literal["query", "passage"]
 Encode: TypeAlias = Callable[[Sequence[str], TextKind], Tensor]
@@ -92,7 +93,7 @@ class LanguageMeans:
         if not (folder / _FILE).is_file():
             return None
         means: dict[tuple[TextKind, str], Tensor] = {}
-        for name, mean in load_file(folder / _FILE).items():
+        for name, mean in read_tensors(folder / _FILE).items():
             kind, _, lang = name.partition("/")
             if not lang or (kind != "query" and kind != "passage"):
                 raise ValueError(f"{folder / _FILE}: found {name!r}, expected query/LANGUAGE or passage/...")

@@ -9,7 +9,6 @@ Sources: hashed n-grams of words, arXiv 1607.04606; sentences as averages of the
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,13 +18,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pyhbt.arguments import check_at_least
+from pyhbt.arguments import check_at_least, whole_number
 from pyhbt.encoders.base import CONFIG_NAME, Encoder, Features
 from pyhbt.encoders.means import TextKind
 from pyhbt.files import write_atomically
+from pyhbt.reading import naming, read_json, read_shapes, read_tensors
 
 _WEIGHTS_NAME = "model.safetensors"
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -105,15 +105,27 @@ class NgramEncoder(Encoder):
         }
 
     def load_weights(self, folder: str | Path) -> None:
-        """Replace the table by that of ``folder``."""
-        self.load_state_dict(load_file(Path(folder) / _WEIGHTS_NAME))
+        """Replace the table by that of ``folder``.
+
+        Raises:
+            ValueError: it is damaged, or of another shape.
+        """
+        path = Path(folder) / _WEIGHTS_NAME
+        with naming(path, "weights of this encoder"):
+            self.load_state_dict(read_tensors(path))
 
     @classmethod
     def load(cls, folder: str | Path, *, max_length: int | None = None) -> NgramEncoder:
         """The encoder that :meth:`save` wrote."""
-        config = json.loads((Path(folder) / CONFIG_NAME).read_text(encoding="utf-8"))
-        length = config["max_length"] if max_length is None else max_length
-        encoder = cls(config["dim"], config["num_buckets"], config["sizes"], max_length=length)
+        path = Path(folder) / CONFIG_NAME
+        config = read_json(path)
+        with naming(path, "sizes of an n-gram encoder"):
+            whole = (config["dim"], config["num_buckets"], config["max_length"], *config["sizes"])
+            dim, buckets, length, *sizes = (whole_number("sizes", number, 1) for number in whole)
+            weights = read_shapes(path.with_name(_WEIGHTS_NAME))
+            if list(weights.values()) != [(buckets, dim)]:  # before room is made for them
+                raise ValueError(f"{buckets} buckets of {dim} numbers, but weights {weights}")
+        encoder = cls(dim, buckets, sizes, max_length=length if max_length is None else max_length)
         encoder.load_weights(folder)
         return encoder
 

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from peft import PeftModel
-from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
@@ -30,6 +29,7 @@ from pyhbt.encoders.base import Encoder, Features
 from pyhbt.encoders.checkpoint import check_modules, checkpoint_folder, load_checkpoint
 from pyhbt.encoders.lora import LoraOptions
 from pyhbt.encoders.means import TextKind
+from pyhbt.reading import naming, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,13 @@ class TransformerEncoder(Encoder):
                 name,
                 model.similarity_fn_name,
             )
-        return cls(model, max_length=max_length)
+        encoder = cls(model, max_length=max_length)
+        with (
+            naming(Path(folder), "an encoder"),
+            torch.inference_mode(),
+        ):  # what its files say may not go together
+            encoder.embed(encoder.features(encoder.token_ids(["a"], "query")))
+        return encoder
 
     @property
     def max_length(self) -> int:
@@ -364,7 +370,9 @@ class TransformerEncoder(Encoder):
         for place, module in enumerate(self.model):
             if place and module.state_dict():
                 name = f"{place}_{type(module).__name__}"
-                module.load_state_dict(load_file(Path(folder, name, WEIGHTS_NAME)))
+                path = Path(folder, name, WEIGHTS_NAME)
+                with naming(path, "weights of this encoder"):
+                    module.load_state_dict(read_tensors(path))
 
     def add_lora(self, options: LoraOptions, *, seed: int = 0) -> None:
         """Freeze the transformer and train low-rank adapters of its linear layers instead; ``seed``: of their weights.

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import math
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyhbt.reading import naming, read_arrays
 from pyhbt.study.cells import Cell, measured_parts
 from pyhbt.study.tuning import study_cells
 
@@ -22,24 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-_MOST_PACKED = 1032  # times that deflate makes data smaller
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    KeyError,
-    SyntaxError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    AttributeError,
-    TypeError,
-    UnicodeError,
-)
 
 
 @dataclass(frozen=True)
@@ -88,56 +67,15 @@ def _spread(scores: NDArray[np.float64], index: list[int], size: int) -> NDArray
 
 def _read_scores(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
     """Clusters and columns of one scores.npz."""
-    try:
-        _check_sizes(path)
-        return _columns(path)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path}: damaged, expected arrays of numpy ({error!r})") from None
-
-
-def _check_sizes(path: Path) -> None:
-    """Refuse an archive whose arrays are said to be larger than their bytes, before any is made room for.
-
-    Raises:
-        ValueError: one is; names the file.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = read(stream)
-                said = math.prod(shape) * dtype.itemsize + stream.tell()
-            if dtype.hasobject or min(shape, default=0) < 0 or said != member.file_size:
-                raise ValueError(
-                    f"{path}: {member.filename}: found {dtype} {shape} in {member.file_size} bytes"
-                )
-            if member.file_size > _MOST_PACKED * (path.stat().st_size + 1):
-                raise ValueError(
-                    f"{path}: {member.filename}: found {member.file_size} bytes, more than it can hold"
-                )
-
-
-def _columns(path: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        if "clusters" not in arrays:
-            raise ValueError(f"{path}: clusters: missing, expected the names of clusters of queries")
-        names = [str(name) for name in arrays["clusters"]]
-        if len(set(names)) != len(names):
-            raise ValueError(
-                f"{path}: clusters: found {len(names)} names, {len(set(names))} of them distinct"
-            )
-        columns = {}
-        for name in arrays.files:
-            if name == "clusters":
-                continue
-            scores = arrays[name]
-            if scores.shape != (len(names),) or scores.dtype.kind != "f" or not np.isfinite(scores).all():
-                found = f"{scores.dtype} {scores.shape}"
-                raise ValueError(f"{path}: {name}: found {found}, expected finite float64 ({len(names)},)")
-            columns[name] = scores.astype(np.float64)
-    return names, columns
+    arrays = read_arrays(path)
+    if "clusters" not in arrays or arrays["clusters"].ndim != 1:
+        raise ValueError(f"{path}: clusters: missing, expected the names of clusters of queries")
+    with naming(path, "names of clusters"):
+        names = [str(name) for name in arrays.pop("clusters")]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path}: clusters: found {len(names)} names, {len(set(names))} of them distinct")
+    for name, scores in arrays.items():
+        if scores.shape != (len(names),) or scores.dtype.kind != "f" or not np.isfinite(scores).all():
+            found = f"{scores.dtype} {scores.shape}"
+            raise ValueError(f"{path}: {name}: found {found}, expected finite float64 ({len(names)},)")
+    return names, {name: scores.astype(np.float64) for name, scores in arrays.items()}

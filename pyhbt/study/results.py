@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyhbt.data.tiers import TIERS
+from pyhbt.reading import naming
 from pyhbt.study.arms import Arm
 from pyhbt.study.rows import CHOICES, CODED_KEYS, TEXT_KEYS, checked, known_split, parsed, value_range
 
@@ -203,7 +204,7 @@ def load_results(out: str | Path) -> Results:
     found = _by_columns(path)
     if found is not None:
         return found
-    with path.open(encoding="utf-8") as lines:
+    with naming(path, "rows of a study"), path.open(encoding="utf-8") as lines:
         rows = (parsed(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
         return Results.from_rows(rows, str(path))
 

@@ -59,8 +59,8 @@ def parsed(line: str, where: str) -> Any:
     """One line of JSON."""
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: line: not JSON ({error.msg}), expected an object") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: line: not JSON ({error}), expected an object") from None
 
 
 def checked(row: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of PyHBT ({MANIFEST} has no format {FORMAT!r})")
     if manifest.get("version") != VERSION:
-        raise ValueError(f"{path}: index of version {manifest.get('version')}, expected {VERSION}")
+        raise ValueError(f"{file}: index of version {manifest.get('version')}, expected {VERSION}")
     checksum = manifest.pop("checksum", None)
     if checksum != _checksum(manifest):
         raise ValueError(f"{file}: damaged, its checksum does not match")
