@@ -30,6 +30,7 @@ ORDER = (
     "ops",
     "seals",
     "files",
+    "reading",
     "arguments",
     "visible",
 )

@@ -1,4 +1,4 @@
-"""Files that may be damaged: values, or one error that names the file; nothing is unpickled, no room made for nothing."""
+"""Files that may be damaged: values, or one error that names it; nothing is unpickled, no room made for nothing."""
 
 from __future__ import annotations
 
@@ -118,6 +118,6 @@ def test_tensors_and_their_shapes(tmp_path: Path) -> None:
 
 def test_an_error_that_names_the_file_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="said"), naming(tmp_path, "x"):
-        raise KeyError(f"{tmp_path} said")
+        raise TypeError(f"{tmp_path} said")
     with pytest.raises(ValueError, match=r"damaged, expected x \(KeyError: 'y'\)"), naming(tmp_path, "x"):
         raise KeyError("y")

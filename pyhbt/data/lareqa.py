@@ -11,6 +11,7 @@ Source: Roy et al. 2020, LAReQA (arXiv:2004.05484), https://github.com/google-re
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from pyhbt.data.records import existing_folder, field
 from pyhbt.data.retrieval_set import RetrievalSet, StudyData
 from pyhbt.data.splits import stratified_split
 from pyhbt.data.tiers import assign_tiers, kept_languages, known_languages
-from pyhbt.reading import read_json
 
 if TYPE_CHECKING:
     import os
@@ -255,7 +255,10 @@ def _read(folder: str | os.PathLike[str], languages: Sequence[str]) -> list[_Par
 
 
 def _read_file(path: Path, language: str) -> list[_Paragraph]:
-    root = read_json(path)
+    try:
+        root = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not UTF-8 JSON: {error}") from error
     paragraphs: list[_Paragraph] = []
     seen: set[str] = set()
     articles = field(root, "data", list, f"{path}: ")

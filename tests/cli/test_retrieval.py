@@ -258,10 +258,10 @@ def test_search_mistakes(pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("folder").mkdir()
     before = sorted(tmp_path.iterdir())
     for arguments, message in (
-        (("v.npy", "v.npy", "--corpus-ids", "same"), "corpus_ids: found 'a' twice"),
-        (("v.npy", "v.npy", "--query-ids", "few"), "query_ids: found 2, expected 4"),
+        (("v.npy", "v.npy", "--corpus-ids", "same"), "same: found 'a' twice"),
+        (("v.npy", "v.npy", "--query-ids", "few"), "query_ids: few: found 2, expected 4"),
         (("texts.txt", "v.npy"), "encoder: found none, expected one for the texts of texts.txt"),
-        (("v.npy", "objects.npy"), "objects.npy: Array can't be memory-mapped"),
+        (("v.npy", "objects.npy"), "objects.npy: damaged, expected an array"),
         (("v.npy", "nowhere.npy"), "nowhere.npy"),
         (("v.npy", "folder"), "folder: is no index of PyHBT"),
         (("v.npy", "texts.txt", "--encoder", "./nowhere"), "encoder: ./nowhere is not a folder"),

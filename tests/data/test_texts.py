@@ -46,7 +46,7 @@ def test_ids_of_a_file_or_row_numbers(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("a\nb\n")
     assert read_ids(tmp_path / "ids.txt", tmp_path / "q.npy", 2, "query_ids") == ["a", "b"]
     assert read_ids(None, tmp_path / "q.npy", 2, "query_ids") == ["0", "1"]
-    with pytest.raises(ValueError, match="query_ids: found 2, expected 3"):
+    with pytest.raises(ValueError, match="query_ids: .*ids.txt: found 2, expected 3"):
         read_ids(tmp_path / "ids.txt", tmp_path / "q.npy", 3, "query_ids")
 
 

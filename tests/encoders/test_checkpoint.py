@@ -142,7 +142,7 @@ def test_code_that_a_repository_carries_never_runs(bert: Path, tmp_path: Path) -
     config |= {"auto_map": {"AutoConfig": "custom.Mine", "AutoModel": "custom.Mine"}, "model_type": "mine"}
     (plain / "config.json").write_text(json.dumps(config))
     shutil.copy(folder / "custom.py", plain)
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="plain contains custom code which must be executed"):
         load_encoder(plain)
     assert not flag.exists()
 

@@ -186,7 +186,7 @@ def test_columns_and_rows_read_the_same(tmp_path: Path) -> None:
 
 def test_two_objects_on_a_line_are_refused(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(json.dumps(ROW) + json.dumps({**ROW, "seed": 2}) + "\n")
-    with pytest.raises(ValueError, match=r"results\.jsonl:1: line: not JSON \(Extra data\)"):
+    with pytest.raises(ValueError, match=r"results\.jsonl:1: line: not JSON \(Extra data"):
         load_results(tmp_path)
 
 

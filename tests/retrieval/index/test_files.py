@@ -178,7 +178,7 @@ def test_folders_that_are_no_index(tmp_path: Path) -> None:
 
 def test_another_version(saved: Path) -> None:
     manifest(saved, version=2)
-    refused(saved, saved, "index of version 2, expected 1")
+    refused(saved, saved / "index.json", "index of version 2, expected 1")
 
 
 @pytest.mark.parametrize("name", FILES)
