@@ -200,7 +200,10 @@ def load_results(out: str | Path) -> Results:
     """
     path = Path(out) / "results.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no results here; a finished cell of a study writes them")
+        begun = (
+            "no cell of this study is finished yet" if (path.parent / "cells").is_dir() else "no study here"
+        )
+        raise FileNotFoundError(f"{path}: missing: {begun}")
     found = _by_columns(path)
     if found is not None:
         return found

@@ -136,8 +136,8 @@ DATA = [
     ("study --quick --out s --data jsonl:d", "d/train.jsonl: no such file"),
     ("study --quick --out s --data mmarco", "data: 'mmarco' cannot serve study"),
     ("study --quick --out s --languages xx", "languages: found 'xx'"),
-    ("report nope", "nope/results.jsonl: no results here"),
-    ("power d", "d/results.jsonl: no results here"),
+    ("report nope", "nope/results.jsonl: missing: no study here"),
+    ("power d", "d/results.jsonl: missing: no study here"),
 ]
 
 VALUES = [

@@ -155,8 +155,6 @@ def write_study(out: Path, study: Study | None = None) -> Path:
     """Write the folder of a study and return it."""
     study = study or Study()
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "results.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(study))
     if study.config is not None:  # as studies before 0.2 left it
         (out / "config.json").write_text(json.dumps(study.config), encoding="utf-8")
     else:
@@ -178,6 +176,8 @@ def write_study(out: Path, study: Study | None = None) -> Path:
         for seed in study.seeds:
             if (ratio, seed) not in study.unfinished:
                 write_cell(out, study, ratio, seed)
+    with (out / "results.jsonl").open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(study))
     return out
 
 

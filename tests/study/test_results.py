@@ -160,7 +160,7 @@ def test_bad_lines_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_no_results(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"results\.jsonl: no results here"):
+    with pytest.raises(FileNotFoundError, match=r"results\.jsonl: missing: no study here"):
         load_results(tmp_path)
     (tmp_path / "results.jsonl").write_text("")
     assert len(load_results(tmp_path)) == 0
@@ -204,5 +204,5 @@ def test_a_written_study_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_be_text(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no results here"):
+    with pytest.raises(FileNotFoundError, match="no study here"):
         load_results(str(tmp_path))

@@ -313,12 +313,44 @@ def test_damaged_cells_are_made_again_and_said(
         assert [str(out / "cells/arm=0.5,seed=1") in record.getMessage() for record in caplog.records] == [
             True
         ]
+        left = [row for row in wanted if (row["arm"], row["seed"]) != ("0.5", 1)]
+        part = file.startswith("measured")
+        kept = [row for row in wanted if row in left or (part and row["split"] != "test")]
+        assert read_rows(out) == kept  # nothing of what does not count stays
         run_study(CONFIG, study_data(), out)
     assert read_rows(out) == wanted
-    said = [record.getMessage() for record in caplog.records if "does not count" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "is made again" in record.getMessage()]
     assert len(said) == 1
     assert str(out / "cells/arm=0.5,seed=1") in said[0]
     assert damaged(out) == {}
+
+
+@pytest.mark.parametrize("left", ["all", "results", "first", "none", "partial"])
+def test_a_report_of_any_unfinished_study(
+    finished: tuple[Path, list[Progress]], tmp_path: Path, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyhbt.study.report.page.write_plots", lambda *_: {})
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    wanted = read_rows(out)
+    if left != "all":
+        (out / "results.jsonl").unlink()
+    for folder in list((out / "cells").iterdir())[0 if left in ("none", "partial") else 1 :]:
+        if left in ("first", "none"):
+            shutil.rmtree(folder)
+        elif left == "partial":
+            folder.rename(folder.with_name(f".{folder.name}.{socket.gethostname()}.{2**22 + 1}.0.partial"))
+    if left in ("none", "partial"):
+        with pytest.raises(
+            FileNotFoundError, match=r"results.jsonl: missing: no cell of this study is finished"
+        ):
+            write_report(out)
+        assert not (out / "report.html").exists()
+        return
+    assert write_report(out) == out / "report.html"
+    cells = finished_cells(out)
+    assert len(cells) == (1 if left == "first" else len(CONFIG.cells))
+    assert read_rows(out) == [row for row in wanted if Cell(Arm.parse(row["arm"]), row["seed"]) in cells]
 
 
 def test_the_saved_configuration_is_the_study(finished: tuple[Path, list[Progress]]) -> None:

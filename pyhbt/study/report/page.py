@@ -8,12 +8,13 @@ pages) and OUT/plots/*.png. Nearly all of its time goes into plots. Text from da
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
 from pyhbt.files import check_folder_target, write_atomically
 from pyhbt.study.analysis import Analysis, analyse
-from pyhbt.study.cells import damaged
+from pyhbt.study.cells import damaged, finished_cells
 from pyhbt.study.comparisons import LEVEL
 from pyhbt.study.convergence import SHARE
 from pyhbt.study.findings import short_answer
@@ -35,6 +36,7 @@ from pyhbt.study.report.quality import (
 from pyhbt.study.report.response import factor_tables, gain_table, needed_table, response_table
 from pyhbt.study.report.speed import speed_table, targets_table
 from pyhbt.study.report.tables import CENTRING_NAMES, Table
+from pyhbt.study.rows import collect
 from pyhbt.study.tuning import choices
 from pyhbt.study.words import percent
 from pyhbt.visible import visible
@@ -47,20 +49,22 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 def write_report(out: Path, analysis: Analysis | None = None, *, jobs: int = 1) -> Path:
     """Write report.html and the images in plots/ from the results in ``out``; returns the page's path.
 
-    ``analysis`` is that of ``out``, where it was made before. With ``jobs`` above 1 a second process helps to draw;
-    then the program's main module must be importable, as :mod:`multiprocessing` asks.
+    The study may be unfinished, or run still: OUT/results.jsonl is made of its finished cells first, where it lacks
+    one. ``analysis`` is that of ``out``, where it was made before. With ``jobs`` above 1 a second process helps to
+    draw; then the program's main module must be importable, as :mod:`multiprocessing` asks.
 
     Raises:
-        FileNotFoundError: ``out`` has no results.jsonl.
+        FileNotFoundError: ``out`` has neither a finished cell nor results.jsonl.
         ValueError: a file is malformed; the message names file, line and field.
     """
     out = Path(out)
     if out.is_dir():
         check_folder_target("study", out, ("report.html",), ("plots",))
-    for folder, fault in damaged(out).items():
-        logger.warning(
-            "%s: %s; its rows are those of before, and the study's command makes it again", folder, fault
-        )
+    wrong = damaged(out)
+    for folder, fault in wrong.items():
+        logger.warning("%s: %s; it does not count, and the study's command makes it again", folder, fault)
+    if analysis is None and (wrong or _is_behind(out / "results.jsonl", finished_cells(out).values())):
+        collect(out)
     analysis = analysis or analyse(out)
     metrics, config = analysis.metrics, analysis.config
     further = [split for split in analysis.scores.splits if split != "test"]
@@ -101,6 +105,13 @@ def write_report(out: Path, analysis: Analysis | None = None, *, jobs: int = 1) 
 
 def _present(tables: Any) -> list[Table]:
     return [table for table in tables if table is not None]
+
+
+def _is_behind(results: Path, cells: Collection[Path]) -> bool:
+    """Whether a cell was finished after the cells were gathered, as where the study was killed or runs still."""
+    if not results.is_file():
+        return bool(cells)
+    return any(cell.stat().st_mtime_ns > results.stat().st_mtime_ns for cell in cells)
 
 
 def _differences(analysis: Analysis) -> list[tuple[str, list[Table]]]:

@@ -256,7 +256,7 @@ def plain(sentences: tuple[str, ...] | list[str]) -> list[str]:
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"results\.jsonl: no results here"):
+    with pytest.raises(FileNotFoundError, match=r"results\.jsonl: missing: no study here"):
         write_report(tmp_path)
     (tmp_path / "results.jsonl").write_text("")
     (tmp_path / "config.json").write_text('{"a":\n 1,}')
