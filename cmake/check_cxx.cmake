@@ -4,7 +4,7 @@ check_language(CXX)
 if(NOT CMAKE_CXX_COMPILER)
   unset(CMAKE_CXX_COMPILER CACHE)  # look again next time
   if(DEFINED ENV{CXX})
-    set(cxx_found "CXX=$ENV{CXX}, which compiles nothing")
+    set(cxx_found "CXX=$ENV{CXX}, which is not there or does not work")
   else()
     set(cxx_found "none on PATH that works")
   endif()

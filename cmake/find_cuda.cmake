@@ -72,6 +72,7 @@ function(pyhbt_failure out result said)
     set(line "ended with ${result} and said nothing")
   endif()
   string(REGEX REPLACE "[^ -~]" " " line "${line}")
+  string(REPLACE "\"" "'" line "${line}")  # it becomes a C++ literal
   string(REGEX REPLACE "  +" " " line "${line}")
   string(STRIP "${line}" line)
   string(SUBSTRING "${line}" 0 300 line)
