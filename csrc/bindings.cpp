@@ -17,6 +17,7 @@
 #include "codes.h"
 #include "contrastive.h"
 #include "cpu/dispatch.h"
+#include "cuda_state.h"  // written by CMake
 #include "interrupt.h"
 #include "parallel.h"
 #include "search.h"

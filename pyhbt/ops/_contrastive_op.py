@@ -310,13 +310,15 @@ def _is_stacked(x: torch.Tensor) -> bool:
 
 def _check_values(positives: torch.Tensor, temperature: torch.Tensor, num_passages: int) -> None:
     """As the operator does, of what stands below all transforms."""
-    checks.check_indices(_unwrapped(positives).reshape(-1), "positives", num_passages, "passages")
-    for value in _unwrapped(temperature).reshape(-1).tolist():
-        checks.check_finite_positive(value, "temperature")
+    with (
+        torch._C._DisableFuncTorch()
+    ):  # else operations wrap their results, whose numbers torch 2.8 cannot read
+        checks.check_indices(_unwrapped(positives).reshape(-1), "positives", num_passages, "passages")
+        for value in _unwrapped(temperature).reshape(-1).tolist():
+            checks.check_finite_positive(value, "temperature")
 
 
 def _unwrapped(x: torch.Tensor) -> torch.Tensor:
-    x = x.detach()
     while is_functorch_wrapped_tensor(x):
         x = get_unwrapped(x)
     return x.detach()

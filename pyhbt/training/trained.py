@@ -41,7 +41,7 @@ class Trained(nn.Module):
         cast(Any, self.encoder.backbone).activation_checkpointing_enable(**options)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """The same in transformers before 5.20."""
+        """The same in transformers before 5.23."""
         cast(Any, self.encoder.backbone).gradient_checkpointing_enable(**options)
 
     def get_input_embeddings(self) -> nn.Module:
