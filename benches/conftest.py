@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,6 +57,10 @@ class Compare(Protocol):
 
 
 _rows: list[Row] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rows", type=Path, default=RESULTS, help="folder that rows of figures are written to")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -173,9 +178,10 @@ def _search_row(row: Row, scan: Scan, ceiling: Ceilings) -> SearchRow:
     )
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    folder: Path = session.config.getoption("rows")
     for op in sorted({row.op for row in _rows}):
-        update_rows(RESULTS / f"{op}.csv", [row for row in _rows if row.op == op])
+        update_rows(folder / f"{op}.csv", [row for row in _rows if row.op == op])
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

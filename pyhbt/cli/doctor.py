@@ -45,8 +45,8 @@ def openmp_runtimes() -> list[str]:
     if not maps.is_file():
         return []
     lines = maps.read_text(encoding="utf-8").splitlines()
-    found = (match for line in lines if (match := re.search(r"(/\S+)$", line)) and _OPENMP.search(match[1]))
-    return sorted({match[1] for match in found})
+    mapped = (line.split(maxsplit=5) for line in lines)  # the sixth, which may hold spaces, is the file
+    return sorted({parts[5] for parts in mapped if len(parts) == 6 and _OPENMP.search(parts[5])})
 
 
 def _version(package: str) -> str:

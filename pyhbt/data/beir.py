@@ -100,7 +100,7 @@ def load_beir(
     passage_ids = tuple(passage for passage, (_, lang) in corpus.items() if lang in chosen)
     kept = set(passage_ids)
     return RetrievalSet(
-        name=f"{path.name} {split}",
+        name=f"{path.resolve().parent.name if path.name == split else path.name} {split}",
         query_ids=query_ids,
         query_texts=tuple(queries[query][0] for query in query_ids),
         query_langs=tuple(queries[query][1] for query in query_ids),

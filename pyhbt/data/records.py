@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
 
 _T = TypeVar("_T")
@@ -22,12 +22,19 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     """``path`` as a Path.
 
     Raises:
+        TypeError: it is no path.
         FileNotFoundError: it is not a file; in one line.
     """
-    found = Path(path)
+    found = _path(path)
     if not found.is_file():
         raise FileNotFoundError(f"{found}: no such file")
     return found
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: found {type(path).__name__}, expected a path")
+    return Path(path)
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> Path:

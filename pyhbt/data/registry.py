@@ -129,6 +129,10 @@ def load_dev(
     kind, location = _parse(spec)
     if kind.study is None:
         _refuse(spec, kind, "study")
+    if "columns" in kind.takes and Path(location).is_file():
+        raise ValueError(
+            f"data: {location} is a file of pairs, without a dev set to score on; a folder with dev/ has one"
+        )
     if "columns" in kind.takes and Path(location).is_dir():
         from pyhbt.data.retrieval_set import in_languages
         from pyhbt.data.tiers import known_languages, language_codes

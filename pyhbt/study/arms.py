@@ -23,7 +23,7 @@ _AVERAGE = "average:"
 @total_ordering
 @dataclass(frozen=True)
 class Arm:
-    """``ratio``, and ``changes`` to options of :class:`pyhbt.training.config.TrainingConfig` by name.
+    """``ratio``, and ``changes`` to options of :class:`pyhbt.training.config.TrainingConfig`, sorted by name.
 
     With ``parents`` it is not trained: its weights are ``1 - weight`` of the first parent's and ``weight`` of the
     second's, of the same seed, and its ratio is the mixture of theirs. Arms are ordered: constant ratios ascending,
@@ -60,7 +60,7 @@ class Arm:
             if field in changes:
                 raise ValueError(f"arm {spec!r}: found {name} twice, expected it once")
             changes[field] = _value(spec, known[field], name, value, bool(equals))
-        return cls(RatioSchedule.parse(ratio), tuple(changes.items()))
+        return cls(RatioSchedule.parse(ratio), tuple(sorted(changes.items())))
 
     @classmethod
     def _average(cls, spec: str) -> Arm:
@@ -85,7 +85,7 @@ class Arm:
     def with_learning_rate(self, rate: float) -> Arm:
         """The same arm at another learning rate."""
         others = tuple(change for change in self.changes if change[0] != "learning_rate")
-        return Arm(self.ratio, (*others, ("learning_rate", rate)))
+        return Arm(self.ratio, tuple(sorted((*others, ("learning_rate", rate)))))
 
     @cached_property
     def label(self) -> str:
@@ -103,7 +103,8 @@ class Arm:
                 written = ",".join(map(str, plain))
             else:
                 written = number_text(plain) if isinstance(plain, float) else str(plain)
-            parts.append(name if value is True else f"{name}={written}")
+            flag = isinstance(value, bool)
+            parts.append(name if value is True else f"{name}={written.lower() if flag else written}")
         return "+".join(parts)
 
     @property
@@ -151,9 +152,7 @@ def _names() -> list[str]:
 
 
 def _value(spec: str, option: Option, name: str, text: str, given: bool) -> Any:
-    if option.flag:
-        if text:
-            raise ValueError(f"arm {spec!r}: found {name}={text!r}, expected no value")
+    if option.flag and not given:
         return True
     try:
         if not given:

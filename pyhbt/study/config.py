@@ -212,6 +212,11 @@ class StudyConfig:
             if not values or len(set(values)) != len(values):
                 shown = ", ".join(map(str, values)) or "none"
                 raise ValueError(f"{name}: found {shown}, expected at least one, all different")
+        trained: dict[Any, Arm] = {}
+        for arm in self.arms:
+            other = trained.setdefault((arm.ratio, arm.parents, arm.weight, repr(self.training_of(arm))), arm)
+            if other != arm:
+                raise ValueError(f"arms: found {other.label} and {arm.label}, which are trained alike")
         if not self.metrics:
             raise ValueError("metrics: found none, expected at least one")
         for metric in self.metrics:

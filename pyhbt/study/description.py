@@ -62,9 +62,22 @@ def check_cells(out: Path, wanted: Mapping[str, Any]) -> None:
         found = described(folder).get("study")
         if found is None:
             raise former
-        for name in {**wanted, **found}:
-            if found.get(name) != wanted.get(name):
-                raise FileExistsError(
-                    f"{out} holds a study with {name} {found.get(name)} ({cell.called}), this one has "
-                    f"{name} {wanted.get(name)}: choose another folder or overwrite it"
-                )
+        if differing := _difference(found, wanted):
+            name, there, here = differing
+            raise FileExistsError(
+                f"{out} holds a study with {name} {there} ({cell.called}), this one has {name} {here}: choose "
+                "another folder or overwrite it"
+            )
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first name whose values differ, and both; of values by name the name in them."""
+    for name in {**wanted, **found}:
+        there, here = found.get(name), wanted.get(name)
+        if there != here:
+            if isinstance(there, Mapping) and isinstance(here, Mapping):
+                inner = _difference(there, here)
+                assert inner is not None
+                return inner
+            return name, there, here
+    return None

@@ -20,6 +20,7 @@ from pyhbt.study.rows import CHOICES, CODED_KEYS, TEXT_KEYS, checked, known_spli
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -61,6 +62,25 @@ class Results:
         )
         results._check_distinct(source)
         return results
+
+    def __repr__(self) -> str:
+        arms, seeds = (len(self.levels[key]) for key in ("arm", "seed"))
+        return f"Results({len(self.values):,} rows, {arms} arms, {seeds} seeds)"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a measurement: arm (its label), seed, step, split, ... and value, as in results.jsonl.
+
+        Raises:
+            ImportError: pandas is missing.
+        """
+        import pandas as pd
+
+        levels = {key: self.levels[key] for key in CODED_KEYS} | {
+            "arm": [arm.label for arm in self.levels["arm"]]
+        }
+        columns = {key: pd.Categorical.from_codes(self.codes[key], levels[key]) for key in CODED_KEYS}
+        frame = pd.DataFrame({**columns, "value": self.values})
+        return frame.astype({"seed": "int64", "step": "int64"})
 
     def _check_distinct(self, source: str) -> None:
         """No measurement twice, and final figures at one step alone."""

@@ -191,7 +191,7 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
 
     from transformers import TrainingArguments
 
-    from pyhbt.training.trainer_arguments import refusal
+    from pyhbt.training.trainer_arguments import refusal, wrong_kind
 
     known = {item.name for item in fields(TrainingArguments) if item.init}
     owned = {item.name: item.name for item in fields(TrainingConfig)} | _OWNED
@@ -202,6 +202,6 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
         if name in owned:
             instead = f"the option {owned[name]} instead" if owned[name] else "none: PyHBT decides it"
             raise ValueError(f"set: found {name}, expected {instead}")
-        wrong = refusal(name, value)
+        wrong = refusal(name, value) or wrong_kind(name, value)
         if wrong is not None:
             raise ValueError(f"set: {wrong}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import Enum, EnumMeta
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 from torch.utils.checkpoint import checkpoint
 
@@ -217,6 +219,31 @@ _LAUNCHED = {
     "parallelism_config": "ACCELERATE_USE_PARALLELISM_CONFIG",
 }
 """Environment variables by which accelerate's launcher asks for what is refused."""
+
+
+def wrong_kind(name: str, value: object) -> str | None:
+    """Why a value is none of the kind that an argument is declared with, where that is a number, on or off, or one of
+    a few words; None where it may be.
+    """
+    from transformers import TrainingArguments
+
+    declared = get_type_hints(TrainingArguments)[name]
+    kinds = get_args(declared) or (declared,)
+    enums: list[Any] = [kind for kind in kinds if isinstance(kind, EnumMeta)]
+    words = [word.value for kind in enums for word in kind]
+    if words:
+        known = value in words or isinstance(value, Enum)
+        return None if known else f"found {name}={value!r}, expected one of {', '.join(map(str, words))}"
+    if value is None and NoneType in kinds:
+        return None
+    expected = {bool: "true or false", int: "a whole number", float: "a number"}
+    plain = [kind for kind in kinds if kind in expected]
+    if not plain or set(kinds) - {*plain, NoneType}:
+        return None
+    fitting = [*plain, int] if float in plain else plain
+    if type(value) in fitting:
+        return None
+    return f"found {name}={value!r}, expected {' or '.join(expected[kind] for kind in plain)}"
 
 
 def refusal(name: str, value: object) -> str | None:

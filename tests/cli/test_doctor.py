@@ -105,7 +105,7 @@ MAPS = """\
 7f1000000000-7f1000001000 r--p 00000000 08:01 132 /opt/torch/lib/libgomp-a34b3233.so.1
 7f1000001000-7f1000002000 r-xp 00001000 08:01 132 /opt/torch/lib/libgomp-a34b3233.so.1
 7f1000003000-7f1000004000 r-xp 00000000 08:01 133 /opt/intel/libiomp5.so
-7f1000005000-7f1000006000 r-xp 00000000 08:01 134 /usr/lib/llvm/libomp.so.5
+7f1000005000-7f1000006000 r-xp 00000000 08:01 134 /home/my user/llvm 2/libomp.so.5
 7f1000007000-7f1000008000 r-xp 00000000 08:01 135 /usr/lib/libgomp/readme.txt
 7f1000009000-7f100000a000 r-xp 00000000 08:01 136 /usr/lib/libm.so.6
 7f100000b000-7f100000c000 rw-p 00000000 00:00 0
@@ -119,9 +119,9 @@ def test_openmp_runtimes_of_a_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert openmp_runtimes() == []  # a system without /proc
     file.write_text(MAPS)
     assert openmp_runtimes() == [
+        "/home/my user/llvm 2/libomp.so.5",
         "/opt/intel/libiomp5.so",
         "/opt/torch/lib/libgomp-a34b3233.so.1",
-        "/usr/lib/llvm/libomp.so.5",
     ]
 
 

@@ -121,6 +121,12 @@ def test_malformed_rows_are_named_by_file_line_and_field(
         load_pairs(path)
 
 
+@pytest.mark.parametrize("path", [5, None, ["a.jsonl"], b"a.jsonl"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(TypeError, match=f"path: found {type(path).__name__}, expected a path"):
+        load_pairs(path)
+
+
 def test_missing_columns_bad_lines_and_odd_files_raise(tmp_path: Path) -> None:
     without = [{key: value for key, value in ROWS[0].items() if key != "passage_lang"}]
     for path, line in (

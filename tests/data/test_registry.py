@@ -158,6 +158,8 @@ def test_the_dev_set_of_a_folder_is_read_without_its_pairs(tmp_path: Path) -> No
     assert load_dev("cldr", languages=["en", "de"]).languages == ("de", "en")
     with pytest.raises(ValueError, match="cannot serve study"):
         load_dev("mmarco")
+    with pytest.raises(ValueError, match=r"train\.jsonl is a file of pairs, without a dev set"):
+        load_dev(f"jsonl:{tmp_path / 'train.jsonl'}")
     given: dict[str, Any] = {"query_lang": "de", "passage_lang": "en", "skip_unusable": True}
     assert load_dev(spec, languages=["de", "en", "fr"], **given).languages == ("de", "en")
     assert load_dev(spec, languages=["en", "fr"], **given).languages == ("en",)

@@ -32,14 +32,14 @@ TRAINING = TrainingConfig.of(steps=4, batch_size=8, learning_rate=0.01, temperat
         ("linear:0:2/3", "linear:0:0.6666666666666666", {}),
         (
             "0.5+steps=8+lr-scheduler-type=constant_with_warmup",
-            "0.5+steps=8+lr-scheduler-type=constant_with_warmup",
+            "0.5+lr-scheduler-type=constant_with_warmup+steps=8",
             {"steps": 8, "lr_scheduler_type": "constant_with_warmup"},
         ),
         (1, "1", {}),
         ("linear:0:1", "linear:0:1", {}),
         ("adaptive:0.1:0.9", "adaptive:0.1:0.9", {}),
         ("0.5+symmetric", "0.5+symmetric", {"symmetric": True}),
-        ("0.50+js=0.50+alignment=1", "0.5+js=0.5+alignment=1", {"js_weight": 0.5, "alignment_weight": 1.0}),
+        ("0.50+js=0.50+alignment=1", "0.5+alignment=1+js=0.5", {"js_weight": 0.5, "alignment_weight": 1.0}),
         ("1+parallel-passages=2", "1+parallel-passages=2", {"parallel_passages": 2}),
         (
             "steps:0@0,1@0.5+language-sampling=linear:1:0.3",
@@ -64,7 +64,7 @@ def test_read_and_written(spec: float | str, label: str, changes: dict[str, Any]
     [
         ("0.5+nonsense=1", r"arm '0.5\+nonsense=1': found 'nonsense', expected one of steps, batch-size"),
         ("0.5+js=much", "js_weight: found 'much', expected a number"),
-        ("0.5+symmetric=no", "found symmetric='no', expected no value"),
+        ("0.5+symmetric=perhaps", "symmetric: found 'perhaps', expected true or false"),
         ("0.5+js=1+js=2", "found js twice"),
         ("0.5+parallel-passages=1.5", "expected a whole number"),
         ("2", r"found 2.0, expected a number in \[0, 1\]"),
@@ -173,3 +173,19 @@ def test_every_kind_of_arm_is_studied(tmp_path: Path) -> None:
     assert any("dev_loss_cross_lingual" in row for row in logs["adaptive:0.7:0.9"])
     assert any("temperature" in row for row in logs["0.5+learn-temperature+symmetric"])
     assert any("loss_distil" in row for row in logs[arms[-1]])
+
+
+def test_the_order_of_changes_makes_no_other_arm() -> None:
+    one, other = Arm.parse("0.5+symmetric+js=0.5"), Arm.parse("0.5+js=0.5+symmetric")
+    assert one == other
+    assert one.label == other.label
+    assert one.with_learning_rate(0.1) == Arm.parse("0.5+symmetric+learning-rate=0.1+js=0.5")
+
+
+def test_an_arm_may_switch_a_flag_off() -> None:
+    off = Arm.parse("0.5+symmetric=false")
+    assert dict(off.changes) == {"symmetric": False}
+    assert Arm.parse(off.label) == off
+    assert Arm.parse("0.5+symmetric=true") == Arm.parse("0.5+symmetric")
+    with pytest.raises(ValueError, match="symmetric"):
+        Arm.parse("0.5+symmetric=perhaps")

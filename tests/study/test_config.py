@@ -262,3 +262,16 @@ def test_arms_are_ratios_or_texts(value: Any) -> None:
 def test_one_text_in_the_place_of_several_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(options))}: found str, expected a tuple"):
         StudyConfig(TRAINING, **options)
+
+
+@pytest.mark.parametrize(
+    ("arms", "both"),
+    [
+        ("0.5 0.5+symmetric=false", "0.5 and 0.5[+]symmetric=false"),
+        ("0 0.5+temperature=0.05 0.5", "0.5[+]temperature=0.05 and 0.5"),
+        ("0.5+batch-size=4 0.5+batch-size=4+symmetric=false", "0.5[+]batch-size=4 and"),
+    ],
+)
+def test_arms_that_are_trained_alike_are_refused(arms: str, both: str) -> None:
+    with pytest.raises(ValueError, match=f"arms: found {both}.*trained alike"):
+        StudyConfig(TrainingConfig.of(steps=2, batch_size=8, learning_rate=0.1, temperature=0.05), arms=arms)

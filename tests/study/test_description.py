@@ -55,3 +55,13 @@ def test_other_data_are_another_study(tmp_path: Path) -> None:
     fewer = replace(data, train=PairSet.from_parallel(parallel_items(9)))
     with pytest.raises(FileExistsError):
         check_cells(tmp_path, describe(CONFIG, fewer))
+
+
+def test_what_differs_is_named_not_all_of_it(tmp_path: Path) -> None:
+    signed(tmp_path, study={"data": "toy", "set": {"bf16": True, "optim": {"name": "adamw", "eps": 1}}})
+    wanted = {"data": "toy", "set": {"bf16": True, "optim": {"name": "adamw", "eps": 2}}}
+    with pytest.raises(FileExistsError, match=r"a study with eps 1 .*, this one has eps 2: ") as error:
+        check_cells(tmp_path, wanted)
+    assert "{" not in str(error.value)
+    with pytest.raises(FileExistsError, match="a study with bf16 True .*, this one has bf16 None"):
+        check_cells(tmp_path, {"data": "toy", "set": {"optim": {"name": "adamw", "eps": 1}}})

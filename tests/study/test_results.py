@@ -206,3 +206,18 @@ def test_a_written_study_is_read_back(tmp_path: Path) -> None:
 def test_a_folder_may_be_text(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no study here"):
         load_results(str(tmp_path))
+
+
+def test_a_table_and_few_words(tmp_path: Path) -> None:
+    write_study(tmp_path, SMALL)
+    results = load_results(tmp_path)
+    frame = results.to_pandas()
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len(frame) == len(lines) == len(results.values)
+    for row in (0, len(lines) // 2, len(lines) - 1):
+        found = frame.iloc[row].to_dict()
+        assert found == {**lines[row], "arm": Arm.parse(lines[row].get("arm", lines[row].get("ratio"))).label}
+    assert (
+        repr(results)
+        == f"Results({len(frame):,} rows, {frame.arm.nunique()} arms, {frame.seed.nunique()} seeds)"
+    )

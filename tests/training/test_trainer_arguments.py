@@ -20,6 +20,7 @@ from transformers.integrations import integration_utils
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from pyhbt.encoders import Encoder, NgramEncoder, TransformerEncoder, load_encoder
+from pyhbt.training.config import TrainingConfig
 from pyhbt.training.log import Tally
 from pyhbt.training.objectives import Loss, Objective
 from pyhbt.training.trainer import HybridTrainer
@@ -810,3 +811,28 @@ def test_what_the_command_line_sets_is_refused_too(tmp_path: Path) -> None:
 def test_an_ngram_encoder_has_no_backbone(bert: Path) -> None:
     assert NgramEncoder(dim=2).backbone is None
     assert type(load_encoder(bert).backbone).__name__ == "BertModel"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("bf16", "maybe", "true or false"),
+        ("bf16", 1, "true or false"),
+        ("optim", "nope", "one of .*adamw_torch"),
+        ("eval_strategy", "sometimes", "one of no, steps, epoch"),
+        ("adam_beta1", "0.9x", "a number"),
+        ("gradient_accumulation_steps", 1.5, "a whole number"),
+        ("tf32", "yes", "true or false"),
+    ],
+)
+def test_values_of_another_kind_are_refused_before_work(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^set: found {name}={value!r}, expected {expected}"):
+        TrainingConfig.of(steps=2, batch_size=2, learning_rate=0.1, arguments={name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bf16", False), ("tf32", None), ("adam_beta1", 0), ("optim", "adamw_torch"), ("run_name", 5)],
+)
+def test_values_of_the_right_kind(name: str, value: Any) -> None:
+    TrainingConfig.of(steps=2, batch_size=2, learning_rate=0.1, arguments={name: value})
