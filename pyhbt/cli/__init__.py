@@ -134,7 +134,7 @@ app.command()(doctor)
 def main() -> None:
     """Entry point: run the command; a caller's mistake is one line and exit code 2, an interruption one line and 130.
 
-    SIGTERM ends a command as Ctrl-C does, with exit code 143.
+    SIGTERM ends a command as Ctrl-C does, with the same line and exit code 143.
     """
     former = signal.signal(signal.SIGTERM, _stop) if current_thread() is main_thread() else None
     try:
@@ -145,6 +145,10 @@ def main() -> None:
         if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for an interruption
             _fail(error.__cause__)
         status = INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        status = TERMINATED
     except Exception as error:
         if "PYHBT_TRACEBACK" in os.environ:
             raise
@@ -155,7 +159,7 @@ def main() -> None:
     finally:
         if former is not None:
             signal.signal(signal.SIGTERM, former)
-    if status == INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
+    if status in (INTERRUPTED, TERMINATED):  # typer makes an exit code of a KeyboardInterrupt
         typer.echo(f"pyhbt: {interrupted(sys.argv[1:])}", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
