@@ -125,6 +125,9 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     block ends, so a crash leaves the old or the new content. What processes that have died left of ``path`` is cleared
     first; a folder that was being replaced when its process died comes back. Folders above it are made. Costs a sync a
     file.
+
+    Raises:
+        OSError: the system does not take it, as where the disk is full; names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +141,10 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
         else:
             temporary.replace(path)
             _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError) and error.filename is None and (error.errno or type(error) is OSError):
+            raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
         raise
 
 

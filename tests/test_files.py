@@ -45,6 +45,24 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError("9 requested and 4 written")]
+)
+def test_a_full_disk_is_told_with_the_file(error: OSError, tmp_path: Path) -> None:
+    named = pytest.raises(OSError, match=f"^{tmp_path / 'a'} cannot be written [(](No space|9 requested)")
+    with named, write_atomically(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_file_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="elsewhere"), write_atomically(tmp_path / "a"):
+        (tmp_path / "elsewhere").read_text()
+    with pytest.raises(FileNotFoundError, match="^q.jsonl: no such file$"), write_atomically(tmp_path / "a"):
+        raise FileNotFoundError("q.jsonl: no such file")
+
+
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
     target = tmp_path / "cell"
     with pytest.raises(RuntimeError, match="halfway"), write_atomically(target) as temporary:

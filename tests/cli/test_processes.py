@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -111,9 +112,10 @@ def work(furnished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(furnished, tmp_path / "work"))
 
 
-def start(command: Sequence[str], work: Path) -> subprocess.Popen[str]:
+def start(command: Sequence[str], work: Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
+        **options,
         cwd=work,
         env=os.environ | {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -171,6 +173,22 @@ def test_two_at_once(name: str, work: Path) -> None:
     assert 0 in codes
     assert (work / case.out).exists()
     check_whole(case, work)
+    assert leftovers(work) == []
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "index"])
+def test_a_disk_that_takes_no_more(name: str, work: Path) -> None:
+    case, size = CASES[name], 300
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    with start(case.command, work, preexec_fn=limit) as process:
+        said = process.communicate()[1]
+    assert process.returncode == 2, said
+    last = said.strip().splitlines()[-1]
+    assert re.search(rf"^pyhbt: .*{Path(case.out).parts[0]}.* cannot be written [(]", last), said
+    assert not (work / case.out).exists()
     assert leftovers(work) == []
 
 
