@@ -270,3 +270,63 @@ def test_train_saves_a_configuration_and_pushes_once(
     assert "adaptive:0.1:0.9" in card
     assert pyhbt("train", *options, "--out", tmp_path / "other")[0] == 0
     assert len(pushed) == 1
+
+
+def _write_foreign(folder: Path) -> Path:
+    """Own data whose columns have other names, and whose dev and test sets name no language."""
+    lines = ["q\tp"] + [f"was ist {word}\t{word} ist das" for word in ("rot", "blau", "gelb", "braun")]
+    folder.mkdir()
+    (folder / "train.tsv").write_text("\n".join(lines) + "\n")
+    for split in ("dev", "test"):
+        (folder / split / "qrels").mkdir(parents=True)
+        texts = [{"_id": str(i), "text": f"text {i} {split}"} for i in range(3)] + [
+            {"_id": "empty", "text": ""}
+        ]
+        (folder / split / "corpus.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+        (folder / split / "queries.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts[:3]))
+        (folder / split / "qrels" / f"{split}.tsv").write_text("".join(f"{i}\t{i}\t1\n" for i in range(3)))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["train", "study", "mine"])
+def test_data_of_other_columns(command: str, pyhbt: Any, tmp_path: Path, without_plots: None) -> None:
+    folder = _write_foreign(tmp_path / "own")
+    mapping = ["--columns", "query=q,passage=p", "--query-lang", "de", "--passage-lang", "de"]
+    out = tmp_path / "out"
+    options = {
+        "train": ["--data", f"tsv:{folder / 'train.tsv'}", "--ratio", "0", "--steps", "2", "--out", out],
+        "study": ["--data", f"tsv:{folder}", "--arms", "0 0+symmetric", "--seeds", "1", "--steps", "2"],
+        "mine": ["--data", f"tsv:{folder / 'train.tsv'}", "--any-score", "--out", out.with_suffix(".jsonl")],
+    }[command]
+    more = {"train": [], "study": ["--skip-unusable", "--out", out], "mine": ["--encoder", "ngram"]}[command]
+    code, shown, err = pyhbt(command, *options, *more)
+    assert code == 2
+    assert "query: missing" in err or "passage" in err or "lang" in err, err
+    code, shown, err = pyhbt(command, *options, *more, *mapping)
+    assert code == 0, err
+    if command == "mine":
+        mined = [json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines()]
+        assert {row["query_lang"] for row in mined} == {"de"}
+        assert mined[0]["query"] == "was ist rot"
+    else:
+        config = read_config(out / "config.yaml")
+        assert config["query_lang"] == "de"
+        assert config["columns"] == ["query=q", "passage=p"]
+    if command == "study":
+        assert "empty" in shown + err  # left out, and said
+        code, _, err = pyhbt(command, *options, *mapping, "--out", tmp_path / "other")
+        assert code == 2
+        assert "corpus.jsonl:4" in err
+
+
+def test_evaluation_without_languages(pyhbt: Any, tmp_path: Path) -> None:
+    folder = _write_foreign(tmp_path / "own") / "test"
+    options = ["--data", f"beir:{folder}", "--encoder", "ngram", "--query-lang", "de"]
+    code, _, err = pyhbt("evaluate", *options)
+    assert (code, "corpus.jsonl:1: lang: missing" in err) == (2, True)
+    code, _, err = pyhbt("evaluate", *options, "--passage-lang", "en")
+    assert (code, "corpus.jsonl:4" in err) == (2, True)
+    code, shown, _ = pyhbt("evaluate", *options, "--passage-lang", "en", "--skip-unusable")
+    assert code == 0
+    assert "cross-lingual" in shown
+    assert "monolingual" not in shown
