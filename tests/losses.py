@@ -18,6 +18,8 @@ SIZES = (1, 2, 7, 8, 9, 31, 33, 127, 129)
 RECTANGLES = ((1, 33), (7, 9), (31, 129), (129, 31), (8, 300), (300, 517), (530, 270))
 REDUCTIONS = ("mean", "sum", "none")
 ORDINARY, PEAKED = 3e-7, 5e-5
+ON_A_GPU = 1e-6
+"""Of gradients, whose sums the GPU's libraries cut as they like, and the emulator sums in one row."""
 UNIT = 2.0**-23
 
 

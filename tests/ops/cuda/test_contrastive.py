@@ -22,7 +22,14 @@ pytestmark = pytest.mark.usefixtures("gpu")
 def test_square_batches(size: int, symmetric: bool) -> None:
     queries, passages, _ = make(size, size, 33, size)
     for reduction in REDUCTIONS:
-        losses.check(queries, passages, temperature=0.05, symmetric=symmetric, reduction=reduction)
+        losses.check(
+            queries,
+            passages,
+            temperature=0.05,
+            symmetric=symmetric,
+            reduction=reduction,
+            ordinary=losses.ON_A_GPU,
+        )
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -40,6 +47,7 @@ def test_shared_missing_and_grouped_positives(n: int, m: int, symmetric: bool, s
         passage_groups=torch.randint(-1, 4, (m,), generator=generator),
         margin=0.1,
         reduction="mean",
+        ordinary=losses.ON_A_GPU,
     )
 
 
@@ -68,7 +76,9 @@ def test_one_gradient_alone(symmetric: bool, similarity: str, gpu: str) -> None:
 def test_symmetric_batch_that_does_not_keep_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "RETAINED_BYTES", 0)
     queries, passages, _ = make(130, 150, 9, 1)
-    losses.check(queries, passages, temperature=0.05, symmetric=True, reduction="mean")
+    losses.check(
+        queries, passages, temperature=0.05, symmetric=True, reduction="mean", ordinary=losses.ON_A_GPU
+    )
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
