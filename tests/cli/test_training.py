@@ -301,10 +301,10 @@ def test_data_of_other_columns(
         "mine": ["--data", f"tsv:{folder / 'train.tsv'}", "--any-score", "--out", out.with_suffix(".jsonl")],
     }[command]
     more = {"train": [], "study": ["--skip-unusable", "--out", out], "mine": ["--encoder", "ngram"]}[command]
-    code, shown, err = pyhbt(command, *options, *more)
+    code, _, err = pyhbt(command, *options, *more)
     assert code == 2
     assert "query: missing" in err or "passage" in err or "lang" in err, err
-    code, shown, err = pyhbt(command, *options, *more, *mapping)
+    code, _, err = pyhbt(command, *options, *more, *mapping)
     assert code == 0, err
     if command == "mine":
         mined = [json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines()]
