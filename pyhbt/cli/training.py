@@ -77,6 +77,7 @@ def study(given: Given) -> None:
     check_out(out)
     if given.get("jobs") is not None:
         check_at_least("jobs", given["jobs"], 1)
+    parse_columns(given.get("columns"))  # a mistake in it is told before anything is loaded
     wanted = {**(_QUICK if quick else {}), **given}
     with console.status("loading encoder and data"):
         model = load_encoder(wanted.get("encoder", "ngram"), max_length=wanted.get("max_length"))
@@ -182,6 +183,7 @@ def train(given: Given) -> None:
     if given.get("resume"):
         to_resume(out / "checkpoints")
         given = _resumed(given, out / "config.yaml")
+    parse_columns(given.get("columns"))
     model = build(TrainedEncoderOptions, _only(_OF_ENCODER, given)).load(seed=given.get("seed", 0))
     if "max_length" not in given:
         model.max_length = model.length_in_training or model.max_length

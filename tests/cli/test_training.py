@@ -333,3 +333,17 @@ def test_evaluation_without_languages(pyhbt: Any, tmp_path: Path) -> None:
     assert code == 0
     assert "cross-lingual" in shown
     assert "monolingual" not in shown
+
+
+@pytest.mark.parametrize("command", ["study", "train"])
+def test_columns_are_looked_at_before_the_encoder(
+    command: str, pyhbt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: Any, **options: Any) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("pyhbt.encoders.load_encoder", never)
+    monkeypatch.setattr("pyhbt.encoders.load.load_encoder", never)
+    code, _, err = pyhbt(command, "--columns", "query", "--data", "jsonl:x", "--out", tmp_path / "out")
+    assert code == 2
+    assert "columns: found 'query', expected FIELD=COLUMN" in err
