@@ -136,7 +136,7 @@ def write_atomically(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     try:
         yield temporary
         _sync(temporary)
-        if replace and path.is_dir():
+        if replace and temporary.is_dir():
             _replace_folder(temporary, path)
         else:
             temporary.replace(path)

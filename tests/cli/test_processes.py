@@ -31,7 +31,7 @@ SAVE = [
     sys.executable,
     "-c",
     "import numpy as np; from pyhbt import ExactIndex; x = np.load('passages.npy')\n"
-    "for size in range(30): ExactIndex(x[: size + 151]).save('index')",
+    "for size in range(100): ExactIndex(x[: size % 30 + 151]).save('index')",
 ]
 
 

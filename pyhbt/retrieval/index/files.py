@@ -61,12 +61,25 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     recover(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not _is_index(path):
+    if _is_taken(path):
         raise FileExistsError(f"{path}: exists and is no index, expected a new name")
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path, replace=True) as temporary:
         temporary.mkdir()
         yield temporary
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether something else than an index has the name; another process may be replacing an index meanwhile."""
+    while True:
+        try:
+            before = path.stat().st_ino
+            if (path.is_dir() and not any(path.iterdir())) or _is_index(path):
+                return False
+            if path.stat().st_ino == before:
+                return True
+        except FileNotFoundError:
+            return False
 
 
 def _is_index(path: Path) -> bool:
