@@ -162,15 +162,13 @@ def test_killed_at_any_moment(name: str, work: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_two_at_once(name: str, work: Path) -> None:
     case = CASES[name]
-    processes = [start(case.command, work) for _ in range(2)]
-    codes = []
-    for process in processes:
-        said = process.communicate()[1]
-        codes.append(process.returncode)
+    with start(case.command, work) as one, start(case.command, work) as other:
+        said = {process: process.communicate()[1] for process in (one, other)}
+    for process, words in said.items():
         if process.returncode:
-            assert process.returncode == 2, said
-            assert re.search(r"^pyhbt: .*is being written by process \d+", said, re.MULTILINE), said
-    assert 0 in codes
+            assert process.returncode == 2, words
+            assert re.search(r"^pyhbt: .*is being written by process \d+", words, re.MULTILINE), words
+    assert 0 in {one.returncode, other.returncode}
     assert (work / case.out).exists()
     check_whole(case, work)
     assert leftovers(work) == []
