@@ -10,11 +10,10 @@ import torch
 
 from pyhbt.ops._native import build_info, core
 
-INT8_PER_FLOAT = {"avx512vnni": 4, "avx512": 2, "avx2": 2}
-"""Multiply-adds of int8 for one of float32, at the best rate of the instructions.
+INT8_PER_FLOAT = {"avx512vnni": 4, "avxvnni": 4, "avx512": 4, "avx2": 4}
+"""Multiply-adds of int8 for one of float32, at the best rate of the instructions that multiply.
 
-VNNI multiplies four bytes in each lane at the rate of an FMA. Without it a lane takes two multiplying instructions
-(maddubs, madd) for its four bytes.
+All multiply four bytes in each lane at the rate of an FMA. Without VNNI a second instruction adds the products.
 """
 _BYTES = 1 << 30
 

@@ -8,6 +8,22 @@ constexpr double kLeastServed = 0x1p-60, kMostServed = 0x1p60;
 
 double norm_of(const float* x, int64_t dim) { return std::sqrt(kernels().dot(x, x, dim)); }
 
+// The place of number k among the sums in int16 of a query: chunk and half of four numbers.
+int64_t lane_of(int64_t k) { return k / (4 * kChunkQuads) * 2 + k % 4 / 2; }
+
+// The scale of a query's codes: the largest number becomes the largest code, or less where sums in int16 ask for it.
+double fitting_scale(const std::vector<double>& x, double largest) {
+  const double scale = kernels().query_limit / largest;
+  if (kernels().query_offset != 0) return scale;
+  std::vector<double> sums(static_cast<size_t>(lane_of(static_cast<int64_t>(x.size()) - 1) + 2));
+  for (size_t k = 0; k < x.size(); ++k)
+    sums[static_cast<size_t>(lane_of(static_cast<int64_t>(k)))] += std::abs(x[k]);
+  // Rounding to codes adds half a unit at most to each of the numbers of a sum.
+  constexpr double kMost = static_cast<double>(kMostLaneSum - kChunkQuads) * (1 - 0x1p-30);
+  const double most = *std::max_element(sums.begin(), sums.end());
+  return std::min(scale, kMost / most);
+}
+
 }  // namespace
 
 CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
@@ -18,6 +34,8 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
       count_(static_cast<int64_t>(queries.size())) {
   const int64_t num_strips = ceil_div(count_, width_), quads = ceil_div(dim_, 4);
   const bool few = count_ <= kFewQueries;
+  chunks_ = kernels().query_offset == 0 ? ceil_div(quads, kChunkQuads) : 0;
+  starts_.assign(static_cast<size_t>(2 * num_strips * chunks_ * width_), 0);
   bytes_.assign(static_cast<size_t>(num_strips * quads * 4 * width_), 0);
   if (few) rows_.assign(static_cast<size_t>(count_ * stride_), 0);
   fine_.assign(static_cast<size_t>(count_ * stride_), 0);
@@ -29,6 +47,7 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
     strip.lanes = std::min(width_, count_ - s * width_);
     strip.bytes = bytes_.data() + s * quads * 4 * width_;
     strip.rows = few ? rows_.data() : nullptr;
+    strip.starts = starts_.data() + 2 * s * chunks_ * width_;
     std::fill_n(strip.threshold, kMaxStrip, kInfinity);  // lanes beyond the block never hit
   }
   std::vector<float> scratch;
@@ -63,22 +82,28 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   q.slack =
       static_cast<double>(dim_ + 64) * 0x1p-52 * query_norm * (norm_of(codes.centre, dim_) + passage_norm);
 
-  const double limit = kernels().query_limit;
   const double fine_limit = std::min(8191.0, std::floor(2147483647.0 / (127.0 * static_cast<double>(dim_))));
-  q.scale = largest > 0 && q.served ? limit / largest : 1.0;
+  q.scale = largest > 0 && q.served ? fitting_scale(rest, largest) : 1.0;
   q.fine_scale = largest > 0 && q.served ? fine_limit / largest : 1.0;
   double error = 0, fine_error = 0, code_square = 0;
   const int64_t quads = ceil_div(dim_, 4);
-  const int offset = kernels().query_limit + 1;
+  const int row_offset = kernels().query_limit + 1, offset = kernels().query_offset;
+  uint16_t* starts = starts_.data() + 2 * (at / width_ * chunks_ * width_ + lane);
   for (int64_t k = 0; k < dim_ && q.served; ++k) {
     const double x = rest[static_cast<size_t>(k)];
     const double code = std::nearbyint(q.scale * x), fine = std::nearbyint(q.fine_scale * x);
     error += (q.scale * x - code) * (q.scale * x - code);
     fine_error += (q.fine_scale * x - fine) * (q.fine_scale * x - fine);
     code_square += code * code;
-    const uint8_t byte = static_cast<uint8_t>(static_cast<int>(code) + offset);
-    if (strip.rows != nullptr) rows_[static_cast<size_t>(at * stride_ + k)] = byte;
-    bytes_[static_cast<size_t>(((at / width_) * quads + k / 4) * 4 * width_ + lane * 4 + k % 4)] = byte;
+    const int whole = static_cast<int>(code);
+    if (strip.rows != nullptr)
+      rows_[static_cast<size_t>(at * stride_ + k)] = static_cast<uint8_t>(whole + row_offset);
+    bytes_[static_cast<size_t>(((at / width_) * quads + k / 4) * 4 * width_ + lane * 4 + k % 4)] =
+        static_cast<uint8_t>(whole + offset);
+    if (chunks_ > 0) {
+      uint16_t& start = starts[lane_of(k) / 2 * 2 * width_ + lane_of(k) % 2];
+      start = static_cast<uint16_t>(start - 128 * whole);
+    }
     fine_[static_cast<size_t>(at * stride_ + k)] = static_cast<int16_t>(fine);
   }
   // Rounding of the direction's part of a passage, a float32 sum.
@@ -104,11 +129,24 @@ void CodeScreen::set_threshold(int64_t query, double least) {
   threshold = q.served ? float_down(q.scale * (least - q.shift - q.slack)) : -kInfinity;
 }
 
+CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows) {
+  if (chunks_ == 0) return {codes, dim_, first, rows, nullptr};
+  if (copied_ != codes.codes || copied_first_ != first || copied_rows_ != rows) {
+    copy_.resize(static_cast<size_t>(rows * stride_));
+    kernels().begin_tile(codes, dim_, first, rows, copy_.data());
+    copied_ = codes.codes;
+    copied_first_ = first;
+    copied_rows_ = rows;
+  }
+  return {codes, dim_, first, rows, copy_.data()};
+}
+
 int64_t CodeScreen::open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,
-                            int32_t* hits) const {
+                            int32_t* hits) {
   const CodedStrip& queries = strips_[static_cast<size_t>(strip)];
-  const auto screen = queries.rows != nullptr ? kernels().scan_codes : kernels().screen_codes;
-  return screen(codes, dim_, first, rows, queries, hits);
+  if (queries.rows != nullptr)
+    return kernels().scan_codes({codes, dim_, first, rows, nullptr}, queries, hits);
+  return kernels().screen_codes(tile(codes, first, rows), queries, hits);
 }
 
 Interval CodeScreen::interval(int64_t query, int64_t passage, int64_t) const {
@@ -128,8 +166,8 @@ Interval CodeScreen::interval(int64_t query, int64_t passage, int64_t) const {
 }
 
 void CodeScreen::estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,
-                              float* out) const {
-  kernels().estimate_codes(codes, dim_, first, rows, strips_[static_cast<size_t>(strip)], out);
+                              float* out) {
+  kernels().estimate_codes(tile(codes, first, rows), strips_[static_cast<size_t>(strip)], out);
 }
 
 double CodeScreen::score_of(int64_t query, float estimate) const {
@@ -138,8 +176,8 @@ double CodeScreen::score_of(int64_t query, float estimate) const {
 }
 
 int64_t CodeScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
-                          RankHit* hits) const {
-  return kernels().count_codes(*call_.a.codes, dim_, first, rows, strips_[static_cast<size_t>(strip)],
+                          RankHit* hits) {
+  return kernels().count_codes(tile(*call_.a.codes, first, rows), strips_[static_cast<size_t>(strip)],
                                counting, hits);
 }
 

@@ -17,17 +17,16 @@ class CodeScreen {
 
   int64_t strips() const { return static_cast<int64_t>(strips_.size()); }
   void set_threshold(int64_t query, double least);
-  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) const {
+  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
     return open_in(*call_.a.codes, strip, first, rows, hits);
   }
-  int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits) const;
+  int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits);
   // From the same codes and a finer form of the query: half as wide as what open() goes by.
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
-  void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out) const;
+  void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out);
   double score_of(int64_t query, float estimate) const;
 
-  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
-                RankHit* hits) const;
+  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting, RankHit* hits);
   void bound(int64_t query, double score, float& low, float& high) const;
 
  private:
@@ -41,13 +40,19 @@ class CodeScreen {
     bool served;
   };
   void encode_query(int64_t at, int64_t query, std::vector<float>& scratch, std::vector<double>& rest);
+  CodedTile tile(const CorpusCodes& codes, int64_t first, int64_t rows);
 
   const Call& call_;
   int64_t width_, dim_, stride_, count_;
+  int64_t chunks_ = 0;  // of sums in int16; 0: there are none
   std::vector<uint8_t> bytes_, rows_;
-  std::vector<int16_t> fine_;  // (count, stride)
+  std::vector<uint16_t> starts_;  // (strips, chunks, width, 2)
+  std::vector<int16_t> fine_;     // (count, stride)
   std::vector<Query> queries_;
   std::vector<CodedStrip> strips_;
+  std::vector<int8_t> copy_;  // of the tile that strips follow one another on, where sums are in int16
+  const int8_t* copied_ = nullptr;
+  int64_t copied_first_ = 0, copied_rows_ = 0;
 };
 
 }  // namespace pyhbt::cpu

@@ -1,4 +1,8 @@
 // Picks the table of inner loops, once, by cpuid or by the environment variable PYHBT_SIMD.
+#if defined(PYHBT_HAVE_X86)
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <stdexcept>
 
@@ -11,6 +15,9 @@ CpuKernels table(const char* name);
 }
 #if defined(PYHBT_HAVE_X86)
 namespace avx2 {
+CpuKernels table(const char* name);
+}
+namespace avxvnni {
 CpuKernels table(const char* name);
 }
 namespace avx512 {
@@ -36,6 +43,10 @@ struct Level {
 
 #if defined(PYHBT_HAVE_X86)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;  // not every compiler knows the name
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+}
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
 }
@@ -49,6 +60,7 @@ const Level kLevels[] = {
 #endif
 #if defined(PYHBT_HAVE_X86)
     {"avx2", avx2::table, has_avx2},
+    {"avxvnni", avxvnni::table, has_avxvnni},
     {"avx512", avx512::table, has_avx512},
     {"avx512vnni", avx512vnni::table, has_vnni},
 #endif

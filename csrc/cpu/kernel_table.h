@@ -1,6 +1,7 @@
 // The table of inner loops of one instruction set; include after the definitions that simd.h and
 // tile_kernels.h ask for.
 #include "code_kernels.h"
+#include "encode_kernels.h"
 #include "half_kernels.h"
 #include "screen_kernels.h"
 #include "softmax_kernels.h"
@@ -35,6 +36,8 @@ CpuKernels table(const char* name) {
 
   loops.fast_codes = kFastCodes;
   loops.query_limit = kQueryLimit;
+  loops.query_offset = kStripOffset;
+  loops.begin_tile = begin_tile;
   loops.screen_codes = screen_codes;
   loops.scan_codes = scan_codes;
   loops.estimate_codes = estimate_codes;

@@ -21,16 +21,28 @@ struct StripBounds {
   float low[kMaxStrip];  // score + error below this: certainly under the threshold
 };
 
-// A strip of queries as codes t, J q' = t + e (docs/how-it-works/numerics.md); bytes [dim / 4][lane][4], or,
-// for a few queries, rows (lanes, code_stride(dim)).
+// Codes of queries are t, of passages k. Where products are summed in int16 (code_products.h), no query has more
+// than kMostLaneSum of |t| in one of them, at positions 4 i + 2 h and 4 i + 2 h + 1 for kChunkQuads consecutive i.
+constexpr int64_t kChunkQuads = 5;
+constexpr int64_t kMostLaneSum = 258;  // times 127 is below 2^15
+
+// A strip of queries as codes t, J q' = t + e (docs/how-it-works/numerics.md).
 struct CodedStrip {
-  const uint8_t* bytes;
-  const uint8_t* rows;
-  int64_t lanes;               // queries; lanes beyond them hold zeros
+  const uint8_t* bytes;    // [dim / 4][lane][4] of t + query_offset
+  const uint8_t* rows;     // (lanes, code_stride(dim)) of t + query_limit + 1, for a few queries; or null
+  const uint16_t* starts;  // [chunk][lane][2], where products are summed in int16: -128 times the sum of t
+  int64_t lanes;           // queries; lanes beyond them hold zeros
   float threshold[kMaxStrip];  // J times the least score wanted
   float along[kMaxStrip];      // J times the query's part along the direction
   float code_factor[kMaxStrip],
       residual_factor[kMaxStrip];  // the bound is the first times |k| plus the second times |r|
+};
+
+// Passages first..first+rows of a corpus.
+struct CodedTile {
+  const CorpusCodes& corpus;
+  int64_t dim, first, rows;
+  const int8_t* copy;  // by begin_tile; or null
 };
 
 // One target of each query of a strip: below low a score is certainly below it, above high above it.
@@ -99,18 +111,19 @@ struct CpuKernels {
   int64_t (*screen_and_count)(const float* tile, int64_t rows, const float* norms, const float* errors,
                               const RankCounting& counting, RankHit* hits);
 
-  // code_kernels.h: passages first..first+rows; hits are positions r * strip + lane.
-  bool fast_codes;      // products of codes are faster than those of floats
-  int32_t query_limit;  // largest code of a query; its bytes are code + query_limit + 1
-  int64_t (*screen_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                          const CodedStrip& strip, int32_t* hits);
-  int64_t (*scan_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                        const CodedStrip& strip, int32_t* hits);
-  void (*estimate_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                         const CodedStrip& strip, float* out);
-  int64_t (*count_codes)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows,
-                         const CodedStrip& strip, const RankCounting& counting, RankHit* hits);
+  // code_kernels.h: hits are positions r * strip + lane.
+  bool fast_codes;       // products of codes are faster than those of floats
+  int32_t query_limit;   // largest code of a query
+  int32_t query_offset;  // its bytes are code + query_offset; 0: products are summed in int16
+  // Where products are summed in int16: copies the passages of a tile to out (rows, code_stride(dim)).
+  void (*begin_tile)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows, int8_t* out);
+  int64_t (*screen_codes)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits);
+  int64_t (*scan_codes)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits);
+  void (*estimate_codes)(const CodedTile& tile, const CodedStrip& strip, float* out);
+  int64_t (*count_codes)(const CodedTile& tile, const CodedStrip& strip, const RankCounting& counting,
+                         RankHit* hits);
   int32_t (*dot_codes)(const int16_t* query, const int8_t* codes, int64_t stride);
+  // encode_kernels.h.
   EncodedRow (*encode_row)(const float* row, double factor, const float* centre, const float* direction,
                            int64_t dim, float* x, int8_t* codes);
 

@@ -52,7 +52,7 @@ Sample::Sample(const Call& call, int64_t k) {
   codes_.direction = all.direction;
 }
 
-std::vector<double> Sample::guesses(const CodeScreen& screen, const std::vector<int64_t>& queries,
+std::vector<double> Sample::guesses(CodeScreen& screen, const std::vector<int64_t>& queries,
                                     const Filter& filter) const {
   std::vector<double> found(queries.size(), kNoThreshold);
   if (empty()) return found;
@@ -82,7 +82,7 @@ std::vector<double> Sample::guesses(const CodeScreen& screen, const std::vector<
   return found;
 }
 
-double Sample::open_share(const CodeScreen& screen, int64_t num_queries) const {
+double Sample::open_share(CodeScreen& screen, int64_t num_queries) const {
   std::vector<int32_t> hits(static_cast<size_t>(size() * kernels().strip));
   int64_t open = 0;
   for (int64_t strip = 0; strip < screen.strips(); ++strip)

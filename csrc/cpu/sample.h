@@ -28,11 +28,11 @@ class Sample {
   bool empty() const { return passages_.empty(); }
 
   // For each query of the block a score that few more than k passages reach; kNoThreshold: none is known.
-  std::vector<double> guesses(const CodeScreen& screen, const std::vector<int64_t>& queries,
+  std::vector<double> guesses(CodeScreen& screen, const std::vector<int64_t>& queries,
                               const Filter& filter) const;
 
   // The share of the sample that int8 codes leave open above the thresholds set in the screen.
-  double open_share(const CodeScreen& screen, int64_t num_queries) const;
+  double open_share(CodeScreen& screen, int64_t num_queries) const;
 
  private:
   std::vector<int64_t> passages_;  // ascending

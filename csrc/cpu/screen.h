@@ -20,7 +20,7 @@
 
 namespace pyhbt::cpu {
 
-constexpr int64_t kTilePassages = 96;  // screened at once, by one strip of queries after the other
+constexpr int64_t kTilePassages = 48;  // screened at once, by one strip of queries after the other
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kNoThreshold = -std::numeric_limits<double>::infinity();
 
