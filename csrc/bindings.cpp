@@ -140,6 +140,41 @@ void search(const py::dict& given, int64_t k, Address scores, Address indices, A
   });
 }
 
+// Results whose number is known only at the end: Python asks for it, makes room, and has them written there.
+class RangeFound {
+ public:
+  explicit RangeFound(pyhbt::RangeResults rows) : rows_(std::move(rows)) {}
+
+  int64_t total() const {
+    int64_t sum = 0;
+    for (const auto& row : rows_) sum += static_cast<int64_t>(row.size());
+    return sum;
+  }
+
+  // To ends (nq + 1,), scores (total,) and indices (total,).
+  void write(Address ends, Address scores, Address indices) const {
+    int64_t at = 0, *end = pyhbt::border::at<int64_t>(ends);
+    *end = 0;
+    for (const auto& row : rows_) {
+      for (const pyhbt::Candidate& found : row) {
+        border::at<float>(scores)[at] = static_cast<float>(found.score);
+        border::at<int64_t>(indices)[at++] = found.index;
+      }
+      *++end = at;
+    }
+  }
+
+ private:
+  pyhbt::RangeResults rows_;
+};
+
+RangeFound search_range(const py::dict& given, Address least, int64_t most) {
+  const SearchArguments arguments = search_arguments().read(given);
+  pyhbt::RangeResults rows;
+  without_gil([&] { rows = pyhbt::search_range(arguments, at<const double>(least), most); });
+  return RangeFound(std::move(rows));
+}
+
 void ranks(const py::dict& given, Address targets, int64_t targets_per_query, Address ranks,
            Address group_ends, int64_t num_groups, Address within) {
   const SearchArguments arguments = search_arguments().read(given);
@@ -202,6 +237,10 @@ PYBIND11_MODULE(_core, m) {
   m.def("encode", &encode, py::kw_only(), "rows"_a, "cosine"_a, "centre"_a, "direction"_a, "out"_a,
         "first_row"_a, "threads"_a);
   m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);
+  py::class_<RangeFound>(m, "RangeFound")
+      .def_property_readonly("total", &RangeFound::total)
+      .def("write", &RangeFound::write, py::kw_only(), "ends"_a, "scores"_a, "indices"_a);
+  m.def("search_range", &search_range, "arguments"_a, py::kw_only(), "least"_a, "most"_a);
   m.def("ranks", &ranks, "arguments"_a, py::kw_only(), "targets"_a, "targets_per_query"_a, "ranks"_a,
         "group_ends"_a, "num_groups"_a, "within"_a);
   m.def("fma_peak_gflops", &fma_peak_gflops, "threads"_a, py::call_guard<py::gil_scoped_release>());

@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "codes.h"
 #include "embeddings.h"
 #include "search_filter.h"
+#include "tile_math.h"
 
 namespace pyhbt {
 
@@ -36,6 +38,14 @@ struct SearchArguments {
 // check (interrupt.h) asks for it.
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
             double* exact_scores = nullptr);
+
+// All passages that each query finds with a score of at least least[query], in the order of results; scores are
+// float64, for cosine after the division by |q|, where the comparison is made.
+using RangeResults = std::vector<std::vector<Candidate>>;
+
+// Memory 16 bytes a result, up to twice that while they come in. Throws std::length_error as soon as more than most
+// are found, std::invalid_argument on a NaN in least (nq,), and what search() throws.
+RangeResults search_range(const SearchArguments& arguments, const double* least, int64_t most);
 
 // The corpus cut into runs of passages: those of one language, say.
 struct Groups {

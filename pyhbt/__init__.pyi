@@ -14,6 +14,7 @@ from .ops import SearchFilter as SearchFilter
 from .ops import contrastive_loss as contrastive_loss
 from .ops import ranks as ranks
 from .ops import search as search
+from .ops import search_range as search_range
 from .retrieval import ExactIndex as ExactIndex
 from .retrieval import knn as knn
 from .retrieval import semantic_search as semantic_search

@@ -30,6 +30,8 @@ CpuKernels table(const char* name) {
 
   loops.dot = dot;
   loops.dots = dots;
+  loops.dots_of_row = dots_of_row;
+  loops.widen_doubles = widen_doubles;
   loops.upper_quantiles = upper_quantiles;
   loops.screen = screen;
   loops.screen_and_count = screen_and_count;

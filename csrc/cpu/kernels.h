@@ -102,6 +102,9 @@ struct CpuKernels {
   // then ((0+1)+(2+3))+((4+5)+(6+7)).
   double (*dot)(const float* a, const float* b, int64_t dim);
   void (*dots)(const float* const* a, const float* const* b, int64_t dim, double* out);
+  // The same of kDots rows of floats with one of doubles that are floats.
+  void (*dots_of_row)(const float* const* a, const double* b, int64_t dim, double* out);
+  void (*widen_doubles)(const float* x, int64_t count, double* out);
   void (*upper_quantiles)(const float* tile, int64_t rows, int64_t lanes, int64_t rank, float* out);
   // Positions r * strip + lane in tile (rows, strip) whose score is not certainly under low[lane]; written to
   // hits, the number of them is returned.

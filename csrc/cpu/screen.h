@@ -103,6 +103,21 @@ class ExactScore {
     for (int64_t i = 0; i < kDots && queries[0]->call_->a.cosine; ++i)
       scores[i] = queries[i]->divided(scores[i], passages[i]);
   }
+  // The passage's numbers, exactly, for of_row.
+  void widen(int64_t passage, std::vector<double>& row) {
+    const Embeddings& corpus = call_->a.corpus;
+    row.resize(static_cast<size_t>(corpus.dim));
+    kernels().widen_doubles(float_row(corpus, passage, scratch_), corpus.dim, row.data());
+  }
+  // The scores of a widened passage with kDots queries.
+  static void of_row(const ExactScore* const* queries, const std::vector<double>& row, int64_t passage,
+                     double* scores) {
+    const float* left[kDots];
+    for (int64_t i = 0; i < kDots; ++i) left[i] = queries[i]->query_;
+    kernels().dots_of_row(left, row.data(), static_cast<int64_t>(row.size()), scores);
+    for (int64_t i = 0; i < kDots && queries[0]->call_->a.cosine; ++i)
+      scores[i] = queries[i]->divided(scores[i], passage);
+  }
   // Asks for the passage ahead of time: survivors lie anywhere in the corpus.
   void prefetch(int64_t passage) const {
     const Embeddings& corpus = call_->a.corpus;

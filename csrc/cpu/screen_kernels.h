@@ -60,6 +60,31 @@ void dots(const float* const* a, const float* const* b, int64_t dim, double* out
   }
 }
 
+void dots_of_row(const float* const* a, const double* b, int64_t dim, double* out) {
+  constexpr int kLanes = 8, kVectors = kLanes / kDoubles;
+  typedef double LooseDoubles __attribute__((vector_size(8 * kDoubles), aligned(8), may_alias));
+  DoubleVector sums[kDots][kVectors] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    DoubleVector right[kVectors];
+    PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) right[v] =
+        *reinterpret_cast<const LooseDoubles*>(b + i + v * kDoubles);
+    PYHBT_UNROLL for (int r = 0; r < kDots; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] +=
+        load_widened(a[r] + i + v * kDoubles) * right[v];
+  }
+  for (int r = 0; r < kDots; ++r) {
+    double lanes[kLanes];
+    memcpy(lanes, sums[r], sizeof lanes);
+    for (int64_t j = i; j < dim; ++j) lanes[j - i] += static_cast<double>(a[r][j]) * b[j];
+    out[r] =
+        ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  }
+}
+
+void widen_doubles(const float* x, int64_t count, double* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<double>(x[i]);
+}
+
 inline unsigned bits_of(IntVector mask) {
   int32_t lanes[kFloats];
   memcpy(lanes, &mask, sizeof lanes);

@@ -11,6 +11,7 @@
 #include "coded_queries.h"
 #include "filter.h"
 #include "sample.h"
+#include "scan.h"
 #include "screen.h"
 #include "topk_buffer.h"
 
@@ -21,11 +22,8 @@ namespace {
 constexpr double kWorthOfCodes = 0.06;
 constexpr int64_t kTrialQueries = 32;
 
-constexpr double kDense = 0.25;  // wanted pairs for each passage
-
-struct Waiting {
-  int64_t query, passage;
-};
+// Wanted pairs for each passage.
+constexpr double kDense = 0.25, kVeryDense = 4;
 
 struct Results {
   int64_t k;
@@ -44,6 +42,7 @@ struct Block {
     guesses.assign(queries.size(), kNoThreshold);
     const double wanted = static_cast<double>(k) * static_cast<double>(queries.size());
     at_once = wanted > kDense * static_cast<double>(call.a.corpus.rows);
+    row_by_row = wanted > kVeryDense * static_cast<double>(call.a.corpus.rows);
   }
 
   double least_wanted(size_t q) const { return std::max(buffers[q].floor(), guesses[q]); }
@@ -53,8 +52,7 @@ struct Block {
   std::vector<TopkBuffer> buffers;
   std::vector<double> guesses;  // passages that certainly score less were left out
   bool at_once;                 // so many are wanted that survivors are scored where the walk finds them
-  std::vector<Waiting> waiting;
-  uint64_t asked[2];  // passages of the tile, modulo 128, that are on their way to the cache
+  bool row_by_row;              // and for each passage so many that they wait for all strips of a tile
 };
 
 // How passages are held against a query.
@@ -72,63 +70,25 @@ struct Search {
   const Results out;
   Interrupt interrupt{};
 
-  // Walks one block over a slice of the corpus, tile by tile in ascending order of passages.
+  // Walks one block over a slice of the corpus.
   template <typename Screen>
   void scan(Block& block, Screen& screen, int64_t first, int64_t last) {
-    const int64_t width = kernels().strip, count = static_cast<int64_t>(block.queries.size());
-    std::vector<int32_t> hits(static_cast<size_t>(kTilePassages * width));
-    const std::vector<uint8_t> pool = filter.union_of_pools(block.queries);
-    for (int64_t passage = first; passage < last; passage += kTilePassages) {
-      interrupt.poll();
-      const int64_t rows = std::min(kTilePassages, last - passage);
-      if (!filter.any_in(pool, passage, rows)) continue;
-      block.asked[0] = block.asked[1] = 0;
-      for (int64_t strip = 0; strip < screen.strips(); ++strip) {
-        const int64_t found = screen.open(strip, passage, rows, hits.data());
-        for (int64_t h = 0; h < found; ++h) {
-          const int64_t position = hits[static_cast<size_t>(h)], query = strip * width + position % width;
-          if (query >= count) continue;  // an infinite bound opens the lanes beyond the block too
-          take(block, screen, query, passage + position / width, position);
-        }
-        score_waiting(block, screen);
-      }
-    }
-  }
-
-  template <typename Screen>
-  void take(Block& block, Screen& screen, int64_t query, int64_t passage, int64_t position) {
-    const size_t q = static_cast<size_t>(query);
-    if (filter.active() && !filter.accepts(block.queries[q], passage)) return;
-    const Interval score = screen.interval(query, passage, position);
-    if (score.upper < block.least_wanted(q)) return;
-    if (block.at_once || !std::isfinite(score.lower) || !std::isfinite(score.upper)) {
-      uint64_t& asked = block.asked[passage % 128 / 64];
-      if ((asked >> (passage % 64) & 1) == 0) block.exact[q].prefetch(passage);
-      asked |= uint64_t{1} << (passage % 64);
-      block.waiting.push_back({query, passage});
-    } else {
-      push(block, screen, query, {score.lower, score.upper, passage});
-    }
-  }
-
-  // Scores what waits, in the order of the corpus and thus of memory.
-  template <typename Screen>
-  void score_waiting(Block& block, Screen& screen) {
-    const auto& waiting = block.waiting;
-    for (size_t start = 0; start < waiting.size(); start += kDots) {
-      ExactScore* queries[kDots];
-      int64_t passages[kDots];
-      double scores[kDots];
-      for (size_t i = 0; i < kDots; ++i) {  // beyond the last it is repeated
-        const Waiting& pair = waiting[std::min(start + i, waiting.size() - 1)];
-        queries[i] = &block.exact[static_cast<size_t>(pair.query)];
-        passages[i] = pair.passage;
-      }
-      ExactScore::pairs(queries, passages, scores);
-      for (size_t i = 0; i < std::min<size_t>(kDots, waiting.size() - start); ++i)
-        push(block, screen, waiting[start + i].query, {scores[i], scores[i], passages[i]});
-    }
-    block.waiting.clear();
+    PairScorer waiting(block.exact);
+    const auto take = [&](int64_t query, int64_t passage, int64_t position) {
+      const Interval score = screen.interval(query, passage, position);
+      if (score.upper < block.least_wanted(static_cast<size_t>(query))) return;
+      if (block.at_once || !std::isfinite(score.lower) || !std::isfinite(score.upper))
+        waiting.add(query, passage);
+      else
+        push(block, screen, query, {score.lower, score.upper, passage});
+    };
+    const auto score = [&](bool last_strip) {
+      if (block.row_by_row && !last_strip) return;
+      waiting.score([&](int64_t query, int64_t passage, double exact) {
+        push(block, screen, query, {exact, exact, passage});
+      });
+    };
+    for_open_pairs(filter, block.queries, screen, first, last, interrupt, take, score);
   }
 
   template <typename Screen>

@@ -74,7 +74,7 @@ def native_search(
     scores = torch.empty(num_queries, k)
     indices = torch.empty(num_queries, k, dtype=torch.int64)
     core.search(
-        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        native_arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
         k=k,
         scores=scores.data_ptr(),
         indices=indices.data_ptr(),
@@ -103,7 +103,7 @@ def native_ranks(
     checked = None if filter is None else CheckedFilter(filter, queries.shape[0], corpus.shape[0])
     result = torch.empty_like(targets)
     core.ranks(
-        _arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
+        native_arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
         targets=targets.data_ptr(),
         targets_per_query=1 if targets.ndim == 1 else targets.shape[1],
         ranks=result.data_ptr(),
@@ -114,7 +114,7 @@ def native_ranks(
     return result
 
 
-def _arguments(
+def native_arguments(
     queries: torch.Tensor,
     corpus: torch.Tensor,
     codes: Codes | None,
@@ -176,7 +176,9 @@ def cuda_search(
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
         with codes_for(q, c, cosine) as codes:
-            scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=_at_cpu(filter))
+            scores, indices = native_search(
+                q, c, codes, k, cosine=cosine, filter=at_cpu(filter, queries.device)
+            )
         return scores.to(queries.device), indices.to(queries.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
     return cuda.search(native, with_dense_rows(queries), passages, k, filter=filter)
@@ -195,14 +197,17 @@ def cuda_ranks(
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
         with codes_for(q, c, cosine) as codes:
-            found = native_ranks(q, c, codes, targets.cpu(), cosine=cosine, filter=_at_cpu(filter))
+            found = native_ranks(
+                q, c, codes, targets.cpu(), cosine=cosine, filter=at_cpu(filter, queries.device)
+            )
         return found.to(targets.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
     return cuda.ranks(native, with_dense_rows(queries), passages, targets, filter=filter)
 
 
-def _at_cpu(filter: SearchFilter | None) -> SearchFilter | None:
-    return None if filter is None else filter.to(torch.device("cpu"))
+def at_cpu(filter: SearchFilter | None, device: torch.device) -> SearchFilter | None:
+    """A filter of tensors of a device, for the CPU to search by."""
+    return filter if filter is None or device.type == "cpu" else filter.to(torch.device("cpu"))
 
 
 @torch.library.register_fake("pyhbt::search")  # type: ignore[untyped-decorator]

@@ -145,6 +145,29 @@ def search(
     return scores, indices
 
 
+def search_range(
+    queries: npt.NDArray[Any],
+    corpus: npt.NDArray[Any],
+    threshold: npt.NDArray[np.float64],
+    *,
+    similarity: str = "dot",
+    accepts: npt.NDArray[np.bool_] | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The accepted passages with at least the threshold (nq,) of each query, as CSR: offsets, scores, indices."""
+    exact = exact_scores(queries, corpus, similarity=similarity)
+    order = np.argsort(-exact, axis=1, kind="stable")
+    returned = _quotients(exact, exact_norms(queries)[:, None]) if similarity == "cosine" else exact
+    wanted = returned >= threshold[:, None]
+    if accepts is not None:
+        wanted &= accepts
+    rows = [row[wanted[query, row]] for query, row in enumerate(order)]
+    scores = [returned[query, row] for query, row in enumerate(rows)]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    with np.errstate(over="ignore", under="ignore"):
+        flat = np.concatenate([*scores, np.empty(0)]).astype(np.float32)
+    return offsets, flat, np.concatenate([*rows, np.empty(0, dtype=np.int64)])
+
+
 def ranks(
     queries: npt.NDArray[Any],
     corpus: npt.NDArray[Any],

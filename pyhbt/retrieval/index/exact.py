@@ -11,13 +11,15 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from pyhbt.arguments import whole_number
 from pyhbt.ops import checks
 from pyhbt.ops.checks import Array
-from pyhbt.ops.codes import Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.codes import Codes
 from pyhbt.ops.cuda import search as cuda
 from pyhbt.ops.cuda.kernels import Kernels, kernels
-from pyhbt.ops.exact import Found, native_ranks, native_search, with_dense_rows
+from pyhbt.ops.exact import Found, at_cpu, native_ranks, native_search, with_dense_rows
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.ops.range import MOST_RESULTS, RangeResults, check_threshold, native_range
 from pyhbt.ops.search_checks import (
     Screening,
     Similarity,
@@ -27,9 +29,10 @@ from pyhbt.ops.search_checks import (
     check_vectors,
 )
 from pyhbt.retrieval.index import files
+from pyhbt.retrieval.index.building import build_files, check_block, read_blocks, refer_to
 from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
 from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix, read_only
-from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts, encode_block
+from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts
 
 _QUERIES_A_STEP = 2048  # of the progress bar
 _CPU = torch.device("cpu")
@@ -69,11 +72,11 @@ class ExactIndex:
         names = listed(ids)
         self._names = None if names is None else Names(names)
         if path is not None:
-            self._parts = self._build_files(corpus, Path(path), progress)
+            self._parts = build_files(corpus, Path(path), names, similarity=similarity, progress=progress)
         elif is_matrix(corpus):
-            self._parts = self._refer_to(as_matrix(corpus, "corpus"), progress)
+            self._parts = refer_to(as_matrix(corpus, "corpus"), cosine=self._cosine, progress=progress)
         else:
-            self._parts = self._read(corpus, progress)
+            self._parts = read_blocks(corpus, cosine=self._cosine, progress=progress)
         self._read_only_at = self._parts.vectors.data_ptr() if path or read_only(corpus) else None
         self._memory: InMemory | None = None
         self._on_device = None
@@ -140,7 +143,15 @@ class ExactIndex:
                 stop = min(len(self), start + BLOCK_ROWS)
                 vectors, codes = self._parts.vectors, self._parts.codes
                 arrays.append_parts(Parts(vectors[start:stop], codes.rows(start, stop)))
-            self._write_rest(arrays, folder, self._parts, len(self))
+            files.write_rest(
+                arrays,
+                folder,
+                passages=len(self),
+                dtype=self.dtype,
+                similarity=self._similarity,
+                codes=self._parts.codes,
+                ids=self.ids,
+            )
 
     def add(self, corpus: Source, *, ids: Ids | None = None) -> None:
         """Appends passages, whose positions go on from ``len(index)``. A memory-mapped index moves into memory.
@@ -160,7 +171,7 @@ class ExactIndex:
         if names is not None and self._names is not None:
             self._names.check(names)
         for block in blocks(corpus):
-            self._check_block(block)
+            check_block(block, self._parts)
             if names is not None and len(names) < taken + len(block):
                 raise ValueError(f"ids: found {len(names)}, expected one for each passage")
             if self._memory is None:
@@ -296,6 +307,30 @@ class ExactIndex:
         scores, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
         return (scores, indices) if isinstance(queries, torch.Tensor) else (scores.numpy(), indices.numpy())
 
+    def search_range(
+        self,
+        queries: Array,
+        threshold: float | Array,
+        *,
+        filter: SearchFilter | None = None,
+        screening: Screening = "auto",
+        max_results: int = MOST_RESULTS,
+    ) -> RangeResults:
+        """As :func:`pyhbt.search_range` over the index's passages; arrays where ``queries`` is one."""
+        q = self._checked(queries, screening, filter)
+        least = check_threshold(threshold, len(q))
+        found = native_range(
+            q.cpu(),
+            self._parts.vectors,
+            self._parts.codes,
+            least,
+            cosine=self._cosine,
+            max_results=whole_number("max_results", max_results, 0),
+            filter=at_cpu(filter, self._device),
+            screening=screening,
+        )
+        return found.to(self._device) if isinstance(queries, torch.Tensor) else found.numpy()
+
     def ranks(
         self,
         queries: Array,
@@ -318,7 +353,7 @@ class ExactIndex:
                 self._parts.codes,
                 wanted.cpu(),
                 cosine=self._cosine,
-                filter=self._filter_at_cpu(filter),
+                filter=at_cpu(filter, self._device),
                 screening=screening,
             ).to(self._device)
         return result if isinstance(queries, torch.Tensor) else result.numpy()
@@ -335,7 +370,7 @@ class ExactIndex:
             self._parts.codes,
             k,
             cosine=self._cosine,
-            filter=self._filter_at_cpu(filter),
+            filter=at_cpu(filter, self._device),
             screening=screening,
         )
         return scores.to(self._device), indices.to(self._device)
@@ -350,9 +385,6 @@ class ExactIndex:
             self._on_device = cuda.Corpus.of(native, vectors, cosine=self._cosine)
         return self._on_device
 
-    def _filter_at_cpu(self, filter: SearchFilter | None) -> SearchFilter | None:
-        return filter if filter is None or self._device == _CPU else filter.to(_CPU)
-
     def _named(self) -> Names:
         if self._names is None:
             raise ValueError("ids: the index was built without ids")
@@ -366,74 +398,3 @@ class ExactIndex:
             raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
         check_options(self._similarity, screening, self._device.type, filter)
         return tensor
-
-    def _check_block(self, block: torch.Tensor) -> None:
-        if block.shape[1] != self.dim:
-            raise ValueError(
-                f"corpus: found dim {block.shape[1]}, expected {self.dim} (the dim of the index)"
-            )
-        if block.dtype != self.dtype:
-            raise TypeError(
-                f"corpus: found dtype {block.dtype}, expected {self.dtype} (the dtype of the index)"
-            )
-
-    def _refer_to(self, vectors: torch.Tensor, progress: bool) -> Parts:
-        codes = allocate(len(vectors), mean_of_sample(vectors, cosine=self._cosine))
-        with tqdm(total=len(vectors), desc="indexing", unit="passages", disable=not progress) as bar:
-            step = BLOCK_ROWS if progress else max(1, len(vectors))
-            for start in range(0, len(vectors), step):
-                stop = min(len(vectors), start + step)
-                encode_into(
-                    codes.rows(start, stop), vectors[start:stop], cosine=self._cosine, first_row=start
-                )
-                bar.update(stop - start)
-        return Parts(vectors, codes)
-
-    def _read(self, corpus: Source, progress: bool) -> Parts:
-        memory = None
-        with tqdm(desc="indexing", unit="passages", disable=not progress) as bar:
-            for block in blocks(corpus):
-                if memory is None:
-                    codes = encode_block(block, None, cosine=self._cosine, first_row=0)
-                    self._parts = Parts(block.clone(), codes)
-                    memory = InMemory(self._parts, cosine=self._cosine)
-                else:
-                    self._check_block(block)
-                    memory.append(block)
-                bar.update(len(block))
-        if memory is None:
-            raise ValueError("corpus: found no block, expected at least one")
-        return memory.parts()
-
-    def _build_files(self, corpus: Source, path: Path, progress: bool) -> Parts:
-        parts, centre, count = None, None, 0
-        with (
-            files.new_folder(path) as folder,
-            ArrayFiles(folder) as arrays,
-            tqdm(desc="indexing", unit="passages", disable=not progress) as bar,
-        ):
-            for block in blocks(corpus):
-                if parts is not None:
-                    self._check_block(block)
-                codes = encode_block(block, centre, cosine=self._cosine, first_row=count)
-                self._parts = parts = Parts(block, codes)
-                centre = codes.centre if count + len(block) else None
-                arrays.append_parts(parts)
-                count += len(block)
-                bar.update(len(block))
-            if parts is None:
-                raise ValueError("corpus: found no block, expected at least one")
-            check_count(self.ids, count)
-            self._write_rest(arrays, folder, parts, count)
-        return files.read(path, verify=False).parts
-
-    def _write_rest(self, arrays: ArrayFiles, folder: Path, parts: Parts, count: int) -> None:
-        files.write_rest(
-            arrays,
-            folder,
-            passages=count,
-            dtype=parts.vectors.dtype,
-            similarity=self._similarity,
-            codes=parts.codes,
-            ids=self.ids,
-        )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from pyhbt import ExactIndex, SearchFilter, ranks, search
+from pyhbt import ExactIndex, SearchFilter, ranks, search, search_range
 from pyhbt.ops.search_checks import Similarity
 
 N, DIM = 1300, 20  # enough for ``pyhbt.search`` to make codes
@@ -232,6 +232,25 @@ def test_additions_are_refused(error: type[Exception], match: str, more: Any, id
     assert index.ids == ["a", "b"]
     with pytest.raises(ValueError, match="ids: found some, expected as for the index"):
         ExactIndex(CORPUS[:2]).add(CORPUS[:1], ids=["a"])
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_search_range_is_that_of_the_passages(similarity: Similarity, tmp_path: Path) -> None:
+    queries, corpus = torch.randn(70, 12), torch.randn(1500, 12)
+    expected = search_range(queries, corpus, 0.5, similarity=similarity)
+    index = ExactIndex(corpus, similarity=similarity)
+    index.save(tmp_path / "index")
+    for here in (index, ExactIndex.open(tmp_path / "index")):
+        found = here.search_range(queries, 0.5)
+        for name in ("offsets", "scores", "indices"):
+            assert torch.equal(
+                torch.as_tensor(getattr(found, name)), torch.as_tensor(getattr(expected, name))
+            )
+    filter = SearchFilter(allowed=torch.arange(700))
+    assert int(torch.as_tensor(index.search_range(queries, 0.5, filter=filter).indices).max()) < 700
+    assert isinstance(index.search_range(queries.numpy(), 0.5).scores, np.ndarray)
+    with pytest.raises(ValueError, match="threshold: more than 10 pairs"):
+        index.search_range(queries, 0.5, max_results=10)
 
 
 def test_an_index_is_shown_in_few_words() -> None:

@@ -1,0 +1,142 @@
+// Range search: what screening leaves open is scored and held against the query's least score, tile by tile.
+#include <atomic>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "../interrupt.h"
+#include "../parallel.h"
+#include "../search.h"
+#include "coded_queries.h"
+#include "filter.h"
+#include "scan.h"
+#include "screen.h"
+#include "sort_candidates.h"
+
+namespace pyhbt::cpu {
+namespace {
+
+using Rows = std::vector<std::vector<Candidate>>;  // what was found for some queries
+
+struct RangeSearch {
+  const Call& call;
+  const Filter filter;
+  const double* least;
+  const int64_t most;
+  std::atomic<int64_t> total{0};
+  Interrupt interrupt{};
+
+  double norm(int64_t query) const {
+    return call.a.cosine ? call.query_norms[static_cast<size_t>(query)] : 1.0;
+  }
+
+  // The score that is returned, of one that decides the order (for cosine before the division by |q|).
+  double returned(int64_t query, double score) const { return norm(query) > 0 ? score / norm(query) : 0.0; }
+
+  // No score below this, as the order has it, is the least one after the division.
+  double screened_at(int64_t query) const {
+    const double wanted = least[query];
+    if (!(norm(query) > 0)) return 0 >= wanted ? kNoThreshold : -kNoThreshold;
+    const double score = wanted * norm(query);
+    return call.a.cosine && std::isfinite(score) ? score - 0x1p-50 * std::abs(score) - 0x1p-1000 : score;
+  }
+
+  template <typename Screen>
+  void scan(const std::vector<int64_t>& queries, Screen& screen, int64_t first, int64_t last, Rows& found) {
+    std::vector<ExactScore> exact;
+    std::vector<double> at_least;
+    for (const int64_t query : queries) {
+      exact.emplace_back(call, query);
+      at_least.push_back(screened_at(query));
+      screen.set_threshold(static_cast<int64_t>(at_least.size()) - 1, at_least.back());
+    }
+    PairScorer waiting(exact);
+    const auto open = [&](int64_t query, int64_t passage, int64_t position) {
+      if (screen.interval(query, passage, position).upper >= at_least[static_cast<size_t>(query)])
+        waiting.add(query, passage);
+    };
+    const auto score = [&](bool last_strip) {
+      if (!last_strip) return;
+      int64_t added = 0;
+      waiting.score([&](int64_t at, int64_t passage, double exact_score) {
+        const int64_t query = queries[static_cast<size_t>(at)];
+        if (!(returned(query, exact_score) >= least[query])) return;
+        found[static_cast<size_t>(at)].push_back({exact_score, passage});
+        ++added;
+      });
+      if (added > 0 && total.fetch_add(added) + added > most)
+        throw std::length_error("threshold: more than " + std::to_string(most) +
+                                " pairs of query and passage reach it, expected at most that many; raise the "
+                                "threshold or max_results");
+    };
+    for_open_pairs(filter, queries, screen, first, last, interrupt, open, score);
+  }
+
+  void scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, Rows& found) {
+    if (call.by_codes()) {
+      CodeScreen screen(call, queries);
+      scan(queries, screen, first, last, found);
+    } else {
+      FloatScreen screen(call, queries);
+      scan(queries, screen, first, last, found);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pyhbt::cpu
+
+namespace pyhbt {
+
+RangeResults search_range(const SearchArguments& arguments, const double* least, int64_t most) {
+  using namespace cpu;
+  const KeepSubnormals guard;  // every task has its own
+  Call call(arguments);
+  const int64_t num_queries = call.a.queries.rows, num_passages = call.a.corpus.rows;
+  for (int64_t query = 0; query < num_queries; ++query)
+    if (std::isnan(least[query]))
+      throw std::invalid_argument("threshold: found a NaN in row " + std::to_string(query) +
+                                  ", expected numbers");
+  if (most < 0)
+    throw std::invalid_argument("max_results: found " + std::to_string(most) + ", expected at least 0");
+  call.measure_passages();
+  RangeResults results(static_cast<size_t>(num_queries));
+  if (num_queries == 0 || num_passages == 0) return results;
+  std::vector<int64_t> queries(static_cast<size_t>(num_queries));
+  std::iota(queries.begin(), queries.end(), int64_t{0});
+  RangeSearch search{call, Filter(call.a.filter), least, most};
+  search.filter.order_by_pool(queries);
+
+  const Division cut = divide(call, num_queries);
+  std::vector<Rows> parts(static_cast<size_t>(cut.blocks * cut.slices));
+  parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
+    const KeepSubnormals task_guard;
+    const int64_t start = cut.start(task / cut.slices), end = cut.start(task / cut.slices + 1);
+    const int64_t first = std::min(num_passages, task % cut.slices * cut.slice_passages);
+    Rows& found = parts[static_cast<size_t>(task)];
+    found.resize(static_cast<size_t>(end - start));
+    search.scan_block(std::vector<int64_t>(queries.begin() + start, queries.begin() + end), first,
+                      std::min(num_passages, first + cut.slice_passages), found);
+  });
+  for (int64_t block = 0; block < cut.blocks; ++block) {
+    const int64_t start = cut.start(block);
+    parallel_for(call.a.threads, cut.start(block + 1) - start, [&](int64_t at) {
+      const int64_t query = queries[static_cast<size_t>(start + at)];
+      std::vector<Candidate>& row = results[static_cast<size_t>(query)];
+      for (int64_t slice = 0; slice < cut.slices; ++slice) {
+        std::vector<Candidate>& part =
+            parts[static_cast<size_t>(block * cut.slices + slice)][static_cast<size_t>(at)];
+        if (row.empty())
+          row = std::move(part);
+        else
+          row.insert(row.end(), part.begin(), part.end());
+        part = {};
+      }
+      sort_candidates(row);
+      for (Candidate& candidate : row) candidate.score = search.returned(query, candidate.score);
+    });
+  }
+  return results;
+}
+
+}  // namespace pyhbt
