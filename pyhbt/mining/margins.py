@@ -1,8 +1,8 @@
 """Margins of sentence pairs: how much closer two sentences are than either is to its neighbours.
 
 Source: Artetxe and Schwenk 2019, arXiv 1811.01136. With the score a of a pair (x, y), its cosine as a rule, and the
-mean over both neighbourhoods, b = sum over NN_k(x) of cos(x, z) / 2k + sum over NN_k(y) of cos(y, z) / 2k, a margin is a
-(equation 1), a - b (equation 2) or a / b (equation 3, and LASER's default).
+mean over both neighbourhoods, b = sum over NN_k(x) of cos(x, z) / 2k + sum over NN_k(y) of cos(y, z) / 2k, a margin is
+a (equation 1), a - b (equation 2) or a / b (equation 3, and LASER's default).
 
 Precision: a is what :func:`pyhbt.search` gives, the float64 score rounded to float32, so that a GPU gives the same; all
 that follows is float64, and means are summed in the order of ranks. Nothing depends on threads or instruction sets.
@@ -158,8 +158,9 @@ def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each row, summed from the left."""
     total: NDArray[np.float64] = np.zeros(len(scores))
     for column in scores.T:
-        total += column
-    return total / max(1, scores.shape[1])
+        np.add(total, column, out=total)
+    np.divide(total, max(1, scores.shape[1]), out=total)
+    return total
 
 
 def _with_margins(
