@@ -1,8 +1,8 @@
 """Error rates on LASER's Tatoeba test, cosine beside margins: ``python -m benches.bitext ENCODER``.
 
 The test is read from tatoeba-v1/, in the folder that PYHBT_DATA names (XXX-eng.tsv as LASER publishes it, all pairs of
-a language). Rows go to benches/results/bitext.csv, and from there to the table of docs/guides/bitext.md. Both sides have
-the prefix "query: ", as E5 wants it of texts that are alike.
+a language). Rows go to benches/results/bitext.csv, and from there to the table of docs/guides/bitext.md. Both sides
+have the prefix "query: ", as E5 wants it of texts that are alike.
 """
 
 from __future__ import annotations

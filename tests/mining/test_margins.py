@@ -11,6 +11,7 @@ import torch
 
 from pyhbt import ExactIndex
 from pyhbt.mining.margins import LEAST_MEAN, Candidates, Neighbourhoods, _agreed, neighbourhoods
+from tests.emulated import emulated_kernels
 from tests.mining.bitext_oracle import MARGINS, candidates, nearest, score_matrix
 
 RNG = np.random.default_rng(5)
@@ -180,6 +181,12 @@ def test_wrong_arguments() -> None:
         neighbourhoods(SOURCES, TARGETS, 4, aligned=True)
     with pytest.raises(ValueError, match="sources: found none, expected at least one"):
         neighbourhoods(SOURCES[:0], TARGETS[:0], 4, aligned=True)
+
+
+def test_the_kernels_of_a_gpu_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = neighbourhoods(SOURCES, TARGETS, 4)
+    monkeypatch.setattr(ExactIndex, "_kernels", lambda _: emulated_kernels())
+    same(neighbourhoods(SOURCES, TARGETS, 4), expected)
 
 
 @pytest.mark.gpu
