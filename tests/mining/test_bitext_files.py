@@ -117,6 +117,16 @@ def test_vectors_and_indexes(job: BitextJob, tmp_path: Path) -> None:
     assert [row[1:] for row in written(out)] == [row[1:] for row in mined(KEPT_SOURCES, KEPT_TARGETS)]
 
 
+def test_the_first_of_a_repeated_text_stays(job: BitextJob, tmp_path: Path) -> None:
+    """Where vectors of one text differ: the third row would be the better match."""
+    np.save(tmp_path / "de.npy", np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    np.save(tmp_path / "en.npy", np.array([[0.6, 0.8]], np.float32))
+    texts = lines(tmp_path / "three.txt", ["ein Haus", "eine Katze", "ein Haus"])
+    job = changed(job, sources=tmp_path / "de.npy", targets=tmp_path / "en.npy", source_texts=texts)
+    mine_bitext_files(changed(job, margin="absolute"), tmp_path / "pairs.tsv")
+    assert written(tmp_path / "pairs.tsv") == [(pytest.approx(0.8), "eine Katze", "0")]
+
+
 def test_an_index_of_bfloat16_with_repeated_texts(job: BitextJob, tmp_path: Path) -> None:
     vectors = encoder().encode(SOURCES, "query").bfloat16()
     ExactIndex(vectors, similarity="dot").save(tmp_path / "de")
