@@ -171,7 +171,7 @@ class _Side:
     path: Path
     texts: list[str] | None
     vectors: NDArray[Any] | ExactIndex | None
-    rows: list[int]
+    rows: Sequence[int]
     lang: str | None
     empty: int = 0
     repeated: int = 0
@@ -187,7 +187,7 @@ class _Side:
         if vectors is not None and lang is not None:
             raise ValueError(f"{name}_lang: found {lang!r}, expected none, for {path} holds vectors")
         if vectors is not None and text_file is None:
-            return cls(path, None, vectors, list(range(len(vectors))), lang)
+            return cls(path, None, vectors, range(len(vectors)), lang)
         texts = read_texts(text_file or path, job.field)
         if vectors is not None and len(texts) != len(vectors):
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyhbt import ExactIndex
+from pyhbt import ExactIndex, search
 from pyhbt.mining.margins import LEAST_MEAN, Candidates, Neighbourhoods, _agreed, neighbourhoods
 from tests.emulated import emulated_kernels
 from tests.mining.bitext_oracle import MARGINS, candidates, nearest, score_matrix
@@ -64,6 +64,16 @@ def test_a_pair_has_one_score() -> None:
     np.testing.assert_array_equal(found.forward.scores, [[0.5, 0.375], [0.75, 0.5]])
     np.testing.assert_array_equal(found.backward.scores, [[0.375], [0.75], [0.5]])
     np.testing.assert_array_equal(forward.scores, [[0.5, 0.25], [0.75, 0.5]])  # those given stay
+
+
+def test_a_cosine_that_two_searches_round_otherwise() -> None:
+    """The quotients lie on two sides of the middle of two float32 numbers: found among 600 million pairs."""
+    x = np.array([[float.fromhex("0x1.689f86p-1"), float.fromhex("0x1.b9dd4ep-2")]], np.float32)
+    y = np.array([[float.fromhex("-0x1.0982d4p-1"), float.fromhex("-0x1.a5ea6ap-2")]], np.float32)
+    there, back = (float(search(*sides, 1, similarity="cosine")[0][0, 0]) for sides in ((x, y), (y, x)))
+    assert there != back
+    found = neighbourhoods(x, y, 1)
+    assert found.forward.scores.tolist() == found.backward.scores.tolist() == [[max(there, back)]]
 
 
 def test_the_best_of_equal_ones_is_the_lower() -> None:
