@@ -1,4 +1,5 @@
-"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, report, power, doctor.
+"""The ``pyhbt`` command: study, train, evaluate, encode, search, mine, bitext, report,
+power, doctor.
 
 A mistake of the caller's (an unknown option, a missing file, a wrong value) gives one line and exit code 2.
 """
@@ -16,6 +17,7 @@ from typing import Annotated
 import typer
 
 import pyhbt
+from pyhbt.cli.bitext import BitextCommand, bitext
 from pyhbt.cli.interruption import INTERRUPTED, TERMINATED, interrupted
 from pyhbt.cli.mistakes import in_one_line, is_mistake
 from pyhbt.cli.options import USAGE_ERROR, command
@@ -126,6 +128,7 @@ app.command()(command(EvaluateCommand, evaluate))
 app.command()(command(EncodeCommand, encode))
 app.command()(command(SearchCommand, search))
 app.command()(command(MineCommand, mine))
+app.command()(command(BitextCommand, bitext))
 app.command()(report)
 app.command()(power)
 app.command()(doctor)

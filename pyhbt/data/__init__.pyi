@@ -1,6 +1,7 @@
 from .afriqa import load_afriqa as load_afriqa
 from .afriqa import load_afriqa_study as load_afriqa_study
 from .beir import load_beir as load_beir
+from .bitext import write_bitext as write_bitext
 from .cldr import load_cldr as load_cldr
 from .groups import judged_pairs as judged_pairs
 from .lareqa import load_lareqa as load_lareqa

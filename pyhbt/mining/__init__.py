@@ -1,4 +1,4 @@
-"""Hard negatives: passages that score high for a query and do not answer it."""
+"""Hard negatives, passages that score high for a query and do not answer it; bitext, sentences and translations."""
 
 from __future__ import annotations
 

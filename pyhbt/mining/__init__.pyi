@@ -1,3 +1,11 @@
+from .bitext import Bitext as Bitext
+from .bitext import SentencePair as SentencePair
+from .bitext import mine_bitext as mine_bitext
+from .bitext_files import BitextJob as BitextJob
+from .bitext_files import BitextSummary as BitextSummary
+from .bitext_files import mine_bitext_files as mine_bitext_files
+from .error_rates import BitextErrorRates as BitextErrorRates
+from .error_rates import bitext_error_rates as bitext_error_rates
 from .negatives import Mined as Mined
 from .negatives import MiningStatistics as MiningStatistics
 from .negatives import mine_negatives as mine_negatives

@@ -38,9 +38,8 @@ from pyhbt.ops import checks
 from pyhbt.ops.filters import SearchFilter
 from pyhbt.ops.search_checks import Similarity
 from pyhbt.options import documented, option
-from pyhbt.reading import map_array
 from pyhbt.retrieval.index import ExactIndex
-from pyhbt.retrieval.vectors import encode_file
+from pyhbt.retrieval.vectors import encode_file, map_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -218,12 +217,7 @@ def _vectors(
         if not encoded.is_file():
             encode_file(load_encoder(), path, encoded, kind=kind, field=job.field)
         path = encoded
-    vectors = map_array(path)
-    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
-        raise ValueError(
-            f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32 or float16 (rows, dim)"
-        )
-    return vectors
+    return map_vectors(path)
 
 
 def _own_passages(query_ids: Sequence[str], passage_ids: Sequence[str]) -> NDArray[np.int64]:

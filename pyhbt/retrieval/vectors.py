@@ -1,14 +1,19 @@
-"""The job of ``pyhbt encode``: a file of texts in, a file of vectors out."""
+"""The job of ``pyhbt encode``: a file of texts in, a file of vectors out; and the reader of such files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyhbt.data.texts import read_texts
 from pyhbt.encoders import EncoderLike, TextKind, as_encoder
 from pyhbt.files import check_file_target, write_atomically
+from pyhbt.reading import map_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def encode_file(
@@ -35,3 +40,18 @@ def encode_file(
     with write_atomically(out) as temporary, temporary.open("wb") as target:
         np.save(target, vectors)
     return vectors.shape[0], vectors.shape[1]
+
+
+def map_vectors(path: Path) -> NDArray[Any]:
+    """The vectors (rows, dim) of an .npy file, memory-mapped and read-only.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, or holds another than a matrix of float32 or float16.
+    """
+    vectors = map_array(path)
+    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
+        raise ValueError(
+            f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32 or float16 (rows, dim)"
+        )
+    return vectors

@@ -16,6 +16,7 @@ from pyhbt.cli.interruption import interrupted
         (["study", "--out", "a b", "--overwrite"], "interrupted; go on with: pyhbt study --out 'a b'"),
         (["search", "q", "c", "--out", "r"], "interrupted; go on with: pyhbt search q c --out r"),
         (["evaluate", "x"], "interrupted"),
+        (["bitext", "a", "b", "--out", "c.tsv"], "interrupted"),
         ([], "interrupted"),
         *(
             (

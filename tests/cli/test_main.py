@@ -14,7 +14,7 @@ from tests.study.synthetic_study import Study, write_study
 
 
 @pytest.mark.parametrize(
-    "command", ["study", "train", "evaluate", "encode", "search", "mine", "report", "doctor"]
+    "command", ["study", "train", "evaluate", "encode", "search", "mine", "bitext", "report", "doctor"]
 )
 def test_help(pyhbt: Any, command: str) -> None:
     code, out, _ = pyhbt(command, "--help")

@@ -14,7 +14,7 @@ from pyhbt.options import options_of, read_config, read_values
 from tests.toy import save_tiny_bert
 
 
-@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "mine"])
+@pytest.mark.parametrize("command", ["study", "train", "evaluate", "encode", "search", "mine", "bitext"])
 def test_help_shows_defaults(pyhbt: Any, command: str) -> None:
     code, shown, _ = pyhbt(command, "-h")
     assert code == 0

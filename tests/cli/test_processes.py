@@ -74,6 +74,23 @@ CASES = {
         "mined.jsonl",
         _rows(180),
     ),
+    "bitext": Case(
+        [
+            *PYHBT,
+            "bitext",
+            "queries.jsonl",
+            "passages.jsonl",
+            "--encoder",
+            "ngram",
+            "--no-unify",
+            "--retrieval",
+            "forward",
+            "--out",
+            "bitext.tsv",
+        ],
+        "bitext.tsv",
+        _rows(180),
+    ),
     "evaluate": Case(
         [
             *PYHBT,

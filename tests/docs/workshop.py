@@ -179,6 +179,9 @@ def write_own_data(folder: Path) -> None:
     (folder / "en-de.txt").write_text(
         "".join(f"{item.queries['en']} {item.queries['de']}\n" for item in items)
     )
+    for language in ("de", "en"):
+        texts = [item.passages[language] for item in items]
+        (folder / f"{language}.txt").write_text("".join(f"{text}\n" for text in texts))
     study = folder / "kenya"
     study.mkdir()
     write_pairs(study / "train.jsonl", PairSet.from_parallel(parallel_items(20, ("de", "en"))))

@@ -12,7 +12,7 @@ import torch
 
 from pyhbt import NgramEncoder
 from pyhbt.encoders import LanguageMeans
-from pyhbt.retrieval.vectors import encode_file
+from pyhbt.retrieval.vectors import encode_file, map_vectors
 from tests.data.written import write, write_jsonl
 
 TEXTS = ["eins", "", "zwei drei", "eins"]
@@ -90,3 +90,17 @@ def test_missing_folders_are_made(encoder: NgramEncoder, tmp_path: Path) -> None
     source = write(tmp_path / "t.txt", "a\n")
     encode_file(encoder, str(source), str(tmp_path / "new/folder/v.npy"))
     assert np.load(tmp_path / "new/folder/v.npy").shape == (1, 8)
+
+
+def test_vectors_are_mapped_and_other_arrays_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.npy"
+    for dtype in (np.float32, np.float16):
+        np.save(path, np.eye(3, dtype=dtype))
+        found = map_vectors(path)
+        np.testing.assert_array_equal(found, np.eye(3, dtype=dtype))
+        assert isinstance(found, np.memmap)
+        assert not found.flags.writeable
+    for wrong in (np.eye(3), np.ones(3, np.float32), np.eye(3, dtype=np.int64)):
+        np.save(path, wrong)
+        with pytest.raises(ValueError, match=rf"v.npy: found {wrong.dtype} of shape .*, expected float32 or"):
+            map_vectors(path)

@@ -202,6 +202,11 @@ class ExactIndex:
         return self._parts.vectors.dtype
 
     @property
+    def device(self) -> torch.device:
+        """Of the queries (:meth:`to`)."""
+        return self._device
+
+    @property
     def similarity(self) -> str:
         """ "dot" or "cosine"."""
         return self._similarity

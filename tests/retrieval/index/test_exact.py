@@ -69,6 +69,7 @@ HALF, BRAIN = CORPUS.astype(np.float16), torch.from_numpy(CORPUS).bfloat16()
 def test_what_it_says_of_itself() -> None:
     index = ExactIndex(HALF, similarity="cosine")
     assert (len(index), index.dim, index.dtype, index.similarity) == (N, DIM, torch.float16, "cosine")
+    assert index.device == torch.device("cpu")
     assert index.ids is None
     assert index.nbytes == N * (64 + 28) + 2 * 4 * DIM
     found = index.search(torch.from_numpy(QUERIES), 3)
