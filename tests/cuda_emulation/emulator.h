@@ -65,17 +65,12 @@ inline void sync_warp(long line, uint32_t mask = ~0u) {
 
 template <typename T, typename Change>
 T change_atomically(T* place, Change change) {
-  bool fenced;
-  {
-    const Unwatched unwatched;
-    machine.maybe_preempt();
-    fenced = machine.current().fenced;
-  }
+  machine.maybe_preempt();
+  machine.order_by_atomic(place);
   T old;
   __atomic_load(place, &old, __ATOMIC_RELAXED);
-  const int order = fenced ? __ATOMIC_ACQ_REL : __ATOMIC_RELAXED;  // else it orders no other memory
-  for (T wanted = change(old);
-       !__atomic_compare_exchange(place, &old, &wanted, false, order, __ATOMIC_RELAXED);
+  for (T wanted = change(old);  // relaxed: it orders no other memory
+       !__atomic_compare_exchange(place, &old, &wanted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
        wanted = change(old)) {
   }
   return old;
@@ -101,10 +96,8 @@ struct Shuffle {
   emulator::Shuffle { "__shfl_xor_sync", __LINE__, true }
 #define __ballot_sync(mask, predicate) emulator::ballot(__LINE__, mask, predicate)
 
-inline void __threadfence() {
-  const emulator::Unwatched unwatched;
-  emulator::machine.current().fenced = true;
-}
+inline void __threadfence() { emulator::machine.fence(emulator::kDevice); }
+inline void __threadfence_block() { emulator::machine.fence(emulator::kBlock); }
 
 template <typename T>
 T atomicAdd(T* place, T value) {

@@ -32,6 +32,17 @@ MISUSES = {
     "warp_reads_what_another_lane_wrote": ("thread", "data race"),
     "flag_without_fence": ("thread", "data race"),
     "blocks_write_the_same": ("thread", "data race"),
+    "blocks_write_the_same_after_barriers": ("thread", "data race"),
+    "fence_before_the_write": ("thread", "data race"),
+    "fence_after_the_ticket": ("thread", "data race"),
+    "read_before_the_fence": ("thread", "data race"),
+    "block_wide_fence_before_the_ticket": ("thread", "data race"),
+    "block_wide_fence_before_the_read": ("thread", "data race"),
+    "fences_of_a_block": ("thread", "data race"),
+    "atomics_of_two_addresses": ("thread", "data race"),
+    "one_thread_fences_before_a_barrier": ("thread", "data race"),
+    "plain_store_beside_atomics": ("thread", "data race"),
+    "third_reads_past_an_atomic_without_fence": ("thread", "data race"),
 }
 
 
