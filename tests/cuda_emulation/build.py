@@ -6,6 +6,7 @@ The sources are those that nvcc compiles.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "csrc"
+# Changed copies of the sources, where the tester of mutations runs the tests of the operations on them.
+SOURCES = Path(os.environ.get("EMULATED_SOURCES", HERE.parents[1] / "csrc"))
+KERNELS = ("contrastive.cu", "search.cu")
+CHECKS = ("contrastive_checks.cpp", "search_checks.cpp", "main.cpp")
 SANITIZERS = {"none": "", "address": "address,undefined", "thread": "thread"}
 
 

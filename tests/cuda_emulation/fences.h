@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -23,14 +23,18 @@ constexpr Scope kScopes[] = {kBlock, kDevice};
 
 #if defined(__SANITIZE_THREAD__)
 
-// What was known at a fence, or at several: ThreadSanitizer keeps it under this address. Never changed.
-using Clock = std::shared_ptr<char>;
+// What was known at a fence, or at several: ThreadSanitizer keeps it under the address. Never changed, and kept
+// while the launch runs.
+struct alignas(8) Known {
+  char place;
+};
+using Clock = Known*;
 using Clocks = std::array<Clock, 2>;  // by scope
 
 // A thread's part.
 struct Order {
-  Clocks fenced;    // at the fences before now, of this thread and of those it has met at barriers
-  Clocks observed;  // fences that atomics before now have read of: to be counted on after the next fence
+  Clocks fenced{};    // at the fences before now, of this thread and of those it has met at barriers
+  Clocks observed{};  // fences that atomics before now have read of: to be counted on after the next fence
 };
 
 class Fences {
@@ -44,23 +48,21 @@ class Fences {
   }
 
   // To be called outside Unwatched, since the caller's clock is what counts.
-  static void fence(Order& order, Scope scope) {
-    void* observed[2] = {};
-    void* known;
+  void fence(Order& order, Scope scope) {
+    Clocks observed{};
+    Clock known;
     {
       const Unwatched unwatched;
-      const Clock made = std::make_shared<char>();
-      known = made.get();
+      known = &known_.emplace_back();
       for (int each = 0; each <= scope; ++each) {
-        observed[each] = order.observed[each].get();
-        order.fenced[each] = made;
+        observed[each] = order.observed[each];
+        order.observed[each] = nullptr;
+        order.fenced[each] = known;
       }
     }
-    for (void* clock : observed)
+    for (Clock clock : observed)
       if (clock != nullptr) acquire(clock);
     release(known);
-    const Unwatched unwatched;
-    for (int each = 0; each <= scope; ++each) order.observed[each] = nullptr;
   }
 
   void atomic(Order& order, const void* place, uint64_t block) {
@@ -91,11 +93,14 @@ class Fences {
   void forget(const char* memory, size_t bytes) {
     published_.erase(published_.lower_bound(memory), published_.lower_bound(memory + bytes));
   }
-  void forget_all() { published_.clear(); }
+  void forget_all() {
+    published_.clear();
+    known_.clear();
+  }
 
  private:
   struct Published {
-    Clocks clocks;
+    Clocks clocks{};
     uint64_t block = 0;  // whose threads clocks[kBlock] serves
   };
 
@@ -105,15 +110,15 @@ class Fences {
     if (clocks.front() == nullptr) clocks.erase(clocks.begin());
     if (clocks.empty()) return nullptr;
     if (clocks.size() == 1) return clocks.front();
-    const Clock all = std::make_shared<char>();
-    std::vector<void*> parts;
-    for (const Clock& clock : clocks) parts.push_back(clock.get());
-    running_->join_clocks(*host_, parts.data(), parts.size(), all.get());
+    const Clock all = &known_.emplace_back();
+    const std::vector<void*> parts(clocks.begin(), clocks.end());
+    running_->join_clocks(*host_, parts.data(), parts.size(), all);
     return all;
   }
 
   Fiber *running_ = nullptr, *host_ = nullptr;
   std::map<const void*, Published> published_;
+  std::deque<Known> known_;
 };
 
 #else
@@ -123,7 +128,7 @@ class Fences {
  public:
   static constexpr bool kKept = false;
   void join_on(Fiber&, Fiber&) {}
-  static void fence(Order&, Scope) {}
+  void fence(Order&, Scope) {}
   void atomic(Order&, const void*, uint64_t) {}
   void meet(const std::vector<Order*>&) {}
   void forget(const char*, size_t) {}

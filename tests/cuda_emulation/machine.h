@@ -66,8 +66,9 @@ struct Meeting {
   char edge[2];  // where ThreadSanitizer's happens-before edges hang; phases alternate
 };
 
-struct Warp {
-  Meeting meetings[kWarp];
+struct Meetings {
+  Meeting of_lanes[kMostThreads];  // the lowest of a mask
+  char barrier_edges[2];
 };
 
 class Machine {
@@ -118,7 +119,7 @@ class Machine {
     char* edge;
     {
       const Unwatched unwatched;
-      edge = &barrier_edges_[barrier_phase_];
+      edge = &meetings_->barrier_edges[barrier_phase_];
     }
     release(edge);
     {
@@ -184,7 +185,7 @@ class Machine {
       const Unwatched unwatched;
       thread = current_;
     }
-    Fences::fence(thread->order, scope);
+    fences_.fence(thread->order, scope);
   }
 
   // Of the running thread, before its access.
@@ -253,8 +254,7 @@ class Machine {
     live_ = count;
     exited_ = at_barrier_ = 0;
     ready_.clear();
-    warps_ = std::make_unique<Warp[]>(static_cast<size_t>(count + kWarp - 1) / kWarp);
-    barrier_edges_ = std::make_unique<char[]>(2);  // fresh: blocks are not ordered among one another
+    meetings_ = std::make_unique<Meetings>();  // fresh: blocks are not ordered among one another
     barrier_phase_ = 0;
     for (int id = 0; id < count; ++id) {
       Thread& thread = *threads_[static_cast<size_t>(id)];
@@ -336,7 +336,7 @@ class Machine {
   }
 
   Meeting& meeting_of(uint32_t mask) {
-    return warps_[static_cast<size_t>(current_->warp())].meetings[__builtin_ctz(mask)];
+    return meetings_->of_lanes[current_->warp() * kWarp + __builtin_ctz(mask)];
   }
 
   Meeting& arrive(const char* operation, long line, uint32_t mask) {
@@ -382,8 +382,7 @@ class Machine {
   std::function<void()> body_;
   Fiber starter_;
   std::vector<std::unique_ptr<Thread>> threads_;
-  std::unique_ptr<Warp[]> warps_;
-  std::unique_ptr<char[]> barrier_edges_;
+  std::unique_ptr<Meetings> meetings_;
   std::vector<int> ready_;
   std::vector<Array> arrays_;
   size_t shared_bytes_ = 0;

@@ -222,7 +222,9 @@ int main(int argc, char** argv) {
       {"third_reads_past_an_atomic_without_fence", third_reads_past_an_atomic_without_fence, 3}};
   if (argc != 2) return 2;
   std::vector<int> out(3 * kThreads, 0);
-  unsigned tickets[3] = {}, *place = tickets;
+  std::vector<unsigned> tickets(
+      2, 0);  // ThreadSanitizer remembers four accesses of eight bytes: none but theirs
+  unsigned* place = tickets.data();
   int* data = out.data();
   for (const auto& [name, kernel] : one_block)
     if (std::strcmp(name, argv[1]) == 0) PYHBT_LAUNCH(kernel, dim3(1), dim3(kThreads), nullptr, data);

@@ -65,12 +65,11 @@ class Built:
 
     def object(self, name: str, sanitizer: str) -> Path:
         target = self.folder / sanitizer / f"{name}.o"
-        sources = {"main.cpp": build.HERE, "misuse.cpp": build.HERE}
-        source = sources.get(name, build.SOURCES / "cuda") / name
+        source = (build.SOURCES / "cuda" if name in build.KERNELS else build.HERE) / name
         return target if target.exists() else build.compiled(source, target, sanitizer)
 
     def objects(self, sanitizer: str, without: str = "") -> list[Path]:
-        names = ("contrastive.cu", "search.cu", "main.cpp")
+        names = (*build.KERNELS, *build.CHECKS)
         return [self.object(name, sanitizer) for name in names if name != without]
 
     def program(self, sanitizer: str) -> Path:
