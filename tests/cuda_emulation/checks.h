@@ -32,7 +32,8 @@ inline void expect(bool good, const char* scenario, const char* what, int64_t at
 
 inline void expect_close(const char* scenario, const char* what, int64_t at, double found, double wanted,
                          double budget) {
-  expect(std::abs(found - wanted) <= budget || found == wanted, scenario, what, at, found, wanted);
+  expect(std::abs(found - wanted) <= budget || found == wanted || (std::isnan(found) && std::isnan(wanted)),
+         scenario, what, at, found, wanted);
 }
 
 // Memory of exactly this size, so that an overrun is seen; what is not written is NaN or -1.
@@ -70,7 +71,12 @@ void test_gradient();
 void test_multiply();
 void test_search();
 void test_overflow();
-void test_norms();
 void test_ranks();
+void test_append();
+void test_norms();
+void test_scores();
+void test_select();
+void test_count();
+void test_settle();
 
 }  // namespace checks

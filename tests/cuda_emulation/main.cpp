@@ -12,8 +12,9 @@ int main(int argc, char** argv) {
   using namespace checks;
   const std::vector<std::pair<std::string, std::function<void()>>> scenarios = {
       {"logsumexp", test_logsumexp}, {"gradient", test_gradient}, {"multiply", test_multiply},
-      {"search", test_search},       {"overflow", test_overflow}, {"norms", test_norms},
-      {"ranks", test_ranks}};
+      {"search", test_search},       {"overflow", test_overflow}, {"ranks", test_ranks},
+      {"append", test_append},       {"norms", test_norms},       {"scores", test_scores},
+      {"select", test_select},       {"count", test_count},       {"settle", test_settle}};
   for (const auto& [name, run] : scenarios) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted = wanted || name == argv[i];

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 # What the mistakes with fences take out and put elsewhere.
 FENCE = "  __threadfence();\n"
 RELEASE = "  __threadfence();  // the partials of this block are seen by whoever sees its ticket\n"
