@@ -129,7 +129,7 @@ __global__ void merge_columns_kernel(const float2* partials, int64_t row_tiles, 
   if (column >= columns) return;
   LogSumExp<double> total;
   total.max = logsumexp[column];
-  total.sum = total.max == -INFINITY ? 0.0 : 1.0;
+  total.sum = 1.0;  // of minus infinity too: the first merge takes it to zero
   for (int64_t tile = 0; tile < row_tiles; ++tile) total.merge(wide(partials[tile * columns + column]));
   logsumexp[column] = total.value();
 }

@@ -77,8 +77,8 @@ struct PanelCase {
 
 const std::vector<std::pair<int64_t, int64_t>> kPanelShapes =
     kShort ? std::vector<std::pair<int64_t, int64_t>>{{33, 130}}
-           : std::vector<std::pair<int64_t, int64_t>>{{1, 1},    {1, 129},  {31, 127}, {32, 128},
-                                                      {33, 128}, {64, 256}, {65, 257}, {70, 300}};
+           : std::vector<std::pair<int64_t, int64_t>>{{1, 1},    {1, 129},  {31, 127}, {32, 128}, {33, 128},
+                                                      {64, 256}, {65, 257}, {70, 300}, {2, 1100}};
 
 }  // namespace
 
@@ -92,7 +92,7 @@ void check_logsumexp(PanelCase& given, bool with_columns) {
   Array<unsigned> tickets(row_tiles, 0);
   Array<double> by_row(rows), by_column(columns, -INFINITY);
   std::vector<std::vector<double>> in_columns(static_cast<size_t>(columns));
-  for (int round = 0; round < (kShort ? 2 : 4); ++round) {  // tickets are ready for the next; columns go on
+  for (int round = 0; round < (kShort ? 2 : 6); ++round) {  // tickets are ready for the next; columns go on
     panel_logsumexp(given.panel(),
                     {.row_partials = row_partials.data(),
                      .row_tickets = tickets.data(),
@@ -116,8 +116,15 @@ void check_logsumexp(PanelCase& given, bool with_columns) {
     if (round == 1) {  // some that exp would overflow on, and some that are not there
       for (int64_t at = 0; at < rows * columns; ++at) given.dots[at] *= at % 11 == 4 ? 40.0f : 1.0f;
       for (int64_t at = 0; at < rows * columns; at += 29) given.dots[at] = -INFINITY;
-    } else if (round == 2) {
+    } else if (round == 2) {  // all that exp would lose
+      for (int64_t at = 0; at < rows * columns; ++at) given.dots[at] = -200.0f - std::abs(given.dots[at]);
+    } else if (round == 3) {
       for (int64_t i = 2; i < rows; i += 7) given.dots[i * columns + i * 11 % columns] = NAN;
+    } else if (round == 4) {  // one NaN where nothing else is
+      std::fill_n(given.dots.data(), rows * columns, -INFINITY);
+      for (int64_t i = 0; i < rows; ++i) given.dots[i * columns + i * 11 % columns] = NAN;
+      std::fill_n(by_column.data(), columns, -INFINITY);
+      for (auto& scores : in_columns) scores.clear();
     }
   }
 }
@@ -130,7 +137,8 @@ void test_logsumexp() {
     check_logsumexp(given, true);
     if (kShort) continue;
     PanelCase bare(rows, columns, true);
-    check_logsumexp(bare, false);
+    std::fill_n(bare.dots.data(), rows * columns, 0.0f);  // some columns have a logsumexp of 0 to go on from
+    check_logsumexp(bare, columns % 2 == 1);
   }
 }
 
@@ -155,6 +163,10 @@ void check_gradient(PanelCase& given, DType dtype, bool with_columns, bool with_
   Array<float> reference(rows), weight(rows), own(rows), column_reference(columns), column_weight(columns);
   for (Array<float>* x : {&reference, &weight, &own, &column_reference, &column_weight}) fill(*x, 0.5f);
   Array<float> gain(1, 0.25f), out(rows * columns);
+  for (int64_t i = 1; given.bare && i < rows; i += 2) {  // exp overflows without the reference
+    reference[i] = 100.0f;
+    for (int64_t j = 0; j < columns; ++j) given.dots[i * columns + j] += 100.0f / given.row_factor[i];
+  }
   panel_gradient(given.panel(),
                  {.row_reference = reference.data(),
                   .row_weight = weight.data(),

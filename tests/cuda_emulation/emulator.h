@@ -24,6 +24,8 @@ namespace emulator {
 template <typename T>
 T shuffle(const char* operation, long line, uint32_t mask, T value, int argument, int width,
           bool exclusive_or) {
+  if (width < 1 || width > kWarp || (width & (width - 1)) != 0)
+    machine.fail("%s in line %ld with width %d, expected a power of two up to 32", operation, line, width);
   T taken{};
   struct Given {
     T value;

@@ -55,6 +55,10 @@ void reads_a_lane_outside_the_mask(int* out) {
   out[threadIdx.x] = value;
 }
 
+void shuffles_in_a_width_that_is_no_power_of_two(int* out) {
+  out[threadIdx.x] = __shfl_xor_sync(kAllLanes, 1, 1, kWrong ? 6 : 8);
+}
+
 void reads_shared_memory_never_written(int* out) {
   PYHBT_SHARED(int, values, [kThreads]);
   if (!kWrong || threadIdx.x != 5) values[threadIdx.x] = 1;
@@ -198,6 +202,7 @@ int main(int argc, char** argv) {
       {"lane_missing_from_a_shuffle", lane_missing_from_a_shuffle},
       {"lane_not_in_its_mask", lane_not_in_its_mask},
       {"reads_a_lane_outside_the_mask", reads_a_lane_outside_the_mask},
+      {"shuffles_in_a_width_that_is_no_power_of_two", shuffles_in_a_width_that_is_no_power_of_two},
       {"reads_shared_memory_never_written", reads_shared_memory_never_written},
       {"writes_beyond_a_shared_array", writes_beyond_a_shared_array},
       {"warp_reads_what_another_lane_wrote", warp_reads_what_another_lane_wrote}};

@@ -98,7 +98,7 @@ WORDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # rule, pattern, what c
     ("shuffle", r"__shfl_xor_sync", ("__shfl_sync",)),
     ("shuffle", r"\bdistance(?=, \w+\))", ("distance * 2", "0")),
     ("shuffle", r"\bleader(?=\);)", ("0",)),
-    ("shuffle", r"(?<=, )(?:kRowThreads|kLanes|8)(?=\);)", ("kWarp", "4")),
+    ("shuffle", r"(?<=, )(?:kRowThreads|kLanes|8)(?=\);)", ("4",)),  # a wider one does the same
     ("index", r"\bblockIdx\.x\b", ("blockIdx.y",)),
     ("index", r"\bblockIdx\.y\b", ("blockIdx.x",)),
     ("index", r"\bfirst_row\b(?= \+)", ("first_column",)),
@@ -183,6 +183,18 @@ def _conditions(code: str) -> Iterator[Change]:
                 yield Change("guard", left, end, "")
 
 
+ACTION = re.compile(
+    r"(?m)^ +((?!PYHBT_SHARED|__sync|__threadfence)[\w.>-]+(?:\[[^;=\n]*\])*(?: [+|&*]?= |\()[^;\n]*;) *$"
+)
+
+
+def _statements(code: str) -> Iterator[Change]:
+    """An assignment or a call that has a line to itself is left out."""
+    for match in ACTION.finditer(code):
+        if match[1].count("(") == match[1].count(")"):
+            yield Change("statement", match.start(1), match.end(1), ";")
+
+
 STATEMENT = re.compile(r"^( *)[^\s/{}#].*;$")
 
 
@@ -214,7 +226,14 @@ def mutants_of(file: str, folder: Path = SOURCES / "cuda") -> list[Mutant]:
     first, last = 0, len(code)
     if file == "language.h":  # the rest of it is the emulator's, or nvcc's
         first, last = text.rindex("#endif"), text.rindex("}  // namespace")
-    changes = [*_swaps(code), *_words(code), *_numbers(code), *_conditions(code), *_moves(code)]
+    changes = [
+        *_swaps(code),
+        *_words(code),
+        *_numbers(code),
+        *_conditions(code),
+        *_moves(code),
+        *_statements(code),
+    ]
     found: list[Mutant] = []
     seen: set[str] = set()
     numbers: dict[tuple[str, str, str], int] = {}

@@ -1,11 +1,13 @@
 """Tests the tests of the kernels: each mutant of mutants.py must be noticed, or be explained in explained.csv.
 
-usage: python -m tests.cuda_emulation.mutations [--sample N] [--seed S] [--report FILE] [--after FILE] [TEXT ...]
+usage: python -m tests.cuda_emulation.mutations [--sample N] [--seed S] [--report FILE] [--after FILE]
+       [--stages STAGE ...] [TEXT ...]
 
 With TEXT, only mutants whose file:line:rule contains one. --after a report, only those that it does not have or that
 nothing noticed, for checks that have only become stricter since. A run over all writes the counts to mutations.csv.
 Checks run from the cheapest on until one fails: results in several orders, AddressSanitizer, ThreadSanitizer, the tests
-of the operations. What does not end is noticed too; what does not compile is no mutant.
+of the operations; of the mutants that are explained, only the first. What does not end is noticed too; what does not
+compile is no mutant.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import csv
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +48,8 @@ OPERATIONS = {
 ORDERS = [("forward", "0"), ("reverse", "0"), *(("random", seed) for seed in "12345")]
 SANITIZERS = {"results": "none", "memory": "address", "races": "thread"}
 OPTIMISED = {"none": "-O0", "address": "-O0", "thread": "-O1"}
-SECONDS = {"none": 10, "address": 30, "thread": 120}
+SECONDS = {"none": 10, "address": 30, "thread": 120}  # of the CPU, however busy the machine
+OPERATION_SECONDS = 300
 
 
 def explained() -> dict[tuple[str, str, str, str, int], str]:
@@ -60,17 +64,19 @@ def explained() -> dict[tuple[str, str, str, str, int], str]:
 class Workshop:
     """The objects that mutants share, and copies of the sources to put mutants into."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, stages: Sequence[str] = STAGES) -> None:
+        self.folder, self.stages = folder, stages
+        self.reasons = explained()
         self.places: Queue[Path] = Queue()
         for number in range(WORKERS):
             shutil.copytree(build.SOURCES, folder / str(number) / "csrc")
             self.places.put(folder / str(number))
-        makers = [self.prepare(sanitizer) for sanitizer in build.SANITIZERS]
-        self.objects = dict(zip(build.SANITIZERS, makers, strict=True))
+        used = [SANITIZERS[stage] for stage in stages if stage in SANITIZERS]
+        self.objects = {sanitizer: self.prepare(sanitizer) for sanitizer in used}
+        names = (*build.KERNELS, "bindings.cpp") if "operations" in stages else ()
         self.module = {
             name: build.module_object(build.SOURCES / "cuda" / name, folder / "module" / f"{name}.o")
-            for name in (*build.KERNELS, "bindings.cpp")
+            for name in names
         }
 
     def prepare(self, sanitizer: str) -> dict[str, Path]:
@@ -101,18 +107,19 @@ class Workshop:
         files = [mutant.file] if mutant.file in build.KERNELS else list(build.KERNELS)
         with self.mutated(mutant) as place:
             try:
-                for stage, sanitizer in SANITIZERS.items():
-                    if not self.passes(files, place, sanitizer):
+                for stage in self.stages[:1] if mutant.key in self.reasons else self.stages:
+                    if not self.passes(stage, files, place):
                         return stage
-                if not self.operations_pass(files, place):
-                    return "operations"
             except RuntimeError:
                 return NO_MUTANT
-            except subprocess.TimeoutExpired:
+            except TimeoutError:
                 return ENDLESS
         return SURVIVED
 
-    def passes(self, files: Sequence[str], place: Path, sanitizer: str) -> bool:
+    def passes(self, stage: str, files: Sequence[str], place: Path) -> bool:
+        if stage == "operations":
+            return self.operations_pass(files, place)
+        sanitizer = SANITIZERS[stage]
         prelude = str(self.folder / sanitizer / "prelude.h")
         objects = dict(self.objects[sanitizer])
         for name in files:
@@ -139,18 +146,26 @@ class Workshop:
         ]
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m"]
         variables = os.environ | {"EMULATED_MODULE": str(made), "OMP_NUM_THREADS": "1"}
-        return run([*command, "not gpu and not slow", *tests], 300, variables) == 0
+        return run([*command, "not gpu and not slow", *tests], OPERATION_SECONDS, variables) == 0
 
 
 def run(command: Sequence[str], seconds: int, variables: dict[str, str]) -> int:
-    done = subprocess.run(command, env=variables, capture_output=True, timeout=seconds, check=False)
-    return done.returncode
+    """The exit status.
+
+    Raises:
+        TimeoutError: it has had so many seconds of the CPU.
+    """
+    limited = ["sh", "-c", 'ulimit -S -t "$0" && exec "$@"', str(seconds), *command]
+    status = subprocess.run(limited, env=variables, capture_output=True, check=False).returncode
+    if status == -signal.SIGXCPU:
+        raise TimeoutError(f"{command[0]} ran for more than {seconds} s")
+    return status
 
 
-def noticed(mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
+def noticed(mutants: Sequence[Mutant], stages: Sequence[str] = STAGES) -> Iterator[tuple[Mutant, str]]:
     """What notices each mutant, in their order."""
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder, ThreadPoolExecutor(WORKERS) as pool:
-        yield from zip(mutants, pool.map(Workshop(Path(folder)).noticed_by, mutants), strict=True)
+        yield from zip(mutants, pool.map(Workshop(Path(folder), stages).noticed_by, mutants), strict=True)
 
 
 def faults(found: dict[Mutant, str], reasons: dict[tuple[str, str, str, str, int], str]) -> list[str]:
@@ -193,6 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--report", type=Path, metavar="FILE")
     parser.add_argument("--after", type=Path, metavar="FILE")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     options = parser.parse_args(arguments)
     mutants = all_mutants()
     if options.texts:
@@ -206,7 +222,7 @@ def main(arguments: Sequence[str]) -> int:
     with (options.report or Path(os.devnull)).open("w", encoding="utf-8", newline="") as lines:
         report = csv.writer(lines, lineterminator="\n")
         report.writerows([REPORT, *([*mutant[:7], by] for mutant, by in found.items())])
-        for mutant, by in noticed([mutant for mutant in mutants if mutant not in found]):
+        for mutant, by in noticed([mutant for mutant in mutants if mutant not in found], options.stages):
             print(f"{mutant.file}:{mutant.line} {mutant.rule}: {mutant.change}: {by or '-'}", flush=True)
             report.writerow([*mutant[:7], by])
             lines.flush()
@@ -216,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     print("\n".join(",".join(map(str, row)) for row in table))
     wrong = faults(found, explained())
     share = sum(by != SURVIVED for by in found.values()) / max(1, len(found))
-    if not options.texts and options.sample is None:
+    if not options.texts and options.sample is None and tuple(options.stages) == STAGES:
         with COUNTS.open("w", encoding="utf-8", newline="") as lines:
             csv.writer(lines, lineterminator="\n").writerows(table)
         gone = set(explained()) - {mutant.key for mutant in found}

@@ -21,7 +21,10 @@ struct BoundsCase : SearchCase {
     for (int64_t i = 0; i < queries; ++i) {
       code_error[i] = quarter(0, 2);
       query_size[i] = quarter(0, 2);
-      excluded[i * 2 + 1] = first + draw(0, static_cast<int>(columns) - 1);
+      for (int64_t at = i * 2; at < i * 2 + 2; ++at) {
+        excluded[at] = first + draw(0, static_cast<int>(columns) - 1);
+        scores[i * passages + excluded[at]] = 8.0f;  // but for that, it would be open
+      }
     }
     for (int64_t j = 0; j < passages; ++j) {
       passage_size[j] = static_cast<float>(draw(0, 2));
@@ -58,7 +61,9 @@ void check_append(int64_t queries, int64_t columns, const char* parts) {
   BoundsCase given(queries, columns, columns + 5);
   Array<float> threshold(queries);
   for (int64_t i = 0; i < queries; ++i) {
-    threshold[i] = quarter(-2, 2);
+    threshold[i] = i == 1 ? -INFINITY : quarter(-2, 2);           // of the second query all are open
+    for (int64_t j = given.first; i == 2 && j < given.last; ++j)  // of the third one in each warp, any lane
+      given.scores[i * given.passages + j] = j % 33 == 0 ? 30.0f : -30.0f;
     given.counts[i] = static_cast<int32_t>(i);
     for (int64_t at = 0; at < i; ++at) given.listed[i * given.capacity + at] = 7;
   }
@@ -111,20 +116,20 @@ struct RowsCase {
 
 constexpr DType kDTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
 
-void check_scores(DType dtype, bool cosine) {
-  constexpr int64_t kQueries = kShort ? 1 : 3,
-                    kCapacity = kShort ? 70 : 600;  // more than all blocks take at once
+void check_scores(DType dtype, bool cosine, int64_t capacity) {
+  constexpr int64_t kQueries = kShort ? 2 : 4;
   RowsCase queries(kQueries, 11, DType::kFloat32), corpus(77, 11, dtype);
-  Array<int32_t> listed(kQueries * kCapacity), counts(kQueries), scored(kQueries), lost(kQueries, 0);
-  Array<double> scores(kQueries * kCapacity), norms(corpus.rows);
+  Array<int32_t> listed(kQueries * capacity), counts(kQueries), scored(kQueries), lost(kQueries, 0);
+  Array<double> scores(kQueries * capacity), norms(corpus.rows);
   exact_norms(corpus.embeddings(), norms.data(), nullptr);
-  const int32_t lengths[] = {kCapacity - 3, 900, 6}, known[] = {0, 5, 3};  // the second has overflowed
+  const int64_t lengths[] = {0, capacity - 3, capacity + 300, 6};  // the third has overflowed
+  const int32_t known[] = {0, 0, 5, 3};
   for (int64_t i = 0; i < kQueries; ++i) {
-    counts[i] = lengths[i];
+    counts[i] = static_cast<int32_t>(lengths[i]);
     scored[i] = known[i];
-    for (int64_t at = 0; at < std::min<int64_t>(counts[i], kCapacity); ++at) {
-      listed[i * kCapacity + at] = draw(0, static_cast<int>(corpus.rows) - 1);
-      if (at < scored[i]) scores[i * kCapacity + at] = 1e9;
+    for (int64_t at = 0; at < std::min<int64_t>(counts[i], capacity); ++at) {
+      listed[i * capacity + at] = draw(0, static_cast<int>(corpus.rows) - 1);
+      if (at < scored[i]) scores[i * capacity + at] = 1e9;
     }
   }
   const Lists lists{.passages = listed.data(),
@@ -133,19 +138,19 @@ void check_scores(DType dtype, bool cosine) {
                     .scored = scored.data(),
                     .lost = lost.data(),
                     .queries = kQueries,
-                    .capacity = kCapacity};
+                    .capacity = capacity};
   score_lists(queries.embeddings(), corpus.embeddings(), cosine ? norms.data() : nullptr, lists, nullptr);
   for (int64_t i = 0; i < kQueries; ++i) {
-    for (int64_t at = 0; at < kCapacity; ++at) {
+    for (int64_t at = 0; at < capacity; ++at) {
       double wanted = NAN;
       if (at < scored[i]) {
         wanted = 1e9;
       } else if (at < counts[i]) {
-        const int64_t passage = listed[i * kCapacity + at];
+        const int64_t passage = listed[i * capacity + at];
         wanted = exact_dot(queries.row(i), corpus.row(passage), corpus.dim);
         if (cosine) wanted = norms[passage] > 0 ? wanted / norms[passage] : 0.0;
       }
-      expect_close("scores", "entry", i * kCapacity + at, scores[i * kCapacity + at], wanted, 0);
+      expect_close("scores", "entry", i * capacity + at, scores[i * capacity + at], wanted, 0);
     }
   }
 }
@@ -311,7 +316,7 @@ void check_settle(int64_t count, int64_t length, int64_t capacity) {
 void test_append() {
   check_append(kShort ? 1 : 3, kShort ? 300 : 2300, "ape");
   if (kShort) return;
-  for (const char* parts : {"", "a", "p", "e"}) check_append(2, 1024, parts);
+  for (const char* parts : {"", "a", "p", "e"}) check_append(3, 1024, parts);
   check_append(2, 1025, "");
   check_append(1, 1, "");
 }
@@ -332,12 +337,17 @@ void test_norms() {
 }
 
 void test_scores() {
-  for (const DType dtype : kDTypes)
-    if (!kShort || dtype == DType::kBFloat16) check_scores(dtype, dtype != DType::kFloat32);
+  for (const DType dtype : kDTypes) {
+    if (kShort && dtype != DType::kBFloat16) continue;
+    check_scores(dtype, dtype != DType::kFloat32,
+                 kShort ? 40 : 600);  // 600: more than all blocks take at once
+    if (!kShort) check_scores(dtype, dtype != DType::kFloat32, 10);
+  }
 }
 
 void test_select() {
   check_select(Kind::kTies, kShort ? 70 : 700, 700, 40, true);
+  check_select(Kind::kTies, 30, 700, 40, true);
   if (kShort) return;
   for (const bool sorted : {false, true}) {
     for (const Kind kind : {Kind::kTies, Kind::kFine, Kind::kSigns}) {

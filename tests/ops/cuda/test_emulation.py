@@ -6,14 +6,16 @@ tests/cuda_emulation/README.md says what this shows and what it cannot.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cuda_emulation import build
+from tests.cuda_emulation import build, mutations
 from tests.cuda_emulation.mistakes import MISTAKES, Mistake
+from tests.cuda_emulation.mutants import all_mutants
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,6 +29,7 @@ MISUSES = {
     "lane_missing_from_a_shuffle": ("none", "deadlock"),
     "lane_not_in_its_mask": ("none", "is not in its own mask"),
     "reads_a_lane_outside_the_mask": ("none", "which takes no part"),
+    "shuffles_in_a_width_that_is_no_power_of_two": ("none", "expected a power of two"),
     "reads_shared_memory_never_written": ("none", "nobody wrote"),
     "writes_beyond_a_shared_array": ("address", "heap-buffer-overflow"),
     "warp_reads_what_another_lane_wrote": ("thread", "data race"),
@@ -121,3 +124,17 @@ def test_the_emulator_notices_misuse(case: str, tmp_path: Path) -> None:
             assert report in done.stdout + done.stderr
         else:
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_sample_of_mutants_is_noticed() -> None:
+    """Those that are explained are left out: nothing would end their checks early."""
+    reasons = mutations.explained()
+    mutants = [mutant for mutant in all_mutants() if mutant.key not in reasons]
+    sample = random.Random(0).sample(mutants, 25)
+    assert mutations.faults(dict(mutations.noticed(sample)), reasons) == []
+
+
+def test_every_explanation_is_of_a_mutant() -> None:
+    reasons = mutations.explained()
+    assert set(reasons) <= {mutant.key for mutant in all_mutants()}
+    assert all(len(reason) > 20 for reason in reasons.values())
