@@ -1,6 +1,7 @@
 // Kernels of exact search and rank counting: search.h.
 #include "search.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../tile_math.h"
@@ -342,9 +343,8 @@ void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
 
 void score_lists(const Embeddings& queries, const Embeddings& corpus, const double* norms, const Lists& lists,
                  cudaStream_t stream) {
-  constexpr int64_t kMostBlocks = 8;  // of one list; longer ones take several turns
-  const int64_t wanted = (lists.capacity * kLanes + kThreads - 1) / kThreads;
-  const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
+  constexpr unsigned kMostBlocks = 8;  // of one list; longer ones take several turns
+  const dim3 grid(std::min(blocks(lists.capacity, kThreads / kLanes), kMostBlocks),
                   static_cast<unsigned>(lists.queries));
   switch (corpus.dtype) {
     case DType::kFloat32:

@@ -48,7 +48,7 @@ OPERATIONS = {
 ORDERS = [("forward", "0"), ("reverse", "0"), *(("random", seed) for seed in "12345")]
 SANITIZERS = {"results": "none", "memory": "address", "races": "thread"}
 OPTIMISED = {"none": "-O0", "address": "-O0", "thread": "-O1"}
-SECONDS = {"none": 10, "address": 30, "thread": 120}  # of the CPU, however busy the machine
+SECONDS = {"none": 5, "address": 20, "thread": 90}  # of the CPU, however busy the machine
 OPERATION_SECONDS = 300
 
 
@@ -194,11 +194,13 @@ REPORT = ("file", "line", "rule", "change", "number", "before", "after", "notice
 
 
 def former(report: Path, mutants: Sequence[Mutant]) -> dict[Mutant, str]:
-    """What a report of the same sources says of each mutant."""
+    """What an earlier report says of each mutant."""
     with report.open(encoding="utf-8", newline="") as lines:
-        rows = {tuple(row[name] for name in REPORT[:7]): row["noticed by"] for row in csv.DictReader(lines)}
-    keys = {mutant: tuple(map(str, mutant[:7])) for mutant in mutants}
-    return {mutant: rows[key] for mutant, key in keys.items() if key in rows}
+        rows = {
+            (row["file"], row["before"], row["rule"], row["change"], int(row["number"])): row["noticed by"]
+            for row in csv.DictReader(lines)
+        }
+    return {mutant: rows[mutant.key] for mutant in mutants if mutant.key in rows}
 
 
 def main(arguments: Sequence[str]) -> int:

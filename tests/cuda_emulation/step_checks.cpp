@@ -97,7 +97,9 @@ struct RowsCase {
       : rows(rows_), dim(dim_), stride(dim_ + 3), dtype(dtype_), wide(rows * stride), halves(rows * stride) {
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t k = 0; k < dim; ++k) {
-        const int number = i == 4 % rows ? 0 : draw(-5, 5);
+        int number = draw(-5, 5);
+        if (i == 4) number = 0;
+        if (i == 5) number = k == 3;  // its norm is 1
         const bool half = dtype == DType::kFloat16;
         wide[i * stride + k] = static_cast<float>(number);
         const float x = wide[i * stride + k];
@@ -122,7 +124,8 @@ void check_scores(DType dtype, bool cosine, int64_t capacity) {
   Array<int32_t> listed(kQueries * capacity), counts(kQueries), scored(kQueries), lost(kQueries, 0);
   Array<double> scores(kQueries * capacity), norms(corpus.rows);
   exact_norms(corpus.embeddings(), norms.data(), nullptr);
-  const int64_t lengths[] = {0, capacity - 3, capacity + 300, 6};  // the third has overflowed
+  const int64_t lengths[] = {capacity == 10 ? 1 : 0, capacity - 3, capacity + 300,
+                             6};  // the third has overflowed
   const int32_t known[] = {0, 0, 5, 3};
   for (int64_t i = 0; i < kQueries; ++i) {
     counts[i] = static_cast<int32_t>(lengths[i]);
@@ -174,7 +177,8 @@ void check_select(Kind kind, int64_t count, int64_t capacity, int64_t k, bool so
   for (int64_t i = 0; i < kQueries; ++i) {
     scale[i] = i == 0 ? 1.0 : 0.25;
     std::vector<int32_t> passages;
-    for (int64_t at = 0; at < held; ++at) passages.push_back(static_cast<int32_t>(at * 1000003 % 2147483629));
+    for (int64_t at = 0; at < held; ++at)
+      passages.push_back(static_cast<int32_t>(kind == Kind::kTies ? at : at * 1000003 % 2147483629));
     std::shuffle(passages.begin(), passages.end(), generator);
     for (int64_t at = 0; at < held; ++at) {
       listed[i * capacity + at] = passages[static_cast<size_t>(at)];
