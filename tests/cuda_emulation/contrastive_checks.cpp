@@ -135,10 +135,9 @@ void test_logsumexp() {
   for (const auto& [rows, columns] : kPanelShapes) {
     PanelCase given(rows, columns);
     check_logsumexp(given, true);
-    if (kShort) continue;
     PanelCase bare(rows, columns, true);
     std::fill_n(bare.dots.data(), rows * columns, 0.0f);  // some columns have a logsumexp of 0 to go on from
-    check_logsumexp(bare, columns % 2 == 1);
+    check_logsumexp(bare, columns % 2 == 1);              // without columns there is a barrier less
   }
 }
 

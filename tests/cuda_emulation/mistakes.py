@@ -77,6 +77,7 @@ MISTAKES = (
         Mistake(name, "contrastive.cu", old, new, "logsumexp", "thread")
         for name, old, new in (
             ("no fence before the ticket", RELEASE, ""),
+            ("no barrier before the ticket", RELEASE + "  __syncthreads();\n", RELEASE),
             ("the first fence stands before the writes", WRITES + RELEASE, FENCE + WRITES),
             ("no fence after the ticket", OTHERS_RETURN + FENCE, OTHERS_RETURN),
             (
