@@ -146,11 +146,16 @@ __device__ inline float round_down(double x) {
   return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
 }
 
-// By one block: the wanted-th largest (from 1) of the keys that matter; *ahead = how many are larger.
+struct Nth {
+  uint64_t key;
+  int32_t ahead;  // how many are larger
+};
+
+// By one block: the wanted-th largest (from 1) of the keys that matter.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
-__device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
-                                int32_t* shared_choice, int32_t* ahead) {
+__device__ Nth nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
+                           int32_t* shared_choice) {
   uint64_t prefix = 0, known = 0;
   int32_t larger = 0;
   for (int32_t shift = bits - 8; shift >= 0; shift -= 8) {
@@ -172,8 +177,7 @@ __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, Key
     known |= uint64_t{255} << shift;
     larger = shared_choice[1];  // not overwritten before all have passed the next barrier
   }
-  *ahead = larger;
-  return prefix;
+  return {prefix, larger};
 }
 
 // One list a block.
@@ -195,22 +199,22 @@ __global__ void __launch_bounds__(kThreads)
   uint64_t least = 0;                // of the keys that are kept
   int32_t last_passage = INT32_MAX;  // among those of the least key
   if (count >= k) {
-    int32_t ahead = 0, lower = 0;
-    least = nth_largest(
+    const Nth nth = nth_largest(
         count, wanted, 64,
         [&](int32_t at, uint64_t* key) {
           *key = ordered(scores[at]);
           return true;
         },
-        histogram, choice, &ahead);
-    const uint64_t inverted = nth_largest(
-        count, wanted - ahead, 32,
+        histogram, choice);
+    least = nth.key;
+    const Nth inverted = nth_largest(
+        count, wanted - nth.ahead, 32,
         [&](int32_t at, uint64_t* key) {
           *key = ~static_cast<uint32_t>(listed[at]);
           return ordered(scores[at]) == least;
         },
-        histogram, choice, &lower);
-    last_passage = static_cast<int32_t>(~static_cast<uint32_t>(inverted));
+        histogram, choice);
+    last_passage = static_cast<int32_t>(~static_cast<uint32_t>(inverted.key));
   }
   __syncthreads();
   for (int32_t at = thread; at < count; at += kThreads) {
