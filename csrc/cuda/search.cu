@@ -182,7 +182,7 @@ __device__ Nth nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf ke
 
 // One list a block.
 __global__ void __launch_bounds__(kThreads)
-    select_kernel(Lists lists, int64_t k, const double* scale, int sorted, float* threshold) {
+    select_kernel(Lists lists, int64_t k, const double* scale, bool sorted, float* threshold) {
   PYHBT_SHARED(uint64_t, keys, [kMostSelected]);
   PYHBT_SHARED(int32_t, passages, [kMostSelected]);
   PYHBT_SHARED(int32_t, histogram, [256]);
@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   __syncthreads();
-  if (sorted != 0) {
+  if (sorted) {
     int32_t width = 1;
     while (width < wanted) width *= 2;
     for (int32_t at = wanted + thread; at < width; at += kThreads) {  // the last of all
@@ -366,7 +366,7 @@ void score_lists(const Embeddings& queries, const Embeddings& corpus, const doub
 void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted, float* threshold,
                  cudaStream_t stream) {
   PYHBT_LAUNCH(select_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, lists, k,
-               scale, sorted ? 1 : 0, threshold);
+               scale, sorted, threshold);
 }
 
 void count_beaten(const ScoreTile& tile, const Targets& targets, const SearchFilter& filter,

@@ -130,7 +130,7 @@ def test_a_sample_of_mutants_is_noticed() -> None:
     """Those that are explained are left out: nothing would end their checks early."""
     reasons = mutations.explained()
     mutants = [mutant for mutant in all_mutants() if mutant.key not in reasons]
-    sample = random.Random(0).sample(mutants, 25)
+    sample = random.Random(1).sample(mutants, 25)
     assert mutations.faults(dict(mutations.noticed(sample)), reasons) == []
 
 
