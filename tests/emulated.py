@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.cuda_emulation import build
 
 @lru_cache(maxsize=1)
 def _kernels() -> Kernels:
+    made = os.environ.get("EMULATED_MODULE")  # of mutated kernels, by tests.cuda_emulation.mutations
+    if made:
+        return Kernels(build.load(Path(made)))
     return Kernels(build.module(Path(tempfile.mkdtemp(prefix="pyhbt-emulated-"))))
 
 

@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads) logsumexp_kernel(Panel panel, PanelS
     if (first_row + row < panel.rows) total.merge(wide(out.row_partials[at * panel.rows + first_row + row]));
   total = merge_eight(total);
   if (part == 0 && first_row + row < panel.rows) out.row_logsumexp[first_row + row] = total.value();
-  if (thread == 0) out.row_tickets[blockIdx.y] = 0;
+  if (thread == 0) atomicExch(&out.row_tickets[blockIdx.y], 0u);
 }
 
 __global__ void merge_columns_kernel(const float2* partials, int64_t row_tiles, int64_t columns,
@@ -129,7 +129,7 @@ __global__ void merge_columns_kernel(const float2* partials, int64_t row_tiles, 
   if (column >= columns) return;
   LogSumExp<double> total;
   total.max = logsumexp[column];
-  total.sum = total.max == -INFINITY ? 0.0 : 1.0;
+  total.sum = 1.0;  // of minus infinity too: the first merge takes it to zero
   for (int64_t tile = 0; tile < row_tiles; ++tile) total.merge(wide(partials[tile * columns + column]));
   logsumexp[column] = total.value();
 }

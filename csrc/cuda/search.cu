@@ -1,6 +1,7 @@
 // Kernels of exact search and rank counting: search.h.
 #include "search.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../tile_math.h"
@@ -145,11 +146,16 @@ __device__ inline float round_down(double x) {
   return static_cast<double>(rounded) <= x ? rounded : nextafterf(rounded, -INFINITY);
 }
 
-// By one block: the wanted-th largest (from 1) of the keys that matter; *ahead = how many are larger.
+struct Nth {
+  uint64_t key;
+  int32_t ahead;  // how many are larger
+};
+
+// By one block: the wanted-th largest (from 1) of the keys that matter.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
-__device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
-                                int32_t* shared_choice, int32_t* ahead) {
+__device__ Nth nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf key_of, int32_t* histogram,
+                           int32_t* shared_choice) {
   uint64_t prefix = 0, known = 0;
   int32_t larger = 0;
   for (int32_t shift = bits - 8; shift >= 0; shift -= 8) {
@@ -171,13 +177,12 @@ __device__ uint64_t nth_largest(int32_t count, int32_t wanted, int32_t bits, Key
     known |= uint64_t{255} << shift;
     larger = shared_choice[1];  // not overwritten before all have passed the next barrier
   }
-  *ahead = larger;
-  return prefix;
+  return {prefix, larger};
 }
 
 // One list a block.
 __global__ void __launch_bounds__(kThreads)
-    select_kernel(Lists lists, int64_t k, const double* scale, int sorted, float* threshold) {
+    select_kernel(Lists lists, int64_t k, const double* scale, bool sorted, float* threshold) {
   PYHBT_SHARED(uint64_t, keys, [kMostSelected]);
   PYHBT_SHARED(int32_t, passages, [kMostSelected]);
   PYHBT_SHARED(int32_t, histogram, [256]);
@@ -194,22 +199,22 @@ __global__ void __launch_bounds__(kThreads)
   uint64_t least = 0;                // of the keys that are kept
   int32_t last_passage = INT32_MAX;  // among those of the least key
   if (count >= k) {
-    int32_t ahead = 0, lower = 0;
-    least = nth_largest(
+    const Nth nth = nth_largest(
         count, wanted, 64,
         [&](int32_t at, uint64_t* key) {
           *key = ordered(scores[at]);
           return true;
         },
-        histogram, choice, &ahead);
-    const uint64_t inverted = nth_largest(
-        count, wanted - ahead, 32,
+        histogram, choice);
+    least = nth.key;
+    const Nth inverted = nth_largest(
+        count, wanted - nth.ahead, 32,
         [&](int32_t at, uint64_t* key) {
           *key = ~static_cast<uint32_t>(listed[at]);
           return ordered(scores[at]) == least;
         },
-        histogram, choice, &lower);
-    last_passage = static_cast<int32_t>(~static_cast<uint32_t>(inverted));
+        histogram, choice);
+    last_passage = static_cast<int32_t>(~static_cast<uint32_t>(inverted.key));
   }
   __syncthreads();
   for (int32_t at = thread; at < count; at += kThreads) {
@@ -221,7 +226,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   __syncthreads();
-  if (sorted != 0) {
+  if (sorted) {
     int32_t width = 1;
     while (width < wanted) width *= 2;
     for (int32_t at = wanted + thread; at < width; at += kThreads) {  // the last of all
@@ -342,9 +347,8 @@ void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
 
 void score_lists(const Embeddings& queries, const Embeddings& corpus, const double* norms, const Lists& lists,
                  cudaStream_t stream) {
-  constexpr int64_t kMostBlocks = 8;  // of one list; longer ones take several turns
-  const int64_t wanted = (lists.capacity * kLanes + kThreads - 1) / kThreads;
-  const dim3 grid(static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks),
+  constexpr unsigned kMostBlocks = 8;  // of one list; longer ones take several turns
+  const dim3 grid(std::min(blocks(lists.capacity, kThreads / kLanes), kMostBlocks),
                   static_cast<unsigned>(lists.queries));
   switch (corpus.dtype) {
     case DType::kFloat32:
@@ -362,7 +366,7 @@ void score_lists(const Embeddings& queries, const Embeddings& corpus, const doub
 void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted, float* threshold,
                  cudaStream_t stream) {
   PYHBT_LAUNCH(select_kernel, dim3(static_cast<unsigned>(lists.queries)), dim3(kThreads), stream, lists, k,
-               scale, sorted ? 1 : 0, threshold);
+               scale, sorted, threshold);
 }
 
 void count_beaten(const ScoreTile& tile, const Targets& targets, const SearchFilter& filter,

@@ -16,6 +16,8 @@ from types import ModuleType
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "csrc"
+KERNELS = ("contrastive.cu", "search.cu")
+CHECKS = ("contrastive_checks.cpp", "search_checks.cpp", "step_checks.cpp", "main.cpp")
 SANITIZERS = {"none": "", "address": "address,undefined", "thread": "thread"}
 
 
@@ -65,20 +67,32 @@ def linked(objects: Sequence[Path], target: Path, sanitizer: str) -> Path:
     return run_compiler([*flags(sanitizer), *map(str, objects)], target)
 
 
-def module(folder: Path) -> ModuleType:
-    """``_cuda_emulated``, compiled into the folder and imported."""
+def module_object(source: Path, target: Path, *more: str) -> Path:
+    """An object file of ``_cuda_emulated``."""
     import pybind11
 
-    target = folder / f"_cuda_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     includes = [f"-I{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
-    cuda = SOURCES / "cuda"
-    units = [str(cuda / name) for name in ("contrastive.cu", "search.cu", "bindings.cpp")]
-    command = [*flags("none"), "-O2", "-fvisibility=hidden", "-fPIC", "-shared", f"-I{cuda}", *includes]
-    run_compiler([*command, "-x", "c++", *units], target)
-    spec = importlib.util.spec_from_file_location("_cuda_emulated", target)
+    return compiled(source, target, "none", "-O2", "-fvisibility=hidden", "-fPIC", *includes, *more)
+
+
+def module_file(objects: Sequence[Path], folder: Path) -> Path:
+    target = folder / f"_cuda_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
+    return run_compiler([*flags("none"), "-shared", *map(str, objects)], target)
+
+
+def load(file: Path) -> ModuleType:
+    """``_cuda_emulated``, imported."""
+    spec = importlib.util.spec_from_file_location("_cuda_emulated", file)
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules["_cuda_emulated"] = loaded
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def module(folder: Path) -> ModuleType:
+    """``_cuda_emulated``, compiled into the folder and imported."""
+    names = (*KERNELS, "bindings.cpp")
+    objects = [module_object(SOURCES / "cuda" / name, folder / f"{name}.o") for name in names]
+    return load(module_file(objects, folder))

@@ -24,6 +24,8 @@ namespace emulator {
 template <typename T>
 T shuffle(const char* operation, long line, uint32_t mask, T value, int argument, int width,
           bool exclusive_or) {
+  if (width < 1 || width > kWarp || (width & (width - 1)) != 0)
+    machine.fail("%s in line %ld with width %d, expected a power of two up to 32", operation, line, width);
   T taken{};
   struct Given {
     T value;
@@ -65,17 +67,12 @@ inline void sync_warp(long line, uint32_t mask = ~0u) {
 
 template <typename T, typename Change>
 T change_atomically(T* place, Change change) {
-  bool fenced;
-  {
-    const Unwatched unwatched;
-    machine.maybe_preempt();
-    fenced = machine.current().fenced;
-  }
+  machine.maybe_preempt();
+  machine.order_by_atomic(place);
   T old;
   __atomic_load(place, &old, __ATOMIC_RELAXED);
-  const int order = fenced ? __ATOMIC_ACQ_REL : __ATOMIC_RELAXED;  // else it orders no other memory
-  for (T wanted = change(old);
-       !__atomic_compare_exchange(place, &old, &wanted, false, order, __ATOMIC_RELAXED);
+  for (T wanted = change(old);  // relaxed: it orders no other memory
+       !__atomic_compare_exchange(place, &old, &wanted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
        wanted = change(old)) {
   }
   return old;
@@ -101,10 +98,8 @@ struct Shuffle {
   emulator::Shuffle { "__shfl_xor_sync", __LINE__, true }
 #define __ballot_sync(mask, predicate) emulator::ballot(__LINE__, mask, predicate)
 
-inline void __threadfence() {
-  const emulator::Unwatched unwatched;
-  emulator::machine.current().fenced = true;
-}
+inline void __threadfence() { emulator::machine.fence(emulator::kDevice); }
+inline void __threadfence_block() { emulator::machine.fence(emulator::kBlock); }
 
 template <typename T>
 T atomicAdd(T* place, T value) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 
 #include "sanitizers.h"
 
@@ -60,7 +61,7 @@ class Fiber {
 #if defined(__SANITIZE_THREAD__)  // a new stack and identity: ThreadSanitizer forgets the previous block
     if (stack_ != nullptr) munmap(stack_ - kGuard, kStack + kGuard);
     stack_ = nullptr;
-    if (owned_ && tsan_ != nullptr) __tsan_destroy_fiber(tsan_);
+    if (owned_ && tsan_ != nullptr) retire(tsan_);
     tsan_ = __tsan_create_fiber(0);
     owned_ = true;
 #endif
@@ -117,6 +118,29 @@ class Fiber {
 #endif
   }
 
+  // Makes `all` a clock of ThreadSanitizer's that knows what some clocks know, and what the host knows. This
+  // fiber, which is running, adds nothing: another takes its place, made by the host, since a new one knows
+  // what its maker knows.
+  EMULATOR_UNWATCHED void join_clocks([[maybe_unused]] Fiber& host, [[maybe_unused]] void* const* clocks,
+                                      [[maybe_unused]] size_t count, [[maybe_unused]] void* all) {
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(host.tsan_, __tsan_switch_to_fiber_no_sync);
+    void* carrier = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(carrier, __tsan_switch_to_fiber_no_sync);
+    for (size_t at = 0; at < count; ++at) __tsan_acquire(clocks[at]);
+    __tsan_release(all);
+    __tsan_switch_to_fiber(tsan_, __tsan_switch_to_fiber_no_sync);
+    retire(carrier);
+#endif
+  }
+
+  // After a launch, when its threads come before all that follows.
+  static void forget_retired() {
+#if defined(__SANITIZE_THREAD__)
+    for (; !retired_.empty(); retired_.pop_front()) __tsan_destroy_fiber(retired_.front());
+#endif
+  }
+
   // First thing in entry(): AddressSanitizer learns where the stack that was left lies.
   static void arrived_from([[maybe_unused]] Fiber& starter) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -143,6 +167,20 @@ class Fiber {
   void* fake_stack_ = nullptr;
   void* tsan_ = nullptr;
   bool owned_ = false;
+
+#if defined(__SANITIZE_THREAD__)
+  // ThreadSanitizer gives the number of one that is gone to a new one, and takes what comes before the new one
+  // to come after the old: hidden edges between blocks. So none goes while its launch runs, up to what fits.
+  static constexpr size_t kMostRetired = 6000;
+  static inline std::deque<void*> retired_;
+  EMULATOR_UNWATCHED static void retire(void* tsan) {
+    const Unwatched unwatched;
+    retired_.push_back(tsan);
+    if (retired_.size() <= kMostRetired) return;
+    __tsan_destroy_fiber(retired_.front());
+    retired_.pop_front();
+  }
+#endif
 };
 
 }  // namespace emulator

@@ -1,7 +1,7 @@
 // One block of CUDA threads at a time, each thread a fiber. Threads switch at barriers, warp operations and
 // atomics only, in an order that is fixed or drawn from a seed.
 //   AddressSanitizer checks memory, ThreadSanitizer races: happens-before edges come from __syncthreads,
-//   __syncwarp and atomics after a __threadfence, and from nothing else. Shared memory is filled with 0xFF
+//   __syncwarp and fences with atomics (fences.h), and from nothing else. Shared memory is filled with 0xFF
 //   bytes (NaN, -1). Misuse of barriers and masks, and deadlock, end the process with a report (exit 77).
 //   EMULATOR_ORDER = forward | reverse | random (default), EMULATOR_SEED = number.
 #pragma once
@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "fences.h"
 #include "fiber.h"
 
 struct uint3 {
@@ -44,7 +45,7 @@ struct Thread {
   uint3 index{};
   int id = 0;
   State state = State::kDone;
-  bool fenced = false;        // has passed a __threadfence in this launch
+  Order order;
   const char* waits_in = "";  // for reports
   long line = 0;
   uint32_t mask = 0;
@@ -65,8 +66,9 @@ struct Meeting {
   char edge[2];  // where ThreadSanitizer's happens-before edges hang; phases alternate
 };
 
-struct Warp {
-  Meeting meetings[kWarp];
+struct Meetings {
+  Meeting of_lanes[kMostThreads];  // the lowest of a mask
+  char barrier_edges[2];
 };
 
 class Machine {
@@ -80,6 +82,7 @@ class Machine {
     {
       const Unwatched unwatched;
       body_ = body;
+      fences_.forget_all();
       gridDim = grid;
       blockDim = block;
       starter_.adopt_current();
@@ -93,6 +96,7 @@ class Machine {
       body_ = nullptr;
     }
     acquire(&edges_[1]);
+    Fiber::forget_retired();
   }
 
   // Shared memory of this block under a key: of its own for each array, so that no overrun hits another.
@@ -115,7 +119,7 @@ class Machine {
     char* edge;
     {
       const Unwatched unwatched;
-      edge = &barrier_edges_[barrier_phase_];
+      edge = &meetings_->barrier_edges[barrier_phase_];
     }
     release(edge);
     {
@@ -155,6 +159,8 @@ class Machine {
         combine(givens, takens);
         meeting.arrived = 0;
         meeting.phase ^= 1;
+        if (orders_memory)
+          order_all([&](auto each) { for_lanes(mask, [&](int, Thread& thread) { each(thread); }); });
         for_lanes(mask, [&](int, Thread& thread) {
           if (&thread != current_) make_ready(thread);
         });
@@ -173,7 +179,22 @@ class Machine {
     if (random_ && draw() % 2 == 0) step_aside();
   }
 
-  Thread& current() { return *current_; }
+  void fence(Scope scope) {
+    Thread* thread;
+    {
+      const Unwatched unwatched;
+      thread = current_;
+    }
+    fences_.fence(thread->order, scope);
+  }
+
+  // Of the running thread, before its access.
+  void order_by_atomic(const void* place) {
+    const Unwatched unwatched;
+    fences_.join_on(current_->fiber, starter_);
+    fences_.atomic(current_->order, place,
+                   blockIdx.x + uint64_t{gridDim.x} * (blockIdx.y + uint64_t{gridDim.y} * blockIdx.z));
+  }
 
   [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3))) {
     std::fprintf(stderr, "emulator: block (%u, %u, %u), thread %d: ", blockIdx.x, blockIdx.y, blockIdx.z,
@@ -233,15 +254,14 @@ class Machine {
     live_ = count;
     exited_ = at_barrier_ = 0;
     ready_.clear();
-    warps_ = std::make_unique<Warp[]>(static_cast<size_t>(count + kWarp - 1) / kWarp);
-    barrier_edges_ = std::make_unique<char[]>(2);  // fresh: blocks are not ordered among one another
+    meetings_ = std::make_unique<Meetings>();  // fresh: blocks are not ordered among one another
     barrier_phase_ = 0;
     for (int id = 0; id < count; ++id) {
       Thread& thread = *threads_[static_cast<size_t>(id)];
       thread.id = id;
       const unsigned at = static_cast<unsigned>(id);
       thread.index = {at % blockDim.x, at / blockDim.x % blockDim.y, at / (blockDim.x * blockDim.y)};
-      thread.fenced = false;
+      thread.order = Order{};
       thread.fiber.start_at(&Machine::run_thread);
       make_ready(thread);
     }
@@ -256,6 +276,7 @@ class Machine {
       current_ = nullptr;
     }
     for (const Array& array : arrays_) {
+      fences_.forget(array.memory, array.room);
       allow(array.memory, array.room);
       std::free(array.memory);
     }
@@ -295,12 +316,27 @@ class Machine {
     }
     at_barrier_ = 0;
     barrier_phase_ ^= 1;
+    order_all([&](auto each) {
+      for (const auto& thread : threads_)
+        if (thread->state == State::kAtBarrier) each(*thread);
+    });
     for (const auto& thread : threads_)
       if (thread->state == State::kAtBarrier) make_ready(*thread);
   }
 
+  // What threads that meet know of fences, they all know now.
+  template <typename ForEach>
+  void order_all([[maybe_unused]] ForEach for_each) {
+    if constexpr (Fences::kKept) {
+      std::vector<Order*> orders;
+      for_each([&](Thread& thread) { orders.push_back(&thread.order); });
+      fences_.join_on(current_->fiber, starter_);
+      fences_.meet(orders);
+    }
+  }
+
   Meeting& meeting_of(uint32_t mask) {
-    return warps_[static_cast<size_t>(current_->warp())].meetings[__builtin_ctz(mask)];
+    return meetings_->of_lanes[current_->warp() * kWarp + __builtin_ctz(mask)];
   }
 
   Meeting& arrive(const char* operation, long line, uint32_t mask) {
@@ -346,11 +382,11 @@ class Machine {
   std::function<void()> body_;
   Fiber starter_;
   std::vector<std::unique_ptr<Thread>> threads_;
-  std::unique_ptr<Warp[]> warps_;
-  std::unique_ptr<char[]> barrier_edges_;
+  std::unique_ptr<Meetings> meetings_;
   std::vector<int> ready_;
   std::vector<Array> arrays_;
   size_t shared_bytes_ = 0;
+  Fences fences_;
   Thread* current_ = nullptr;
   int live_ = 0, exited_ = 0, at_barrier_ = 0, barrier_phase_ = 0;
   bool random_ = true, reverse_ = false;

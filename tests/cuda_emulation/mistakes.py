@@ -4,6 +4,46 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# What the mistakes with fences take out and put elsewhere.
+FENCE = "  __threadfence();\n"
+RELEASE = "  __threadfence();  // the partials of this block are seen by whoever sees its ticket\n"
+BARRIER_AND_TICKET = """\
+  __syncthreads();
+  if (thread == 0) ticket[0] = atomicAdd(&out.row_tickets[blockIdx.y], 1u);
+"""
+OTHERS_RETURN = """\
+  __syncthreads();
+  if (ticket[0] != gridDim.x - 1) return;
+"""
+READS = """\
+  LogSumExp<double> total;
+  for (unsigned at = static_cast<unsigned>(part); at < gridDim.x; at += kRowThreads)
+    if (first_row + row < panel.rows) total.merge(wide(out.row_partials[at * panel.rows + first_row + row]));
+"""
+
+
+WRITES = """\
+  if (part == 0 && first_row + row < panel.rows)
+    out.row_partials[blockIdx.x * panel.rows + first_row + row] = float2{mine.max, mine.sum};
+
+  if (out.column_partials != nullptr) {
+    Running down;
+    const int first = half * (kPanelTileRows / 2), last = first + kPanelTileRows / 2;
+    for (int at = first; at < last; ++at) down.see(tile[at][column]);
+    for (int at = first; at < last; ++at) down.add(tile[at][column]);
+    if (half == 1) halves[column] = float2{down.max, down.sum};
+    __syncthreads();
+    if (half == 0 && first_column + column < panel.columns) {
+      Running below;
+      below.max = halves[column].x;
+      below.sum = halves[column].y;
+      down.merge(below);
+      out.column_partials[blockIdx.y * panel.columns + first_column + column] = float2{down.max, down.sum};
+    }
+  }
+
+"""
+
 
 class Mistake(NamedTuple):
     """``old`` occurs once in ``file`` and is replaced; ``scenario`` of main.cpp must then fail under ``sanitizer``."""
@@ -33,18 +73,37 @@ MISTAKES = (
         "logsumexp",
         "address",
     ),
-    Mistake(
-        "no fence before the ticket",
-        "contrastive.cu",
-        "  __threadfence();  // the partials of this block are seen by whoever sees its ticket\n",
-        "",
-        "logsumexp",
-        "thread",
+    *(
+        Mistake(name, "contrastive.cu", old, new, "logsumexp", "thread")
+        for name, old, new in (
+            ("no fence before the ticket", RELEASE, ""),
+            ("no barrier before the ticket", RELEASE + "  __syncthreads();\n", RELEASE),
+            ("the first fence stands before the writes", WRITES + RELEASE, FENCE + WRITES),
+            ("no fence after the ticket", OTHERS_RETURN + FENCE, OTHERS_RETURN),
+            (
+                "the first fence stands after the ticket",
+                RELEASE + BARRIER_AND_TICKET,
+                BARRIER_AND_TICKET + FENCE,
+            ),
+            (
+                "the second fence stands before the ticket",
+                RELEASE + BARRIER_AND_TICKET + OTHERS_RETURN + FENCE,
+                RELEASE + FENCE + BARRIER_AND_TICKET + OTHERS_RETURN,
+            ),
+            ("the second fence stands after the reads", FENCE + READS, READS + FENCE),
+            ("the first fence serves the block only", RELEASE, "  __threadfence_block();\n"),
+            ("the second fence serves the block only", FENCE + READS, "  __threadfence_block();\n" + READS),
+            (
+                "the ticket is put back beside atomics",
+                "atomicExch(&out.row_tickets[blockIdx.y], 0u)",
+                "out.row_tickets[blockIdx.y] = 0u",
+            ),
+        )
     ),
     Mistake(
         "the ticket is left as it is",
         "contrastive.cu",
-        "if (thread == 0) out.row_tickets[blockIdx.y] = 0;",
+        "if (thread == 0) atomicExch(&out.row_tickets[blockIdx.y], 0u);",
         "",
         "logsumexp",
         "none",

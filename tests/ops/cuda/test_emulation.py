@@ -6,14 +6,16 @@ tests/cuda_emulation/README.md says what this shows and what it cannot.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cuda_emulation import build
+from tests.cuda_emulation import build, mutations
 from tests.cuda_emulation.mistakes import MISTAKES, Mistake
+from tests.cuda_emulation.mutants import all_mutants
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,11 +29,23 @@ MISUSES = {
     "lane_missing_from_a_shuffle": ("none", "deadlock"),
     "lane_not_in_its_mask": ("none", "is not in its own mask"),
     "reads_a_lane_outside_the_mask": ("none", "which takes no part"),
+    "shuffles_in_a_width_that_is_no_power_of_two": ("none", "expected a power of two"),
     "reads_shared_memory_never_written": ("none", "nobody wrote"),
     "writes_beyond_a_shared_array": ("address", "heap-buffer-overflow"),
     "warp_reads_what_another_lane_wrote": ("thread", "data race"),
     "flag_without_fence": ("thread", "data race"),
     "blocks_write_the_same": ("thread", "data race"),
+    "blocks_write_the_same_after_barriers": ("thread", "data race"),
+    "fence_before_the_write": ("thread", "data race"),
+    "fence_after_the_ticket": ("thread", "data race"),
+    "read_before_the_fence": ("thread", "data race"),
+    "block_wide_fence_before_the_ticket": ("thread", "data race"),
+    "block_wide_fence_before_the_read": ("thread", "data race"),
+    "fences_of_a_block": ("thread", "data race"),
+    "atomics_of_two_addresses": ("thread", "data race"),
+    "one_thread_fences_before_a_barrier": ("thread", "data race"),
+    "plain_store_beside_atomics": ("thread", "data race"),
+    "third_reads_past_an_atomic_without_fence": ("thread", "data race"),
 }
 
 
@@ -54,12 +68,11 @@ class Built:
 
     def object(self, name: str, sanitizer: str) -> Path:
         target = self.folder / sanitizer / f"{name}.o"
-        sources = {"main.cpp": build.HERE, "misuse.cpp": build.HERE}
-        source = sources.get(name, build.SOURCES / "cuda") / name
+        source = (build.SOURCES / "cuda" if name in build.KERNELS else build.HERE) / name
         return target if target.exists() else build.compiled(source, target, sanitizer)
 
     def objects(self, sanitizer: str, without: str = "") -> list[Path]:
-        names = ("contrastive.cu", "search.cu", "main.cpp")
+        names = (*build.KERNELS, *build.CHECKS)
         return [self.object(name, sanitizer) for name in names if name != without]
 
     def program(self, sanitizer: str) -> Path:
@@ -111,3 +124,17 @@ def test_the_emulator_notices_misuse(case: str, tmp_path: Path) -> None:
             assert report in done.stdout + done.stderr
         else:
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_sample_of_mutants_is_noticed() -> None:
+    """Those that are explained are left out: nothing would end their checks early."""
+    reasons = mutations.explained()
+    mutants = [mutant for mutant in all_mutants() if mutant.key not in reasons]
+    sample = random.Random(1).sample(mutants, 25)
+    assert mutations.faults(dict(mutations.noticed(sample)), reasons) == []
+
+
+def test_every_explanation_is_of_a_mutant() -> None:
+    reasons = mutations.explained()
+    assert set(reasons) <= {mutant.key for mutant in all_mutants()}
+    assert all(len(reason) > 20 for reason in reasons.values())
