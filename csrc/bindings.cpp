@@ -109,8 +109,8 @@ const Members<CodesOut>& codes_out() {
 const Members<SearchArguments>& search_arguments() {
   using Arguments = SearchArguments;
   static const Members<Arguments> members = Members<Arguments>("SearchArguments")
-                                                .part("queries", &Arguments::queries, border::matrix())
-                                                .part("corpus", &Arguments::corpus, border::matrix())
+                                                .part("queries", &Arguments::queries, border::vectors())
+                                                .part("corpus", &Arguments::corpus, border::vectors())
                                                 .part_or_none("codes", &Arguments::codes, codes())
                                                 .value("cosine", &Arguments::cosine)
                                                 .part_or_none("filter", &Arguments::filter, border::filter())
@@ -126,7 +126,7 @@ void contrastive_loss(const py::dict& given) {
 
 void encode(const py::dict& rows, bool cosine, Address centre, Address direction, const py::dict& out,
             int64_t first_row, int threads) {
-  const pyhbt::Embeddings from = border::matrix().read(rows);
+  const pyhbt::Embeddings from = border::vectors().read(rows);
   const CodesOut to = codes_out().read(out);
   without_gil([&] {
     pyhbt::encode(from, cosine, at<const float>(centre), at<const float>(direction), to, first_row, threads);
@@ -143,36 +143,37 @@ void search(const py::dict& given, int64_t k, Address scores, Address indices, A
 // Results whose number is known only at the end: Python asks for it, makes room, and has them written there.
 class RangeFound {
  public:
-  explicit RangeFound(pyhbt::RangeResults rows) : rows_(std::move(rows)) {}
+  explicit RangeFound(pyhbt::RangeResults found) : found_(std::move(found)) {}
 
   int64_t total() const {
     int64_t sum = 0;
-    for (const auto& row : rows_) sum += static_cast<int64_t>(row.size());
+    for (const auto& row : found_.rows) sum += static_cast<int64_t>(row.size());
     return sum;
   }
 
-  // To ends (nq + 1,), scores (total,) and indices (total,).
-  void write(Address ends, Address scores, Address indices) const {
-    int64_t at = 0, *end = pyhbt::border::at<int64_t>(ends);
+  // To ends (nq + 1,), scores, exact_scores and indices (total,).
+  void write(Address ends, Address scores, Address exact_scores, Address indices) const {
+    int64_t place = 0, *end = at<int64_t>(ends);
     *end = 0;
-    for (const auto& row : rows_) {
-      for (const pyhbt::Candidate& found : row) {
-        border::at<float>(scores)[at] = static_cast<float>(found.score);
-        border::at<int64_t>(indices)[at++] = found.index;
+    for (size_t query = 0; query < found_.rows.size(); ++query) {
+      for (const pyhbt::Candidate& candidate : found_.rows[query]) {
+        at<float>(scores)[place] = static_cast<float>(found_.returned(query, candidate.score));
+        at<double>(exact_scores)[place] = candidate.score;
+        at<int64_t>(indices)[place++] = candidate.index;
       }
-      *++end = at;
+      *++end = place;
     }
   }
 
  private:
-  pyhbt::RangeResults rows_;
+  pyhbt::RangeResults found_;
 };
 
 RangeFound search_range(const py::dict& given, Address least, int64_t most) {
   const SearchArguments arguments = search_arguments().read(given);
-  pyhbt::RangeResults rows;
-  without_gil([&] { rows = pyhbt::search_range(arguments, at<const double>(least), most); });
-  return RangeFound(std::move(rows));
+  pyhbt::RangeResults found;
+  without_gil([&] { found = pyhbt::search_range(arguments, at<const double>(least), most); });
+  return RangeFound(std::move(found));
 }
 
 void ranks(const py::dict& given, Address targets, int64_t targets_per_query, Address ranks,
@@ -229,6 +230,7 @@ PYBIND11_MODULE(_core, m) {
   pyhbt::cpu::kernels();  // choose now: a bad PYHBT_SIMD fails the import
   pyhbt::interrupt_check = &python_interrupts;
   border::show_dtypes(m);
+  m.attr("VECTOR_DTYPES") = py::tuple(py::cast(border::names_of(border::kVectorDTypes)));
   m.attr("SCREENINGS") = py::tuple(py::cast(border::names_of(kScreenings)));
   border::show_structs(m, border::matrix(), border::filter(), codes(), codes_out(), contrastive_arguments(),
                        search_arguments());
@@ -239,7 +241,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);
   py::class_<RangeFound>(m, "RangeFound")
       .def_property_readonly("total", &RangeFound::total)
-      .def("write", &RangeFound::write, py::kw_only(), "ends"_a, "scores"_a, "indices"_a);
+      .def("write", &RangeFound::write, py::kw_only(), "ends"_a, "scores"_a, "exact_scores"_a, "indices"_a);
   m.def("search_range", &search_range, "arguments"_a, py::kw_only(), "least"_a, "most"_a);
   m.def("ranks", &ranks, "arguments"_a, py::kw_only(), "targets"_a, "targets_per_query"_a, "ranks"_a,
         "group_ends"_a, "num_groups"_a, "within"_a);

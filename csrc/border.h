@@ -57,9 +57,12 @@ Enum chosen(const char* what, const std::string& name, const Choice<Enum> (&choi
                               joined(names_of(choices)));
 }
 
-// The table of dtypes: pyhbt/ops/dtypes.py reads the names from the module.
+// The tables of dtypes: pyhbt/ops/dtypes.py reads the names from the module. Vectors are what search takes.
 constexpr Choice<DType> kDTypes[] = {
     {"float32", DType::kFloat32}, {"float16", DType::kFloat16}, {"bfloat16", DType::kBFloat16}};
+constexpr Choice<DType> kVectorDTypes[] = {
+    {"float32", DType::kFloat32}, {"float16", DType::kFloat16},          {"bfloat16", DType::kBFloat16},
+    {"int8", DType::kInt8},       {"float8_e4m3fn", DType::kFloat8E4M3}, {"float8_e5m2", DType::kFloat8E5M2}};
 
 // The members of a struct, each by its name in Python; reads a struct from a dict.
 template <typename Struct>
@@ -164,13 +167,23 @@ class Members {
 
 // What both modules take.
 
+template <size_t kCount>
+Members<Embeddings> matrix_of(const Choice<DType> (&dtypes)[kCount]) {
+  return Members<Embeddings>("Matrix")
+      .address("address", &Embeddings::data)
+      .choice("dtype", &Embeddings::dtype, dtypes)
+      .value("rows", &Embeddings::rows)
+      .value("dim", &Embeddings::dim)
+      .value("stride", &Embeddings::stride);
+}
+
 inline const Members<Embeddings>& matrix() {
-  static const Members<Embeddings> members = Members<Embeddings>("Matrix")
-                                                 .address("address", &Embeddings::data)
-                                                 .choice("dtype", &Embeddings::dtype, kDTypes)
-                                                 .value("rows", &Embeddings::rows)
-                                                 .value("dim", &Embeddings::dim)
-                                                 .value("stride", &Embeddings::stride);
+  static const Members<Embeddings> members = matrix_of(kDTypes);
+  return members;
+}
+
+inline const Members<Embeddings>& vectors() {
+  static const Members<Embeddings> members = matrix_of(kVectorDTypes);
   return members;
 }
 

@@ -5,8 +5,13 @@
 
 namespace pyhbt {
 
-// The only one of its kind, on every device; Python knows the values by name (border.h).
-enum class DType : int { kFloat32, kFloat16, kBFloat16 };
+// The only one of its kind, on every device; Python knows the values by name (border.h). Those of one byte are for
+// search on the CPU alone.
+enum class DType : int { kFloat32, kFloat16, kBFloat16, kInt8, kFloat8E4M3, kFloat8E5M2 };
+
+inline int64_t bytes_of(DType dtype) {
+  return dtype == DType::kFloat32 ? 4 : dtype == DType::kFloat16 || dtype == DType::kBFloat16 ? 2 : 1;
+}
 
 struct Embeddings {
   const void* data;

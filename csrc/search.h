@@ -39,11 +39,18 @@ struct SearchArguments {
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
             double* exact_scores = nullptr);
 
-// All passages that each query finds with a score of at least least[query], in the order of results; scores are
-// float64, for cosine after the division by |q|, where the comparison is made.
-using RangeResults = std::vector<std::vector<Candidate>>;
+// What each query finds, in the order of results, with the scores that decide it.
+struct RangeResults {
+  std::vector<std::vector<Candidate>> rows;
+  std::vector<double> norms;  // cosine: |q|, which scores are divided by when they are returned
 
-// Memory 16 bytes a result, up to twice that while they come in. Throws std::length_error as soon as more than most
+  double returned(size_t query, double score) const {
+    if (norms.empty()) return score;
+    return norms[query] > 0 ? score / norms[query] : 0.0;
+  }
+};
+
+// All passages whose score, as it is returned but in float64, is at least least[query]. Memory 16 bytes a result, up to twice that while they come in. Throws std::length_error as soon as more than most
 // are found, std::invalid_argument on a NaN in least (nq,), and what search() throws.
 RangeResults search_range(const SearchArguments& arguments, const double* least, int64_t most);
 

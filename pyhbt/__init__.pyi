@@ -16,6 +16,7 @@ from .ops import ranks as ranks
 from .ops import search as search
 from .ops import search_range as search_range
 from .retrieval import ExactIndex as ExactIndex
+from .retrieval import JoinedIndex as JoinedIndex
 from .retrieval import knn as knn
 from .retrieval import semantic_search as semantic_search
 from .retrieval import sharded_search as sharded_search

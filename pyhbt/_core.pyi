@@ -13,6 +13,7 @@ class BuildInfo(TypedDict):
     cuda: str
 
 DTYPES: tuple[str, ...]
+VECTOR_DTYPES: tuple[str, ...]
 SCREENINGS: tuple[str, ...]
 STRUCTS: dict[str, tuple[str, ...]]  # the names of their members
 
@@ -110,7 +111,7 @@ class RangeFound:
 
     @property
     def total(self) -> int: ...
-    def write(self, *, ends: int, scores: int, indices: int) -> None: ...
+    def write(self, *, ends: int, scores: int, exact_scores: int, indices: int) -> None: ...
 
 def search_range(arguments: SearchArguments, *, least: int, most: int) -> RangeFound: ...
 def ranks(

@@ -23,22 +23,17 @@ struct RangeSearch {
   const Filter filter;
   const double* least;
   const int64_t most;
+  const RangeResults& results;  // for its norms
   std::atomic<int64_t> total{0};
   Interrupt interrupt{};
-
-  double norm(int64_t query) const {
-    return call.a.cosine ? call.query_norms[static_cast<size_t>(query)] : 1.0;
-  }
-
-  // The score that is returned, of one that decides the order (for cosine before the division by |q|).
-  double returned(int64_t query, double score) const { return norm(query) > 0 ? score / norm(query) : 0.0; }
 
   // No score below this, as the order has it, is the least one after the division.
   double screened_at(int64_t query) const {
     const double wanted = least[query];
-    if (!(norm(query) > 0)) return 0 >= wanted ? kNoThreshold : -kNoThreshold;
-    const double score = wanted * norm(query);
-    return call.a.cosine && std::isfinite(score) ? score - 0x1p-50 * std::abs(score) - 0x1p-1000 : score;
+    if (!call.a.cosine) return wanted;
+    const double norm = call.query_norms[static_cast<size_t>(query)], score = wanted * norm;
+    if (norm == 0) return 0 >= wanted ? kNoThreshold : -kNoThreshold;
+    return std::isfinite(score) ? score - 0x1p-50 * std::abs(score) - 0x1p-1000 : score;
   }
 
   template <typename Screen>
@@ -60,7 +55,7 @@ struct RangeSearch {
       int64_t added = 0;
       waiting.score([&](int64_t at, int64_t passage, double exact_score) {
         const int64_t query = queries[static_cast<size_t>(at)];
-        if (!(returned(query, exact_score) >= least[query])) return;
+        if (!(results.returned(static_cast<size_t>(query), exact_score) >= least[query])) return;
         found[static_cast<size_t>(at)].push_back({exact_score, passage});
         ++added;
       });
@@ -100,11 +95,13 @@ RangeResults search_range(const SearchArguments& arguments, const double* least,
   if (most < 0)
     throw std::invalid_argument("max_results: found " + std::to_string(most) + ", expected at least 0");
   call.measure_passages();
-  RangeResults results(static_cast<size_t>(num_queries));
+  RangeResults results;
+  results.rows.resize(static_cast<size_t>(num_queries));
+  if (call.a.cosine) results.norms = call.query_norms;
   if (num_queries == 0 || num_passages == 0) return results;
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
-  RangeSearch search{call, Filter(call.a.filter), least, most};
+  RangeSearch search{call, Filter(call.a.filter), least, most, results};
   search.filter.order_by_pool(queries);
 
   const Division cut = divide(call, num_queries);
@@ -122,7 +119,7 @@ RangeResults search_range(const SearchArguments& arguments, const double* least,
     const int64_t start = cut.start(block);
     parallel_for(call.a.threads, cut.start(block + 1) - start, [&](int64_t at) {
       const int64_t query = queries[static_cast<size_t>(start + at)];
-      std::vector<Candidate>& row = results[static_cast<size_t>(query)];
+      std::vector<Candidate>& row = results.rows[static_cast<size_t>(query)];
       for (int64_t slice = 0; slice < cut.slices; ++slice) {
         std::vector<Candidate>& part =
             parts[static_cast<size_t>(block * cut.slices + slice)][static_cast<size_t>(at)];
@@ -133,7 +130,6 @@ RangeResults search_range(const SearchArguments& arguments, const double* least,
         part = {};
       }
       sort_candidates(row);
-      for (Candidate& candidate : row) candidate.score = search.returned(query, candidate.score);
     });
   }
   return results;

@@ -4,15 +4,23 @@
 #include <vector>
 
 #include "../embeddings.h"
+#include "bytes.h"
 #include "dispatch.h"
 
 namespace pyhbt::cpu {
 
-// Exact: every bfloat16 and float16 number is a float32 number.
+// Exact: every number of the other dtypes is a float32 number.
 inline void widen_row(const Embeddings& x, int64_t row, float* out) {
-  const uint16_t* bits = static_cast<const uint16_t*>(x.data) + row * x.stride;
+  const void* bits = static_cast<const char*>(x.data) + row * x.stride * bytes_of(x.dtype);
   const CpuKernels& kernel = kernels();
-  (x.dtype == DType::kBFloat16 ? kernel.widen_bfloat16 : kernel.widen_float16)(bits, x.dim, out);
+  switch (x.dtype) {
+    case DType::kFloat16:
+      return kernel.widen_float16(static_cast<const uint16_t*>(bits), x.dim, out);
+    case DType::kBFloat16:
+      return kernel.widen_bfloat16(static_cast<const uint16_t*>(bits), x.dim, out);
+    default:
+      return widen_bytes(static_cast<const uint8_t*>(bits), x.dim, byte_values(x.dtype), out);
+  }
 }
 
 // One row; scratch holds it where it must be converted.

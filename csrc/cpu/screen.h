@@ -121,7 +121,7 @@ class ExactScore {
   // Asks for the passage ahead of time: survivors lie anywhere in the corpus.
   void prefetch(int64_t passage) const {
     const Embeddings& corpus = call_->a.corpus;
-    const int64_t size = corpus.dtype == DType::kFloat32 ? 4 : 2;
+    const int64_t size = bytes_of(corpus.dtype);
     const char* row = static_cast<const char*>(corpus.data) + passage * corpus.stride * size;
     for (int64_t at = 0; at < corpus.dim * size; at += 64) __builtin_prefetch(row + at);
   }

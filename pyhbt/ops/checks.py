@@ -122,7 +122,10 @@ def check_finite(tensor: torch.Tensor, name: str) -> None:
         ValueError: there is one; names its row, the first.
     """
     for start in range(0, len(tensor), _ROWS_AT_ONCE):
-        finite = tensor[start : start + _ROWS_AT_ONCE].isfinite().all(dim=1)
+        rows = tensor[start : start + _ROWS_AT_ONCE]
+        finite = (
+            (rows.float() if rows.element_size() == 1 else rows).isfinite().all(dim=1)
+        )  # torch lacks float8's
         if not bool(finite.all()):
             row = start + int((~finite).nonzero()[0, 0])
             raise ValueError(f"{name}: row {row} holds a NaN or an infinity, expected finite numbers")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from pyhbt.ops._native import core, threads
-from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.dtypes import VECTOR_DTYPES
 
 if TYPE_CHECKING:
     from pyhbt import _core
@@ -112,7 +112,7 @@ def mean_of_sample(corpus: torch.Tensor, *, cosine: bool) -> torch.Tensor:
 
 
 def encode_into(out: Codes, corpus: torch.Tensor, *, cosine: bool, first_row: int = 0) -> None:
-    """Codes of ``corpus`` (n, dim), float32, float16 or bfloat16.
+    """Codes of ``corpus`` (n, dim), of any dtype that search takes.
 
     Raises:
         ValueError: a passage that is not finite; its row is counted from ``first_row``.
@@ -162,7 +162,7 @@ def matrix(tensor: torch.Tensor) -> _core.Matrix:
     rows, dim = tensor.shape
     return {
         "address": tensor.data_ptr(),
-        "dtype": DTYPES[tensor.dtype],
+        "dtype": VECTOR_DTYPES[tensor.dtype],
         "rows": rows,
         "dim": dim,
         "stride": tensor.stride(0) if rows > 1 else dim,

@@ -289,7 +289,7 @@ def search(
     same results.
 
     Args:
-        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+        queries: (nq, dim) float32, float16, bfloat16, int8 or float8, finite, on the CPU or a CUDA device.
         corpus: (n, dim) likewise, on the same device; for one that is searched again and again see
             :class:`pyhbt.ExactIndex`.
         k: at least 1; more than n is n. Where a filter leaves fewer, rows end in score -inf and index -1.
@@ -356,7 +356,7 @@ def ranks(
     One pass over the corpus serves all targets of a query: 2 nq n dim operations, and up to O(nq n t) comparisons.
 
     Args:
-        queries: (nq, dim) float32, float16 or bfloat16, finite, on the CPU or a CUDA device.
+        queries: (nq, dim) float32, float16, bfloat16, int8 or float8, finite, on the CPU or a CUDA device.
         corpus: (n, dim) likewise, on the same device.
         targets: (nq,) or (nq, t) int64, passages of the corpus; -1: absent.
         similarity: "dot" or "cosine".

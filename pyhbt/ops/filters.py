@@ -43,6 +43,25 @@ class SearchFilter:
         exclude = None if self.exclude is None else self.exclude[start:stop]
         return replace(self, query_partitions=partitions, exclude=exclude)
 
+    def passages(self, start: int, stop: int) -> SearchFilter:
+        """The filter of the passages from ``start`` to ``stop``, whose positions count from there."""
+        allowed, partitions, exclude = self.allowed, self.passage_partitions, self.exclude
+        if allowed is not None:
+            places = checks.as_tensor(allowed, "filter.allowed")
+            if places.dtype == torch.bool:
+                allowed = places[start:stop]
+            else:
+                allowed = places[(places >= start) & (places < stop)] - start
+        if exclude is not None:
+            passages = checks.as_tensor(exclude, "filter.exclude")
+            exclude = torch.where((passages >= start) & (passages < stop), passages - start, -1)
+        return replace(
+            self,
+            allowed=allowed,
+            passage_partitions=None if partitions is None else partitions[start:stop],
+            exclude=exclude,
+        )
+
     def to(self, device: torch.device) -> SearchFilter:
         """The filter with its parts on a device."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}

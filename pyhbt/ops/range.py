@@ -100,8 +100,11 @@ def native_range(
     max_results: int,
     filter: SearchFilter | None = None,
     screening: Screening = "auto",
-) -> RangeResults:
-    """Range search past the border: checked tensors on the CPU in, tensors out."""
+) -> tuple[RangeResults, torch.Tensor]:
+    """Range search past the border: checked tensors on the CPU in, tensors out.
+
+    Beside the results the float64 scores (total,) that decided their order.
+    """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
     checked = None if filter is None else CheckedFilter(filter, len(queries), len(corpus))
     found = core.search_range(
@@ -111,8 +114,14 @@ def native_range(
     )
     offsets = torch.empty(len(queries) + 1, dtype=torch.int64)
     scores, indices = torch.empty(found.total), torch.empty(found.total, dtype=torch.int64)
-    found.write(ends=offsets.data_ptr(), scores=scores.data_ptr(), indices=indices.data_ptr())
-    return RangeResults(offsets, scores, indices)
+    exact = torch.empty(found.total, dtype=torch.float64)
+    found.write(
+        ends=offsets.data_ptr(),
+        scores=scores.data_ptr(),
+        exact_scores=exact.data_ptr(),
+        indices=indices.data_ptr(),
+    )
+    return RangeResults(offsets, scores, indices), exact
 
 
 def search_range(
@@ -129,11 +138,11 @@ def search_range(
 
     The float64 score is held against the threshold (for "cosine" after both divisions); what is returned is that score
     rounded to float32, which may round below it. Screening and its proof are those of :func:`pyhbt.search`
-    (docs/how-it-works/numerics.md): 2 nq n dim operations, and up to 44 bytes a result while they come in. On a GPU's
+    (docs/how-it-works/numerics.md): 2 nq n dim operations, and up to 52 bytes a result while they come in. On a GPU's
     tensors the CPU searches.
 
     Args:
-        queries: (nq, dim) float32, float16 or bfloat16, finite.
+        queries: (nq, dim) float32, float16, bfloat16, int8 or float8, finite.
         corpus: (n, dim) likewise, on the same device.
         threshold: the least score, a number or (nq,) one for each query; -inf: everything.
         similarity: "dot", or "cosine" (0 for a row of zeros).
@@ -153,7 +162,7 @@ def search_range(
     most = whole_number("max_results", max_results, 0)
     q, c, device, cosine = q.detach().cpu(), c.detach().cpu(), q.device, similarity == "cosine"
     with codes_for(q, c, cosine, screening) as codes:
-        found = native_range(
+        found, _ = native_range(
             q,
             c,
             codes,

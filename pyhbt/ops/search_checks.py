@@ -9,7 +9,7 @@ import torch
 from pyhbt.arguments import check_choice, check_type, whole_number
 from pyhbt.ops import checks
 from pyhbt.ops._native import core
-from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.dtypes import VECTOR_DTYPES
 from pyhbt.ops.filters import SearchFilter
 
 Similarity: TypeAlias = Literal["dot", "cosine"]
@@ -19,7 +19,7 @@ _SIMILARITIES = ("dot", "cosine")
 
 
 def check_vectors(tensor: torch.Tensor, name: str) -> None:
-    """Refuse what is no matrix of float32, float16 or bfloat16 on the CPU or a CUDA device.
+    """Refuse what is no matrix of float32, float16, bfloat16, int8 or float8 on the CPU or a CUDA device.
 
     Raises:
         ValueError: another device or shape.
@@ -29,8 +29,8 @@ def check_vectors(tensor: torch.Tensor, name: str) -> None:
         raise ValueError(
             f"{name}: found device {tensor.device}, expected cpu or cuda; move it there with .cpu()"
         )
-    if tensor.dtype not in DTYPES:
-        expected = ", ".join(map(str, DTYPES))
+    if tensor.dtype not in VECTOR_DTYPES:
+        expected = ", ".join(map(str, VECTOR_DTYPES))
         raise TypeError(f"{name}: found dtype {tensor.dtype}, expected one of {expected}")
     checks.check_matrix(tensor, name)
 

@@ -1,6 +1,7 @@
 from .compat import knn as knn
 from .compat import semantic_search as semantic_search
 from .index import ExactIndex as ExactIndex
+from .index import JoinedIndex as JoinedIndex
 from .run import SearchJob as SearchJob
 from .run import SearchSummary as SearchSummary
 from .run import search_to_run as search_to_run

@@ -14,6 +14,7 @@ from pyhbt.ops.checks import Array
 from pyhbt.ops.exact import Found, native_search
 from pyhbt.ops.search_checks import Similarity, check_embeddings
 from pyhbt.retrieval.index import ExactIndex
+from pyhbt.retrieval.index.joined import best_of
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -96,9 +97,7 @@ def _merged_round(
     all_exact, all_scores, all_indices = (
         _gathered(x, device, process_group) for x in (exact, scores, indices)
     )
-    # Each slice's list is in order and slices follow one another, so a stable sort leaves ties by lower index.
-    order = all_exact.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return all_scores.gather(1, order), all_indices.gather(1, order)
+    return best_of(all_exact, all_scores, all_indices, k)
 
 
 def _gathered(tensor: torch.Tensor, device: torch.device, process_group: ProcessGroup | None) -> torch.Tensor:

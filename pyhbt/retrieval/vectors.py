@@ -47,11 +47,11 @@ def map_vectors(path: Path) -> NDArray[Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none, or holds another than a matrix of float32 or float16.
+        ValueError: it is none, or holds another than a matrix of float32, float16 or int8.
     """
     vectors = map_array(path)
-    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
+    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16, np.int8):
         raise ValueError(
-            f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32 or float16 (rows, dim)"
+            f"{path}: found {vectors.dtype} of shape {vectors.shape}, expected float32, float16 or int8 (rows, dim)"
         )
     return vectors

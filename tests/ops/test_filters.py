@@ -350,3 +350,19 @@ def test_names_that_partitions_had_before() -> None:
         assert filter.passage_groups is partitions  # type: ignore[attr-defined]
     with pytest.warns(DeprecationWarning, match="query_groups is called query_partitions now"):
         assert filter.query_groups is wanted  # type: ignore[attr-defined]
+
+
+def test_the_filter_of_some_of_the_passages() -> None:
+    filter = SearchFilter(
+        allowed=torch.tensor([5, 0, 3]),
+        passage_partitions=torch.arange(6),
+        query_partitions=torch.tensor([1]),
+        exclude=torch.tensor([[2, 4, -1]]),
+    )
+    part = filter.passages(2, 5)
+    assert torch.as_tensor(part.allowed).tolist() == [1]
+    assert torch.as_tensor(part.passage_partitions).tolist() == [2, 3, 4]
+    assert torch.as_tensor(part.exclude).tolist() == [[0, 2, -1]]
+    assert part.query_partitions is filter.query_partitions
+    mask = SearchFilter(allowed=torch.tensor([True, False, True])).passages(1, 3)
+    assert torch.as_tensor(mask.allowed).tolist() == [False, True]

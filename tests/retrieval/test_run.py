@@ -198,7 +198,7 @@ MISTAKES: dict[str, tuple[type[Exception], str, Callable[[SearchJob, Path], Sear
     ),
     "float64": (
         ValueError,
-        r"c.npy: found float64 of shape \(1300, 20\), expected float32 or float16 \(rows, dim\)",
+        r"c.npy: found float64 of shape \(1300, 20\), expected float32, float16 or int8 \(rows, dim\)",
         lambda job, _: np.save(job.corpus, CORPUS.astype(np.float64)),
     ),
     "byte order": (

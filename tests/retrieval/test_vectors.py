@@ -94,7 +94,7 @@ def test_missing_folders_are_made(encoder: NgramEncoder, tmp_path: Path) -> None
 
 def test_vectors_are_mapped_and_other_arrays_refused(tmp_path: Path) -> None:
     path = tmp_path / "v.npy"
-    for dtype in (np.float32, np.float16):
+    for dtype in (np.float32, np.float16, np.int8):
         np.save(path, np.eye(3, dtype=dtype))
         found = map_vectors(path)
         np.testing.assert_array_equal(found, np.eye(3, dtype=dtype))
@@ -102,5 +102,7 @@ def test_vectors_are_mapped_and_other_arrays_refused(tmp_path: Path) -> None:
         assert not found.flags.writeable
     for wrong in (np.eye(3), np.ones(3, np.float32), np.eye(3, dtype=np.int64)):
         np.save(path, wrong)
-        with pytest.raises(ValueError, match=rf"v.npy: found {wrong.dtype} of shape .*, expected float32 or"):
+        with pytest.raises(
+            ValueError, match=rf"v.npy: found {wrong.dtype} of shape .*, expected float32, float16 or int8"
+        ):
             map_vectors(path)

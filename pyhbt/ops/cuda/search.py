@@ -15,6 +15,7 @@ import torch
 from pyhbt.ops import checks
 from pyhbt.ops.cuda.halves import HalfRows, accumulation_error, halve
 from pyhbt.ops.cuda.kernels import Kernels, Lists, ScoreTile, Targets, wide_product
+from pyhbt.ops.dtypes import in_two_bytes
 from pyhbt.ops.filters import CheckedFilter, SearchFilter
 
 TILE_BYTES = 256 << 20
@@ -44,6 +45,7 @@ class Corpus:
         """
         if len(rows) > MOST_PASSAGES:
             raise ValueError(f"corpus: found {len(rows)} rows, expected at most {MOST_PASSAGES} on one GPU")
+        rows = in_two_bytes(rows)
         norms = finite_norms(kernels, rows, "corpus", first_row)
         return cls(rows, halve(rows, norms if cosine else None), norms if cosine else None)
 
@@ -95,6 +97,7 @@ def search(
     exact_scores: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (nq, k) float32 and positions (nq, k) int64, as :func:`pyhbt.ops.search`."""
+    queries = in_two_bytes(queries)
     query_norms = finite_norms(kernels, queries, "queries")
     nq, n, device = len(queries), len(corpus.rows), queries.device
     scores = torch.full((nq, k), -torch.inf, dtype=torch.float64, device=device)
@@ -141,6 +144,7 @@ def ranks(
     checks.check_indices(targets, "targets", len(corpus.rows), "passages")
     if targets.ndim == 1:
         return ranks(kernels, queries, corpus, targets[:, None], filter=filter)[:, 0]
+    queries = in_two_bytes(queries)
     finite_norms(kernels, queries, "queries")
     nq, n, device = len(queries), len(corpus.rows), queries.device
     checked = CheckedFilter(filter, nq, n, device)

@@ -45,8 +45,8 @@ class ExactIndex:
     copied (a memory map stays one), so it must not change; other sources are read block by block.
 
     Args:
-        corpus: (n, dim) array or tensor, float32, float16 or bfloat16; a column of ``datasets``; or an iterable of
-            blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
+        corpus: (n, dim) array or tensor, float32, float16, bfloat16, int8 or float8; a column of ``datasets``; or an
+            iterable of blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
         ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
         similarity: "dot", or "cosine" (0 for a row of zeros).
         path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
@@ -215,13 +215,13 @@ class ExactIndex:
     def vectors(self) -> Array:
         """(n, dim): the tensor itself; of an opened index and of a read-only array a read-only array without a copy.
 
-        A tensor over memory that cannot be written to would crash at a write. bfloat16, which NumPy lacks, is copied
-        there.
+        A tensor over memory that cannot be written to would crash at a write. bfloat16 and float8, which NumPy lacks,
+        are copied there.
         """
         vectors = self._parts.vectors
         if vectors.data_ptr() != self._read_only_at:
             return vectors
-        if vectors.dtype == torch.bfloat16:
+        if vectors.dtype.is_floating_point and vectors.dtype not in (torch.float32, torch.float16):
             return vectors.clone()
         array = vectors.numpy()
         array.flags.writeable = False
@@ -322,19 +322,41 @@ class ExactIndex:
         max_results: int = MOST_RESULTS,
     ) -> RangeResults:
         """As :func:`pyhbt.search_range` over the index's passages; arrays where ``queries`` is one."""
+        found, _ = self.range_with_exact_scores(
+            queries, threshold, filter=filter, screening=screening, max_results=max_results
+        )
+        return found.to(self._device) if isinstance(queries, torch.Tensor) else found.numpy()
+
+    def range_with_exact_scores(
+        self,
+        queries: Array,
+        threshold: float | Array,
+        *,
+        filter: SearchFilter | None,
+        screening: Screening,
+        max_results: int,
+    ) -> tuple[RangeResults, torch.Tensor]:
+        """:meth:`search_range` on the CPU, and the float64 scores (total,) that decided the order, for merging."""
         q = self._checked(queries, screening, filter)
-        least = check_threshold(threshold, len(q))
-        found = native_range(
+        return native_range(
             q.cpu(),
             self._parts.vectors,
             self._parts.codes,
-            least,
+            check_threshold(threshold, len(q)),
             cosine=self._cosine,
             max_results=whole_number("max_results", max_results, 0),
             filter=at_cpu(filter, self._device),
             screening=screening,
         )
-        return found.to(self._device) if isinstance(queries, torch.Tensor) else found.numpy()
+
+    def search_with_exact_scores(
+        self, queries: Array, k: int, *, filter: SearchFilter | None, screening: Screening
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The float64 scores (nq, k) that decide the order, -inf where there is none, and :meth:`search`'s results."""
+        q = self._checked(queries, screening, filter)
+        exact = torch.empty(len(q), k, dtype=torch.float64, device=self._device)
+        scores, indices = self._search(q, k, filter, screening, exact)
+        return exact, scores, indices
 
     def ranks(
         self,
@@ -364,11 +386,18 @@ class ExactIndex:
         return result if isinstance(queries, torch.Tensor) else result.numpy()
 
     def _search(
-        self, queries: torch.Tensor, k: int, filter: SearchFilter | None, screening: Screening
+        self,
+        queries: torch.Tensor,
+        k: int,
+        filter: SearchFilter | None,
+        screening: Screening,
+        exact_scores: torch.Tensor | None = None,
     ) -> Found:
         native = self._kernels()
         if native is not None:
-            return cuda.search(native, with_dense_rows(queries), self._corpus(native), k, filter=filter)
+            rows, corpus = with_dense_rows(queries), self._corpus(native)
+            return cuda.search(native, rows, corpus, k, filter=filter, exact_scores=exact_scores)
+        exact = None if exact_scores is None else exact_scores.cpu()
         scores, indices = native_search(
             queries.cpu(),
             self._parts.vectors,
@@ -377,7 +406,10 @@ class ExactIndex:
             cosine=self._cosine,
             filter=at_cpu(filter, self._device),
             screening=screening,
+            exact_scores=exact,
         )
+        if exact_scores is not None and exact is not None:
+            exact_scores.copy_(exact)
         return scores.to(self._device), indices.to(self._device)
 
     def _kernels(self) -> Kernels | None:

@@ -22,13 +22,13 @@ from pyhbt.files import recover, write_atomically
 from pyhbt.ops._native import core
 from pyhbt.ops.checks import as_tensor
 from pyhbt.ops.codes import Codes
-from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.dtypes import VECTOR_DTYPES
 from pyhbt.retrieval.index.names import Name
 from pyhbt.retrieval.index.storage import ArrayFiles, Parts
 
 FORMAT, VERSION = "pyhbt-exact-index", 1
 MANIFEST = "index.json"
-_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
+_DTYPES = {name: dtype for dtype, name in VECTOR_DTYPES.items()}
 _CODE_DTYPES = {
     "codes": torch.int8,
     "inverse_scale": torch.float32,
@@ -111,7 +111,7 @@ def write_rest(
         "version": VERSION,
         "passages": passages,
         "dim": len(codes.centre),
-        "dtype": DTYPES[dtype],
+        "dtype": VECTOR_DTYPES[dtype],
         "similarity": similarity,
         "files": files.finish(),
     }
