@@ -140,6 +140,11 @@ void search(const py::dict& given, int64_t k, Address scores, Address indices, A
   });
 }
 
+void neighbours(const py::dict& given, int64_t k, Address scores, Address indices) {
+  const SearchArguments arguments = search_arguments().read(given);
+  without_gil([&] { pyhbt::neighbours(arguments, k, at<float>(scores), at<int64_t>(indices)); });
+}
+
 // Results whose number is known only at the end: Python asks for it, makes room, and has them written there.
 class RangeFound {
  public:
@@ -239,6 +244,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("encode", &encode, py::kw_only(), "rows"_a, "cosine"_a, "centre"_a, "direction"_a, "out"_a,
         "first_row"_a, "threads"_a);
   m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);
+  m.def("neighbours", &neighbours, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a);
   py::class_<RangeFound>(m, "RangeFound")
       .def_property_readonly("total", &RangeFound::total)
       .def("write", &RangeFound::write, py::kw_only(), "ends"_a, "scores"_a, "exact_scores"_a, "indices"_a);

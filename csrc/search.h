@@ -39,6 +39,12 @@ struct SearchArguments {
 void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices,
             double* exact_scores = nullptr);
 
+// As search() of the corpus for each of its own passages, which does not find itself: k of the n - 1 others, (n,k).
+// Every product serves both passages of its pair: n^2 dim operations, half as many. Memory up to 24 max(2 k, k + 32)
+// bytes a passage, or a gibibyte. The queries of the arguments are the corpus; throws std::invalid_argument where they are not, on
+// a filter, or on a corpus without codes.
+void neighbours(const SearchArguments& arguments, int64_t k, float* scores, int64_t* indices);
+
 // What each query finds, in the order of results, with the scores that decide it.
 struct RangeResults {
   std::vector<std::vector<Candidate>> rows;

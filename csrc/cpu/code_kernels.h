@@ -33,8 +33,9 @@ inline __attribute__((always_inline)) void for_products(const CodedTile& tile, c
   }
 }
 
-template <int kVectors>
-int64_t screen_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t* hits) {
+// kPairs: wanted (rows,) is what each passage wants, as CodedStrip has it.
+template <int kVectors, bool kPairs>
+int64_t screen_codes_of(const CodedTile& tile, const CodedStrip& strip, const float* wanted, int32_t* hits) {
   const CorpusCodes& corpus = tile.corpus;
   Vector threshold[kVectors], along[kVectors], code_factor[kVectors], residual_factor[kVectors];
   PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) {
@@ -46,7 +47,14 @@ int64_t screen_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t*
   int64_t count = 0;
   for_products<kVectors>(tile, strip, [&](int64_t r, int v, IntVector products) {
     const int64_t passage = tile.first + r;
-    const Vector least = threshold[v] * corpus.inverse_scale[passage] - along[v] * corpus.along[passage] -
+    Vector score = threshold[v];
+    if (kPairs) {
+      const Vector other =
+          load(strip.pair_factor + v * kFloats) * wanted[r] + load(strip.pair_base + v * kFloats);
+      score =
+          other < score ? other : score;  // of a NaN, which only lanes beyond the block have, the threshold
+    }
+    const Vector least = score * corpus.inverse_scale[passage] - along[v] * corpus.along[passage] -
                          code_factor[v] * corpus.code_norm[passage] -
                          residual_factor[v] * corpus.residual_norm[passage];
     const unsigned open = not_less(to_float(products), least);
@@ -56,8 +64,13 @@ int64_t screen_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t*
 }
 
 int64_t screen_codes(const CodedTile& tile, const CodedStrip& strip, int32_t* hits) {
-  if (kStripVectors > 1 && strip.lanes <= kFloats) return screen_codes_of<1>(tile, strip, hits);
-  return screen_codes_of<kStripVectors>(tile, strip, hits);
+  if (kStripVectors > 1 && strip.lanes <= kFloats)
+    return screen_codes_of<1, false>(tile, strip, nullptr, hits);
+  return screen_codes_of<kStripVectors, false>(tile, strip, nullptr, hits);
+}
+
+int64_t screen_pairs(const CodedTile& tile, const CodedStrip& strip, const float* wanted, int32_t* hits) {
+  return screen_codes_of<kStripVectors, true>(tile, strip, wanted, hits);
 }
 
 template <int kVectors>

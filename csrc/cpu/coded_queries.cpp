@@ -49,6 +49,7 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
     strip.rows = few ? rows_.data() : nullptr;
     strip.starts = starts_.data() + 2 * s * chunks_ * width_;
     std::fill_n(strip.threshold, kMaxStrip, kInfinity);  // lanes beyond the block never hit
+    std::fill_n(strip.pair_base, kMaxStrip, kInfinity);
   }
   std::vector<float> scratch;
   std::vector<double> rest(static_cast<size_t>(dim_));
@@ -114,6 +115,11 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   const double fine_rounding = 0x1p-40 * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
   constexpr double kTiny = 1e-30;  // keeps an infinite code_norm infinite for a query of zeros
   strip.threshold[lane] = -kInfinity;
+  // The base is lowered by more than float32 loses; wanted() does the same to the other term.
+  const double base = q.scale * (q.shift + q.slack);
+  strip.pair_factor[lane] =
+      q.served ? static_cast<float>(q.scale * (call_.a.cosine ? query_norm : 1.0)) : 0.0f;
+  strip.pair_base[lane] = q.served ? float_down(-base - 0x1p-20 * std::abs(base)) : -kInfinity;
   strip.along[lane] = q.served ? static_cast<float>(q.scale * alpha) : 0.0f;
   strip.code_factor[lane] =
       q.served ? float_up(std::sqrt(error) * (1 + 0x1p-30) + rounding + kTiny) : kInfinity;
@@ -127,6 +133,20 @@ void CodeScreen::set_threshold(int64_t query, double least) {
   const Query& q = queries_[static_cast<size_t>(query)];
   float& threshold = strips_[static_cast<size_t>(query / width_)].threshold[query % width_];
   threshold = q.served ? float_down(q.scale * (least - q.shift - q.slack)) : -kInfinity;
+}
+
+float CodeScreen::wanted(const Call& call, int64_t passage, double least) {
+  const double norm = call.a.cosine ? call.passage_norms[passage] : 1.0;
+  if (!(norm > 0)) return -kInfinity;  // scores of 0 that no bound speaks of
+  const double of_products = least / norm;
+  return std::isfinite(of_products) ? float_down(of_products - 0x1p-20 * std::abs(of_products) - 0x1p-120)
+                                    : -kInfinity;
+}
+
+int64_t CodeScreen::open_pairs(int64_t strip, int64_t first, int64_t rows, const float* wanted,
+                               int32_t* hits) {
+  return kernels().screen_pairs(tile(*call_.a.codes, first, rows), strips_[static_cast<size_t>(strip)],
+                                wanted, hits);
 }
 
 CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows) {

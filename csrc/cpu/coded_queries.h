@@ -21,6 +21,10 @@ class CodeScreen {
     return open_in(*call_.a.codes, strip, first, rows, hits);
   }
   int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits);
+  // Where the queries are passages of the corpus: also what a passage may find among them, of whose score it wants
+  // wanted() at least.
+  int64_t open_pairs(int64_t strip, int64_t first, int64_t rows, const float* wanted, int32_t* hits);
+  static float wanted(const Call& call, int64_t passage, double least);
   // From the same codes and a finer form of the query: half as wide as what open() goes by.
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
   void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out);

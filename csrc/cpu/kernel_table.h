@@ -41,6 +41,7 @@ CpuKernels table(const char* name) {
   loops.query_offset = kStripOffset;
   loops.begin_tile = begin_tile;
   loops.screen_codes = screen_codes;
+  loops.screen_pairs = screen_pairs;
   loops.scan_codes = scan_codes;
   loops.estimate_codes = estimate_codes;
   loops.count_codes = count_codes;

@@ -36,6 +36,9 @@ struct CodedStrip {
   float along[kMaxStrip];      // J times the query's part along the direction
   float code_factor[kMaxStrip],
       residual_factor[kMaxStrip];  // the bound is the first times |k| plus the second times |r|
+  // Of queries that are passages of the corpus themselves: what is wanted of a pair is the threshold or, if that
+  // is less, pair_factor times what the passage wants plus pair_base.
+  float pair_factor[kMaxStrip], pair_base[kMaxStrip];
 };
 
 // Passages first..first+rows of a corpus.
@@ -121,6 +124,8 @@ struct CpuKernels {
   // Where products are summed in int16: copies the passages of a tile to out (rows, code_stride(dim)).
   void (*begin_tile)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows, int8_t* out);
   int64_t (*screen_codes)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits);
+  // wanted (rows,): what each passage of the tile wants.
+  int64_t (*screen_pairs)(const CodedTile& tile, const CodedStrip& strip, const float* wanted, int32_t* hits);
   int64_t (*scan_codes)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits);
   void (*estimate_codes)(const CodedTile& tile, const CodedStrip& strip, float* out);
   int64_t (*count_codes)(const CodedTile& tile, const CodedStrip& strip, const RankCounting& counting,

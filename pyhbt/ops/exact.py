@@ -83,6 +83,19 @@ def native_search(
     return scores, indices
 
 
+def native_neighbours(corpus: torch.Tensor, codes: Codes, k: int, *, cosine: bool) -> Found:
+    """The nearest neighbours of each passage among the others, past the border: (n, k) each, padded with -inf, -1."""
+    corpus = with_dense_rows(corpus)
+    scores, indices = torch.empty(len(corpus), k), torch.empty(len(corpus), k, dtype=torch.int64)
+    core.neighbours(
+        native_arguments(corpus, corpus, codes, None, cosine=cosine, screening="auto"),
+        k=k,
+        scores=scores.data_ptr(),
+        indices=indices.data_ptr(),
+    )
+    return scores, indices
+
+
 def native_ranks(
     queries: torch.Tensor,
     corpus: torch.Tensor,

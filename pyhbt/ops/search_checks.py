@@ -35,6 +35,20 @@ def check_vectors(tensor: torch.Tensor, name: str) -> None:
     checks.check_matrix(tensor, name)
 
 
+def search_device(device: str | torch.device) -> torch.device:
+    """The device of that name, with its number.
+
+    Raises:
+        ValueError: neither cpu nor cuda.
+    """
+    wanted = torch.device(device)
+    if wanted.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: found {wanted}, expected cpu or cuda")
+    if wanted.type == "cuda" and wanted.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return wanted
+
+
 def check_embeddings(queries: torch.Tensor, corpus: torch.Tensor) -> None:
     """Refuse what :func:`search` refuses about its two matrices.
 

@@ -11,6 +11,7 @@ import torch
 
 from pyhbt import ExactIndex
 from pyhbt.ops import SearchFilter, ranks, search
+from pyhbt.ops.search_checks import search_device
 from pyhbt.retrieval.compat import knn, semantic_search
 
 QUERIES = np.random.default_rng(0).standard_normal((3, 8), dtype=np.float32)
@@ -78,3 +79,10 @@ def test_a_filter_for_other_queries(rows: int, progress: bool) -> None:
     filter = SearchFilter(exclude=np.zeros((rows, 1), dtype=np.int64))
     with pytest.raises(ValueError, match=rf"filter.exclude: found shape \({rows}, 1\), expected \(3,\)"):
         ExactIndex(CORPUS).search(QUERIES, 2, filter=filter, progress=progress)
+
+
+def test_devices_by_name() -> None:
+    assert search_device("cpu") == torch.device("cpu")
+    assert search_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="device: found meta, expected cpu or cuda"):
+        search_device("meta")
