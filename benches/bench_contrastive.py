@@ -1,9 +1,10 @@
 """Contrastive loss with gradients beside its peers: dot products, cosine similarity, and the symmetric loss.
 
-Peers: torch eager and torch.compile; the panels of pyhbt in plain torch; the loss classes of sentence-transformers on
-given embeddings, info-nce-pytorch and pytorch-metric-learning (the extra ``bench``; a peer that is not installed is
-left out). Liger-Kernel and cut-cross-entropy need a GPU. flops = 6 n m dim. All sizes: pytest -m ''. The loss with
-frozen passages, as of a queue of negatives: 4 n m dim, with the loss that trains both as a peer.
+Peers: torch eager, torch.compile and ``F.linear_cross_entropy`` by chunks; the panels of pyhbt in plain torch; the
+loss classes of sentence-transformers on given embeddings, info-nce-pytorch and pytorch-metric-learning (the extra
+``bench``; a peer that is not installed is left out). Liger-Kernel and cut-cross-entropy need a GPU. flops = 6 n m dim.
+All sizes: pytest -m ''. The loss with frozen passages, as of a queue of negatives: 4 n m dim, with the loss that trains
+both as a peer.
 """
 
 from __future__ import annotations
@@ -62,6 +63,24 @@ def step(loss: Loss, queries: torch.Tensor, passages: torch.Tensor) -> Callable[
         return value.detach()
 
     return run
+
+
+def chunked_peers(queries: torch.Tensor, passages: torch.Tensor) -> Iterator[tuple[str, Any]]:
+    """torch's own loss by chunks of the queries (2.13 and later), as it chooses them and with chunks of two sizes."""
+    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        return
+    n = len(queries)
+    chunks: dict[str, dict[str, Any]] = {"": {}}
+    chunks |= {
+        f"-{rows}": {"batch_chunk_size": rows, "chunking_method": None} for rows in (256, 1024) if rows < n
+    }
+    for name, how in chunks.items():
+        options = torch.nn.LinearCrossEntropyOptions(**how)
+
+        def loss(q: torch.Tensor, p: torch.Tensor, options: Any = options) -> torch.Tensor:
+            return F.linear_cross_entropy(q / TEMPERATURE, p, torch.arange(len(q)), options=options)
+
+        yield f"linear_cross_entropy{name}", step(loss, queries, passages)
 
 
 def panel_step(
@@ -164,6 +183,7 @@ def test_dot(compare: Compare, n: int, dim: int) -> None:
     peers = {
         "torch": step(cross_entropy, queries, passages),
         "torch-panels": panel_step(queries, passages, cosine=False, symmetric=False),
+        **dict(chunked_peers(queries, passages)),
     }
     if n in (1024, 4096):
         peers["torch.compile"] = step(torch.compile(cross_entropy, dynamic=False), queries, passages)

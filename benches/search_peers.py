@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ Search: TypeAlias = Callable[[torch.Tensor], Any]
 FEW = 16
 """Up to so many queries the peers for few are tried."""
 _LONGEST_S = 8.0
-_MAYBE_TOO_SLOW = ("faiss-panorama", "usearch", "scikit-learn")
+_MAYBE_TOO_SLOW = ("faiss-panorama", "numkong", "usearch", "scikit-learn")
 PANORAMA_LEVELS, _PANORAMA_BATCH = 8, 1024
 
 
@@ -78,6 +79,33 @@ def usearch_exact(corpus: torch.Tensor, k: int, queries: torch.Tensor) -> Any:
 
     threads = torch.get_num_threads()
     return search(corpus.numpy(), queries.numpy(), k, MetricKind.IP, exact=True, threads=threads)
+
+
+class NumKong:
+    """Products of float32 rows with packed blocks of passages, summed in float64; queries are dealt over threads."""
+
+    def __init__(self, corpus: torch.Tensor, rows: int = 16_384) -> None:
+        import numkong
+
+        self.product = numkong.dots_packed
+        starts = range(0, len(corpus), rows)
+        self.blocks = [(start, numkong.dots_pack(corpus[start : start + rows].numpy())) for start in starts]
+        self.rows = [len(corpus[start : start + rows]) for start in starts]
+
+    def search(self, k: int, queries: torch.Tensor) -> Any:
+        """The best of each block, merged."""
+        threads = min(torch.get_num_threads(), len(queries))
+        cuts = [len(queries) * i // threads for i in range(threads + 1)]
+        array, best = queries.numpy(), []
+        with ThreadPoolExecutor(threads) as pool:
+            for (start, block), count in zip(self.blocks, self.rows, strict=True):
+                parts = pool.map(lambda a, b, block=block: self.product(array[a:b], block), cuts, cuts[1:])
+                scores = torch.cat([torch.from_numpy(np.asarray(part)) for part in parts])
+                values, indices = scores.topk(min(k, count))
+                best.append((values, indices + start))
+        scores, indices = (torch.cat(part, dim=1) for part in zip(*best, strict=True))
+        scores, places = scores.topk(k)
+        return scores.float(), indices.gather(1, places)
 
 
 def faiss_knn(corpus: torch.Tensor, k: int, queries: torch.Tensor) -> Any:
@@ -169,6 +197,8 @@ def peers(vectors: Vectors, queries: torch.Tensor, k: int, *, once: bool = False
             chosen |= dict(faiss_peers(vectors, k))
     if installed("sentence_transformers"):
         chosen["sentence-transformers"] = partial(semantic_search, corpus, k)
+    if installed("numkong") and not once:
+        chosen["numkong"] = partial(vectors.built(NumKong).search, k)
     if installed("usearch"):
         chosen["usearch"] = partial(usearch_exact, corpus, k)
     if installed("sklearn"):
