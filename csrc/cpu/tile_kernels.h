@@ -155,6 +155,29 @@ void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim
       }
     }
   }
+#elif defined(PYHBT_NEON)
+  if (rows == kStrip) {
+    for (; k + 4 <= dim; k += 4) {
+      for (int lane = 0; lane < kStrip; lane += 4) {
+        const float* from = x + lane * x_stride + k;
+        const float64x2_t even_low =
+                              vreinterpretq_f64_f32(vtrn1q_f32(vld1q_f32(from), vld1q_f32(from + x_stride))),
+                          odd_low =
+                              vreinterpretq_f64_f32(vtrn2q_f32(vld1q_f32(from), vld1q_f32(from + x_stride)));
+        from += 2 * x_stride;
+        const float64x2_t even_high =
+                              vreinterpretq_f64_f32(vtrn1q_f32(vld1q_f32(from), vld1q_f32(from + x_stride))),
+                          odd_high =
+                              vreinterpretq_f64_f32(vtrn2q_f32(vld1q_f32(from), vld1q_f32(from + x_stride)));
+        float* to = out + k * kStrip + lane;
+        vst1q_f32(to, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(even_low, even_high)), factor));
+        vst1q_f32(to + kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(odd_low, odd_high)), factor));
+        vst1q_f32(to + 2 * kStrip,
+                  vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(even_low, even_high)), factor));
+        vst1q_f32(to + 3 * kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(odd_low, odd_high)), factor));
+      }
+    }
+  }
 #endif
   for (; k < depth; ++k)
     for (int lane = 0; lane < kStrip; ++lane)
@@ -162,7 +185,7 @@ void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim
 }
 
 double fma_probe(int64_t iterations, float* checksum) {
-  constexpr int kChains = 12;
+  constexpr int kChains = kStripVectors * kMicroRows > 20 ? 24 : 12;
   Vector chains[kChains];
   for (int c = 0; c < kChains; ++c) chains[c] = splat(static_cast<float>(c));
   const Vector ratio = splat(0.999f), step = splat(*checksum);
