@@ -6,8 +6,7 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 namespace {
 
-// So many vectors hold the queries of half a strip, or, where one is more than 4 lanes, of as little as can be.
-constexpr int kNarrowVectors = kFloats > 4 ? 1 : (kStripVectors + 1) / 2;
+constexpr int kNarrowVectors = kStripVectors == 6 ? 3 : 1;  // of a strip with few queries
 
 inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
 
@@ -122,14 +121,14 @@ int64_t scan_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t* h
         const IntVector right = load_bytes(codes + at);
         PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
             add_products(products[q], load_bytes(strip.rows + q * stride + at), right);
-        if constexpr (kFloats == 4) {  // one prefetch for four vectors
-          for (const int64_t end = at + 3 * kVectorBytes; at < end;) {
-            at += kVectorBytes;
-            const IntVector next = load_bytes(codes + at);
-            PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
-                add_products(products[q], load_bytes(strip.rows + q * stride + at), next);
-          }
+#if defined(PYHBT_NEON)  // one prefetch for four vectors
+        for (const int64_t last = at + 3 * kVectorBytes; at < last;) {
+          at += kVectorBytes;
+          const IntVector next = load_bytes(codes + at);
+          PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
+              add_products(products[q], load_bytes(strip.rows + q * stride + at), next);
         }
+#endif
       }
       const int32_t offset = kRowOffset * corpus.code_sum[first + row + r];
       PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) sums[q][r] = sum_of_ints(products[q]) - offset;

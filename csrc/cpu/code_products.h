@@ -148,7 +148,8 @@ __attribute__((noinline)) void multiply_codes(const CodeRows& rows, const CodedS
                                               IntVector* out) {
   const uint8_t* bytes = strip.bytes;
   const uint16_t* starts = strip.starts;
-  for (int64_t quad = 0; quad < quads; starts += 2 * kStrip) {
+  int64_t quad = 0;
+  while (quad < quads) {
     IntVector sums[kCodeRows][kVectors];
     PYHBT_UNROLL for (int r = 0; r < kCodeRows; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v)
         sums[r][v] = load_bytes(starts + 2 * v * kFloats);
@@ -172,6 +173,7 @@ __attribute__((noinline)) void multiply_codes(const CodeRows& rows, const CodedS
       const IntVector wide = widened(sums[i / kVectors][i % kVectors]);
       out[i] = first ? wide : out[i] + wide;
     }
+    starts += 2 * kStrip;
   }
 }
 
