@@ -1,5 +1,5 @@
-// The inner loops for 64-bit ARM: 4-float vectors. 24 accumulators, 6 vectors of B and one of A fill 31 of the 32
-// registers; a taller tile would have to divide the strip (tile_kernels.h), and 5 x 5 is no better.
+// The inner loops for 64-bit ARM: 4-float vectors. 24 accumulators, 4 registers of A and one or two of B, of 32
+// (docs/decisions/0046-arm.md).
 #ifndef PYHBT_ISA
 #define PYHBT_ISA neon
 #endif
