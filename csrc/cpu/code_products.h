@@ -1,6 +1,6 @@
 // Products of int8 codes: a few passages at a time with a strip of queries.
-//   Every sum is an exact integer. A strip of queries is [dim / 4][lane][4 bytes].
-//   - VNNI adds the products of four pairs of bytes, of unsigned queries t + kQueryOffset and signed passages k, to
+//   Every sum is an exact integer. A strip of queries is [dim / kQueryGroup][lane][kQueryGroup bytes].
+//   - VNNI adds the products of four pairs of bytes, of unsigned queries t + kStripOffset and signed passages k, to
 //     an int32: one instruction. Passages are read in place.
 //   - Elsewhere on x86 pairs of products are summed in int16. Passages are copied as unsigned bytes k + 128, a
 //     tile at a time (begin_tile), queries are signed and have 7 bits, lest a pair of products overflow. The

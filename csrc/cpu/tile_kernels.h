@@ -211,21 +211,15 @@ void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim
     for (; k + 4 <= dim; k += 4) {
       for (int lane = 0; lane < kStrip; lane += 4) {
         const float* from = x + lane * x_stride + k;
-        const float64x2_t even_low =
-                              vreinterpretq_f64_f32(vtrn1q_f32(vld1q_f32(from), vld1q_f32(from + x_stride))),
-                          odd_low =
-                              vreinterpretq_f64_f32(vtrn2q_f32(vld1q_f32(from), vld1q_f32(from + x_stride)));
-        from += 2 * x_stride;
-        const float64x2_t even_high =
-                              vreinterpretq_f64_f32(vtrn1q_f32(vld1q_f32(from), vld1q_f32(from + x_stride))),
-                          odd_high =
-                              vreinterpretq_f64_f32(vtrn2q_f32(vld1q_f32(from), vld1q_f32(from + x_stride)));
-        float* to = out + k * kStrip + lane;
-        vst1q_f32(to, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(even_low, even_high)), factor));
-        vst1q_f32(to + kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(odd_low, odd_high)), factor));
-        vst1q_f32(to + 2 * kStrip,
-                  vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(even_low, even_high)), factor));
-        vst1q_f32(to + 3 * kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(odd_low, odd_high)), factor));
+        const float32x4x2_t low = vtrnq_f32(vld1q_f32(from), vld1q_f32(from + x_stride));
+        const float32x4x2_t high = vtrnq_f32(vld1q_f32(from + 2 * x_stride), vld1q_f32(from + 3 * x_stride));
+        for (int odd = 0; odd < 2; ++odd) {
+          const float64x2_t first = vreinterpretq_f64_f32(low.val[odd]),
+                            second = vreinterpretq_f64_f32(high.val[odd]);
+          float* to = out + (k + odd) * kStrip + lane;
+          vst1q_f32(to, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(first, second)), factor));
+          vst1q_f32(to + 2 * kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(first, second)), factor));
+        }
       }
     }
   }
