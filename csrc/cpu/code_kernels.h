@@ -6,13 +6,15 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 namespace {
 
+constexpr int kNarrowVectors = kStripVectors == 6 ? 3 : 1;  // of a strip with few queries
+
 inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
 
 // Calls each(r, v, products) for the passages of a tile against a strip.
 template <int kVectors, typename Each>
 inline __attribute__((always_inline)) void for_products(const CodedTile& tile, const CodedStrip& strip,
                                                         Each each) {
-  const int64_t stride = code_stride(tile.dim), quads = (tile.dim + 3) / 4;
+  const int64_t stride = code_stride(tile.dim), groups = (tile.dim + kQueryGroup - 1) / kQueryGroup;
   const int8_t* codes = tile.copy != nullptr ? tile.copy : tile.corpus.codes + tile.first * stride;
   for (int64_t row = 0; row < tile.rows; row += kCodeRows) {
     const int64_t here = tile.rows - row < kCodeRows ? tile.rows - row : kCodeRows;
@@ -26,7 +28,7 @@ inline __attribute__((always_inline)) void for_products(const CodedTile& tile, c
       for (int64_t at = 0; at < kCodeRows * stride; at += 64)
         __builtin_prefetch(rows.codes[0] + kPrefetchBytes + at, 0, 2);
     IntVector products[kCodeRows * kVectors];
-    multiply_codes<kVectors>(rows, strip, quads, products);
+    multiply_codes<kVectors>(rows, strip, groups, products);
     PYHBT_UNROLL for (int v = 0; v < kVectors; ++v) PYHBT_UNROLL for (int r = 0; r < kCodeRows; ++r) {
       if (r < here) each(row + r, v, products[r * kVectors + v]);
     }
@@ -64,8 +66,8 @@ int64_t screen_codes_of(const CodedTile& tile, const CodedStrip& strip, const fl
 }
 
 int64_t screen_codes(const CodedTile& tile, const CodedStrip& strip, int32_t* hits) {
-  if (kStripVectors > 1 && strip.lanes <= kFloats)
-    return screen_codes_of<1, false>(tile, strip, nullptr, hits);
+  if (kStripVectors > kNarrowVectors && strip.lanes <= kNarrowVectors * kFloats)
+    return screen_codes_of<kNarrowVectors, false>(tile, strip, nullptr, hits);
   return screen_codes_of<kStripVectors, false>(tile, strip, nullptr, hits);
 }
 
@@ -85,7 +87,8 @@ void estimate_codes_of(const CodedTile& tile, const CodedStrip& strip, float* ou
 
 // out (rows, kStrip) = estimated scores times the query's scale, in the lanes that hold queries.
 void estimate_codes(const CodedTile& tile, const CodedStrip& strip, float* out) {
-  if (kStripVectors > 1 && strip.lanes <= kFloats) return estimate_codes_of<1>(tile, strip, out);
+  if (kStripVectors > kNarrowVectors && strip.lanes <= kNarrowVectors * kFloats)
+    return estimate_codes_of<kNarrowVectors>(tile, strip, out);
   return estimate_codes_of<kStripVectors>(tile, strip, out);
 }
 
@@ -130,8 +133,16 @@ int64_t scan_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t* h
         const IntVector right = load_bytes(codes + at);
         PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
             add_products(products[q], load_bytes(strip.rows + q * stride + at), right);
+#if defined(PYHBT_NEON)  // one prefetch for four vectors
+        for (const int64_t last = at + 3 * kVectorBytes; at < last;) {
+          at += kVectorBytes;
+          const IntVector next = load_bytes(codes + at);
+          PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) products[q] =
+              add_products(products[q], load_bytes(strip.rows + q * stride + at), next);
+        }
+#endif
       }
-      const int32_t offset = kQueryOffset * corpus.code_sum[first + row + r];
+      const int32_t offset = kRowOffset * corpus.code_sum[first + row + r];
       PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) sums[q][r] = sum_of_ints(products[q]) - offset;
     }
     float terms[4][kFloats] = {};
@@ -195,6 +206,18 @@ int32_t dot_codes(const int16_t* query, const int8_t* codes, int64_t stride) {
   int32_t lanes[8];
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), _mm256_add_epi32(sums[0], sums[1]));
   for (const int32_t lane : lanes) rest += lane;
+#elif defined(PYHBT_NEON)
+  int32x4_t sums[4] = {};
+  for (; i + 16 <= stride; i += 16) {
+    const int8x16_t right = vld1q_s8(codes + i);
+    const int16x8_t low = vmovl_s8(vget_low_s8(right)), high = vmovl_high_s8(right);
+    const int16x8_t left_low = vld1q_s16(query + i), left_high = vld1q_s16(query + i + 8);
+    sums[0] = vmlal_s16(sums[0], vget_low_s16(left_low), vget_low_s16(low));
+    sums[1] = vmlal_high_s16(sums[1], left_low, low);
+    sums[2] = vmlal_s16(sums[2], vget_low_s16(left_high), vget_low_s16(high));
+    sums[3] = vmlal_high_s16(sums[3], left_high, high);
+  }
+  rest = vaddvq_s32(vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3])));
 #endif
   for (; i < stride; ++i) rest += query[i] * codes[i];
   return rest;

@@ -1,12 +1,13 @@
 // Products of int8 codes: a few passages at a time with a strip of queries.
-//   Every sum is an exact integer. A strip of queries is [dim / 4][lane][4 bytes].
-//   - VNNI adds the products of four pairs of bytes, of unsigned queries t + kQueryOffset and signed passages k, to
+//   Every sum is an exact integer. A strip of queries is [dim / kQueryGroup][lane][kQueryGroup bytes].
+//   - VNNI adds the products of four pairs of bytes, of unsigned queries t + kStripOffset and signed passages k, to
 //     an int32: one instruction. Passages are read in place.
 //   - Elsewhere on x86 pairs of products are summed in int16. Passages are copied as unsigned bytes k + 128, a
 //     tile at a time (begin_tile), queries are signed and have 7 bits, lest a pair of products overflow. The
 //     sums of kChunkQuads such pairs are added in int16 before they are widened: the offset of the passages may
 //     wrap around and is taken off by what the sum starts from; what is left, t . k over one int16 of a chunk,
 //     fits because no query has more than kMostLaneSum of |t| there.
+//   - 64-bit ARM multiplies signed bytes by signed ones: code_products_arm.h.
 //   - The rest adds products one by one.
 // The loops of the first two are written so that compilers keep all accumulators in registers: GCC 12, left alone,
 // moves the multiplications ahead and spills, and loses a third of the speed.
@@ -17,7 +18,9 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 namespace {
 
-#if (defined(__AVX512VNNI__) && PYHBT_VECTOR_FLOATS == 16) || \
+#if defined(PYHBT_NEON)
+#define PYHBT_CODES_ARM
+#elif (defined(__AVX512VNNI__) && PYHBT_VECTOR_FLOATS == 16) || \
     (defined(__AVXVNNI__) && PYHBT_VECTOR_FLOATS == 8)
 #define PYHBT_CODES_VNNI
 #elif (defined(__AVX512BW__) && PYHBT_VECTOR_FLOATS == 16) || (defined(__AVX2__) && PYHBT_VECTOR_FLOATS == 8)
@@ -28,6 +31,14 @@ namespace {
 constexpr bool kFastCodes = true;
 constexpr int kQueryLimit = 127;
 constexpr int kCodeRows = kMicroRows;
+#elif defined(PYHBT_CODES_ARM)
+constexpr bool kFastCodes = true;
+constexpr int kQueryLimit = 127;
+#if defined(PYHBT_CODES_SDOT) || defined(PYHBT_CODES_SMMLA)
+constexpr int kCodeRows = kMicroRows;
+#else
+constexpr int kCodeRows = 2;  // a vector of queries takes two of sums
+#endif
 #elif defined(PYHBT_CODES_INT16)
 constexpr bool kFastCodes = true;
 constexpr int kQueryLimit = 63;
@@ -37,11 +48,22 @@ constexpr bool kFastCodes = false;
 constexpr int kQueryLimit = 127;
 constexpr int kCodeRows = kMicroRows;
 #endif
-constexpr int kQueryOffset = kQueryLimit + 1;  // of rows of queries
+#if defined(PYHBT_CODES_ARM)
+constexpr int kRowOffset = 0;  // of rows of queries
+#else
+constexpr int kRowOffset = kQueryLimit + 1;
+#endif
 #if defined(PYHBT_CODES_INT16)
+constexpr bool kChunkedSums = true;
 constexpr int kStripOffset = 0;
 #else
-constexpr int kStripOffset = kQueryOffset;
+constexpr bool kChunkedSums = false;
+constexpr int kStripOffset = kRowOffset;
+#endif
+#if defined(PYHBT_CODES_SMMLA)
+constexpr int kQueryGroup = 8;
+#else
+constexpr int kQueryGroup = 4;
 #endif
 constexpr int64_t kVectorBytes = 4 * kFloats;
 constexpr int64_t kPrefetchBytes = 4096;  // the hardware's own prefetch ends with each page
@@ -51,6 +73,22 @@ inline IntVector load_bytes(const void* x) {
   memcpy(&v, x, sizeof v);
   return v;
 }
+
+// The passages that are multiplied at once; beyond the last of the tile it is repeated.
+struct CodeRows {
+  const int8_t* codes[kCodeRows];
+  int32_t code_sum[kCodeRows];
+};
+
+#if defined(PYHBT_CODES_ARM)
+
+}  // namespace
+}  // namespace pyhbt::cpu::PYHBT_ISA
+#include "code_products_arm.h"
+namespace pyhbt::cpu::PYHBT_ISA {
+namespace {
+
+#else
 
 // sums[lane] += the four products of bytes of a (unsigned) and b (signed) in this lane.
 inline IntVector add_products(IntVector sums, IntVector a, IntVector b) {
@@ -83,11 +121,7 @@ inline IntVector broadcast_quad(const int8_t* codes) {
   return splat_int(bytes);
 }
 
-// The passages that are multiplied at once; beyond the last of the tile it is repeated.
-struct CodeRows {
-  const int8_t* codes[kCodeRows];
-  int32_t code_sum[kCodeRows];
-};
+#endif
 
 #if defined(PYHBT_CODES_INT16)
 
@@ -114,7 +148,8 @@ __attribute__((noinline)) void multiply_codes(const CodeRows& rows, const CodedS
                                               IntVector* out) {
   const uint8_t* bytes = strip.bytes;
   const uint16_t* starts = strip.starts;
-  for (int64_t quad = 0; quad < quads; starts += 2 * kStrip) {
+  int64_t quad = 0;
+  while (quad < quads) {
     IntVector sums[kCodeRows][kVectors];
     PYHBT_UNROLL for (int r = 0; r < kCodeRows; ++r) PYHBT_UNROLL for (int v = 0; v < kVectors; ++v)
         sums[r][v] = load_bytes(starts + 2 * v * kFloats);
@@ -138,6 +173,7 @@ __attribute__((noinline)) void multiply_codes(const CodeRows& rows, const CodedS
       const IntVector wide = widened(sums[i / kVectors][i % kVectors]);
       out[i] = first ? wide : out[i] + wide;
     }
+    starts += 2 * kStrip;
   }
 }
 
@@ -152,7 +188,7 @@ void begin_tile(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t r
   }
 }
 
-#else
+#elif !defined(PYHBT_CODES_ARM)
 
 constexpr auto begin_tile = nullptr;
 

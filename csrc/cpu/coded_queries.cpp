@@ -14,7 +14,7 @@ int64_t lane_of(int64_t k) { return k / (4 * kChunkQuads) * 2 + k % 4 / 2; }
 // The scale of a query's codes: the largest number becomes the largest code, or less where sums in int16 ask for it.
 double fitting_scale(const std::vector<double>& x, double largest) {
   const double scale = kernels().query_limit / largest;
-  if (kernels().query_offset != 0) return scale;
+  if (!kernels().chunked_sums) return scale;
   std::vector<double> sums(static_cast<size_t>(lane_of(static_cast<int64_t>(x.size()) - 1) + 2));
   for (size_t k = 0; k < x.size(); ++k)
     sums[static_cast<size_t>(lane_of(static_cast<int64_t>(k)))] += std::abs(x[k]);
@@ -32,11 +32,12 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
       dim_(call.a.queries.dim),
       stride_(code_stride(dim_)),
       count_(static_cast<int64_t>(queries.size())) {
-  const int64_t num_strips = ceil_div(count_, width_), quads = ceil_div(dim_, 4);
+  const int64_t num_strips = ceil_div(count_, width_), group = kernels().query_group;
+  const int64_t strip_bytes = ceil_div(dim_, group) * group * width_;
   const bool few = count_ <= kFewQueries;
-  chunks_ = kernels().query_offset == 0 ? ceil_div(quads, kChunkQuads) : 0;
+  chunks_ = kernels().chunked_sums ? ceil_div(ceil_div(dim_, 4), kChunkQuads) : 0;
   starts_.assign(static_cast<size_t>(2 * num_strips * chunks_ * width_), 0);
-  bytes_.assign(static_cast<size_t>(num_strips * quads * 4 * width_), 0);
+  bytes_.assign(static_cast<size_t>(num_strips * strip_bytes), 0);
   if (few) rows_.assign(static_cast<size_t>(count_ * stride_), 0);
   fine_.assign(static_cast<size_t>(count_ * stride_), 0);
   queries_.resize(queries.size());
@@ -45,7 +46,7 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
     CodedStrip& strip = strips_[static_cast<size_t>(s)];
     strip = {};
     strip.lanes = std::min(width_, count_ - s * width_);
-    strip.bytes = bytes_.data() + s * quads * 4 * width_;
+    strip.bytes = bytes_.data() + s * strip_bytes;
     strip.rows = few ? rows_.data() : nullptr;
     strip.starts = starts_.data() + 2 * s * chunks_ * width_;
     std::fill_n(strip.threshold, kMaxStrip, kInfinity);  // lanes beyond the block never hit
@@ -87,8 +88,8 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   q.scale = largest > 0 && q.served ? fitting_scale(rest, largest) : 1.0;
   q.fine_scale = largest > 0 && q.served ? fine_limit / largest : 1.0;
   double error = 0, fine_error = 0, code_square = 0;
-  const int64_t quads = ceil_div(dim_, 4);
-  const int row_offset = kernels().query_limit + 1, offset = kernels().query_offset;
+  const int64_t group = kernels().query_group, groups = ceil_div(dim_, group);
+  const int row_offset = kernels().row_offset, offset = kernels().query_offset;
   uint16_t* starts = starts_.data() + 2 * (at / width_ * chunks_ * width_ + lane);
   for (int64_t k = 0; k < dim_ && q.served; ++k) {
     const double x = rest[static_cast<size_t>(k)];
@@ -99,7 +100,7 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
     const int whole = static_cast<int>(code);
     if (strip.rows != nullptr)
       rows_[static_cast<size_t>(at * stride_ + k)] = static_cast<uint8_t>(whole + row_offset);
-    bytes_[static_cast<size_t>(((at / width_) * quads + k / 4) * 4 * width_ + lane * 4 + k % 4)] =
+    bytes_[static_cast<size_t>(((at / width_ * groups + k / group) * width_ + lane) * group + k % group)] =
         static_cast<uint8_t>(whole + offset);
     if (chunks_ > 0) {
       uint16_t& start = starts[lane_of(k) / 2 * 2 * width_ + lane_of(k) % 2];

@@ -1,6 +1,10 @@
-// Picks the table of inner loops, once, by cpuid or by the environment variable PYHBT_SIMD.
+// Picks the table of inner loops, once, by what the processor says or by the environment variable PYHBT_SIMD.
 #if defined(PYHBT_HAVE_X86)
 #include <cpuid.h>
+#elif defined(PYHBT_HAVE_ARM) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(PYHBT_HAVE_ARM) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 #include <cstdlib>
@@ -24,6 +28,17 @@ namespace avx512 {
 CpuKernels table(const char* name);
 }
 namespace avx512vnni {
+CpuKernels table(const char* name);
+}
+#endif
+#if defined(PYHBT_HAVE_ARM)
+namespace neon {
+CpuKernels table(const char* name);
+}
+namespace dotprod {
+CpuKernels table(const char* name);
+}
+namespace i8mm {
 CpuKernels table(const char* name);
 }
 #endif
@@ -53,6 +68,25 @@ bool has_avx512() {
 bool has_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
 
+#if defined(PYHBT_HAVE_ARM)
+#if defined(__linux__)
+// The bits of Linux's ABI; headers older than the processor lack their names.
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                 // HWCAP_ASIMDDP
+bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }  // HWCAP2_I8MM
+#elif defined(__APPLE__)
+bool has_feature(const char* name) {
+  int found = 0;
+  size_t size = sizeof found;
+  return sysctlbyname(name, &found, &size, nullptr, 0) == 0 && found != 0;
+}
+bool has_dotprod() { return has_feature("hw.optional.arm.FEAT_DotProd"); }
+bool has_i8mm() { return has_dotprod() && has_feature("hw.optional.arm.FEAT_I8MM"); }
+#else
+bool has_dotprod() { return false; }
+bool has_i8mm() { return false; }
+#endif
+#endif
+
 const Level kLevels[] = {
     {"portable", portable::table, [] { return true; }},
 #if defined(PYHBT_HAVE_WIDE)
@@ -63,6 +97,11 @@ const Level kLevels[] = {
     {"avxvnni", avxvnni::table, has_avxvnni},
     {"avx512", avx512::table, has_avx512},
     {"avx512vnni", avx512vnni::table, has_vnni},
+#endif
+#if defined(PYHBT_HAVE_ARM)
+    {"neon", neon::table, [] { return true; }},
+    {"dotprod", dotprod::table, has_dotprod},
+    {"i8mm", i8mm::table, has_i8mm},
 #endif
 };
 

@@ -37,8 +37,11 @@ CpuKernels table(const char* name) {
   loops.screen_and_count = screen_and_count;
 
   loops.fast_codes = kFastCodes;
+  loops.chunked_sums = kChunkedSums;
   loops.query_limit = kQueryLimit;
+  loops.query_group = kQueryGroup;
   loops.query_offset = kStripOffset;
+  loops.row_offset = kRowOffset;
   loops.begin_tile = begin_tile;
   loops.screen_codes = screen_codes;
   loops.screen_pairs = screen_pairs;

@@ -21,17 +21,17 @@ struct StripBounds {
   float low[kMaxStrip];  // score + error below this: certainly under the threshold
 };
 
-// Codes of queries are t, of passages k. Where products are summed in int16 (code_products.h), no query has more
-// than kMostLaneSum of |t| in one of them, at positions 4 i + 2 h and 4 i + 2 h + 1 for kChunkQuads consecutive i.
+// Codes of queries are t, of passages k. Where sums are chunked (code_products.h), no query has more than
+// kMostLaneSum of |t| in one of them, at positions 4 i + 2 h and 4 i + 2 h + 1 for kChunkQuads consecutive i.
 constexpr int64_t kChunkQuads = 5;
 constexpr int64_t kMostLaneSum = 258;  // times 127 is below 2^15
 
 // A strip of queries as codes t, J q' = t + e (docs/how-it-works/numerics.md).
 struct CodedStrip {
-  const uint8_t* bytes;    // [dim / 4][lane][4] of t + query_offset
-  const uint8_t* rows;     // (lanes, code_stride(dim)) of t + query_limit + 1, for a few queries; or null
-  const uint16_t* starts;  // [chunk][lane][2], where products are summed in int16: -128 times the sum of t
-  int64_t lanes;           // queries; lanes beyond them hold zeros
+  const uint8_t* bytes;        // [dim / query_group][lane][query_group] of t + query_offset
+  const uint8_t* rows;         // (lanes, code_stride(dim)) of t + row_offset, for a few queries; or null
+  const uint16_t* starts;      // [chunk][lane][2], where chunked_sums: -128 times the sum of t
+  int64_t lanes;               // queries; lanes beyond them hold zeros
   float threshold[kMaxStrip];  // J times the least score wanted
   float along[kMaxStrip];      // J times the query's part along the direction
   float code_factor[kMaxStrip],
@@ -119,9 +119,12 @@ struct CpuKernels {
 
   // code_kernels.h: hits are positions r * strip + lane.
   bool fast_codes;       // products of codes are faster than those of floats
+  bool chunked_sums;     // products are summed in int16 over chunks, of copies that begin_tile makes
   int32_t query_limit;   // largest code of a query
-  int32_t query_offset;  // its bytes are code + query_offset; 0: products are summed in int16
-  // Where products are summed in int16: copies the passages of a tile to out (rows, code_stride(dim)).
+  int32_t query_group;   // codes of a query that lie together in a strip
+  int32_t query_offset;  // bytes of strips are code + query_offset; 0: signed
+  int32_t row_offset;    // the same of rows of queries
+  // Where chunked_sums: copies the passages of a tile to out (rows, code_stride(dim)).
   void (*begin_tile)(const CorpusCodes& corpus, int64_t dim, int64_t first, int64_t rows, int8_t* out);
   int64_t (*screen_codes)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits);
   // wanted (rows,): what each passage of the tile wants.

@@ -13,34 +13,13 @@
 #include "buffer.h"
 #include "dispatch.h"
 #include "rows.h"
-
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
+#include "subnormals.h"
 
 namespace pyhbt::cpu {
 
 constexpr int64_t kTilePassages = 48;  // screened at once, by one strip of queries after the other
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kNoThreshold = -std::numeric_limits<double>::infinity();
-
-// While alive, this thread keeps subnormal numbers, whatever torch.set_flush_denormal or others have set.
-class KeepSubnormals {
- public:
-#if defined(__SSE__)
-  KeepSubnormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ & ~0x8040u); }
-  ~KeepSubnormals() { _mm_setcsr(saved_); }
-#else
-  KeepSubnormals() = default;
-#endif
-  KeepSubnormals(const KeepSubnormals&) = delete;
-  KeepSubnormals& operator=(const KeepSubnormals&) = delete;
-
-#if defined(__SSE__)
- private:
-  unsigned saved_;
-#endif
-};
 
 // The nearest float32 values not below and not above a finite or infinite float64 value.
 inline float float_up(double x) {

@@ -21,6 +21,8 @@ inline DoubleVector load_widened(const float* x) {
   return _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x));  // unmasked, GCC 12 warns of its own header
 #elif defined(__AVX__)
   return _mm256_cvtps_pd(_mm_loadu_ps(x));  // GCC 12 makes four instructions of the generic form
+#elif defined(PYHBT_NEON)
+  return reinterpret_cast<DoubleVector>(vcvt_f64_f32(vld1_f32(x)));
 #else
   return DoubleVector{static_cast<double>(x[0]), static_cast<double>(x[1])};
 #endif
@@ -85,12 +87,19 @@ void widen_doubles(const float* x, int64_t count, double* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = static_cast<double>(x[i]);
 }
 
+// Bit i: lane i of a comparison is true.
 inline unsigned bits_of(IntVector mask) {
+#if defined(PYHBT_NEON)
+  const uint64_t lanes =  // 16 bits each
+      vget_lane_u64(vreinterpret_u64_u16(vshrn_n_u32(reinterpret_cast<uint32x4_t>(mask), 16)), 0);
+  return static_cast<unsigned>((lanes & 0x0008000400020001u) * 0x0001000100010001u >> 48);
+#else
   int32_t lanes[kFloats];
   memcpy(lanes, &mask, sizeof lanes);
   unsigned bits = 0;
   for (int lane = 0; lane < kFloats; ++lane) bits |= (static_cast<unsigned>(lanes[lane]) & 1u) << lane;
   return bits;
+#endif
 }
 
 // Bit i: not a[i] < b[i], which is also true for a NaN.

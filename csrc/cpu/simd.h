@@ -1,5 +1,6 @@
 // Vectors of floats for the inner loops, written once and compiled once per instruction set.
-//   Include after defining PYHBT_ISA (a namespace name) and PYHBT_VECTOR_FLOATS (4, 8 or 16).
+//   Include after defining PYHBT_ISA (a namespace name) and PYHBT_VECTOR_FLOATS (4, 8 or 16); PYHBT_NEON allows
+//   intrinsics of 64-bit ARM.
 // Everything lives in PYHBT_ISA's own namespace and nothing of the standard library is used: a function
 // shared with other translation units would be compiled here with instructions that they must not run.
 // 16 floats also compile without AVX-512 (the compiler splits them), so that tests reach that form anywhere.
@@ -10,6 +11,8 @@
 
 #if defined(__SSE__)
 #include <immintrin.h>
+#elif defined(PYHBT_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "kernels.h"

@@ -47,6 +47,43 @@ struct Tile {
       PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) sums[r][v] += left * right[v];
     }
   }
+#if defined(PYHBT_NEON)
+  // Products by element take numbers of A four to a register; vectors of B pass through one at a time. Clang, left
+  // alone, spreads the numbers of A out and spills.
+  template <int kLane>
+  inline __attribute__((always_inline)) void add_to(Vector& sum, float32x4_t right, float32x4_t left) {
+    sum = reinterpret_cast<Vector>(vfmaq_laneq_f32(reinterpret_cast<float32x4_t>(sum), right, left, kLane));
+  }
+  template <int kLane>
+  inline __attribute__((always_inline)) void add_column(const float32x4_t* left, const float* b) {
+    PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) {
+      const float32x4_t right = vld1q_f32(b + kLane * kStrip + v * kFloats);
+      PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) add_to<kLane>(sums[r][v], right, left[r]);
+    }
+  }
+  // sums += A B for four k; row r of A begins at row(r).
+  template <typename Row>
+  inline __attribute__((always_inline)) void add_four(const Row& row, const float* b) {
+    float32x4_t left[kMicroRows];
+    PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) left[r] = vld1q_f32(row(r));
+    add_column<0>(left, b);
+    add_column<1>(left, b);
+    add_column<2>(left, b);
+    add_column<3>(left, b);
+  }
+  // sums += a b for one k, the numbers of the column of A side by side.
+  inline __attribute__((always_inline)) void add_side_by_side(const float* a, const float* b) {
+    static_assert(kMicroRows == 4, "a column of A is one vector");
+    const float32x4_t left = vld1q_f32(a);
+    PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) {
+      const float32x4_t right = vld1q_f32(b + v * kFloats);
+      add_to<0>(sums[0][v], right, left);
+      add_to<1>(sums[1][v], right, left);
+      add_to<2>(sums[2][v], right, left);
+      add_to<3>(sums[3][v], right, left);
+    }
+  }
+#endif
 };
 
 // C (rows, kStrip) row-major with c_stride (+)= A B, A row-major. Rows beyond the last full tile repeat the
@@ -71,7 +108,11 @@ void multiply_rows(const float* a, int64_t a_stride, int64_t rows, const float* 
       tile.read(target, stride);
     else
       tile.clear();
-    for (int64_t k = 0; k < depth; ++k) {
+    int64_t k = 0;
+#if defined(PYHBT_NEON)
+    for (; k + 4 <= depth; k += 4) tile.add_four([&](int r) { return left[r] + k; }, b + k * kStrip);
+#endif
+    for (; k < depth; ++k) {
       Vector right[kStripVectors];
       PYHBT_UNROLL for (int v = 0; v < kStripVectors; ++v) right[v] = load(b + k * kStrip + v * kFloats);
       PYHBT_UNROLL for (int r = 0; r < kMicroRows; ++r) {
@@ -109,8 +150,14 @@ void multiply_strips(const float* a, int64_t strip_stride, int64_t rows, const f
     tile.clear();
     const float* left = a + row * kStrip;
     const float* right = b;
-    for (int64_t k = 0; k < depth; k += kStrip, left += strip_stride, right += kStrip * kStrip)
+    for (int64_t k = 0; k < depth; k += kStrip, left += strip_stride, right += kStrip * kStrip) {
+#if defined(PYHBT_NEON)
+      for (int s = 0; s < kStrip; s += 4)
+        tile.add_four([&](int r) { return left + s + r * kStrip; }, right + s * kStrip);
+#else
       _Pragma("GCC unroll 8") for (int s = 0; s < kStrip; ++s) tile.add(left + s, kStrip, right + s * kStrip);
+#endif
+    }
     float* target = whole ? out : edge;
     const int64_t stride = whole ? c_stride : kStrip;
     if (accumulate) tile.add_all(target, stride);
@@ -127,8 +174,12 @@ void multiply_transposed(const float* a, const float* b, int64_t depth, float* c
   for (int row = 0; row < kStrip; row += kMicroRows) {
     Tile tile;
     tile.clear();
+#if defined(PYHBT_NEON)
+    for (int64_t k = 0; k < depth; ++k) tile.add_side_by_side(a + k * kStrip + row, b + k * kStrip);
+#else
     _Pragma("GCC unroll 4") for (int64_t k = 0; k < depth; ++k)
         tile.add(a + k * kStrip + row, 1, b + k * kStrip);
+#endif
     if (accumulate) tile.add_all(c + row * kStrip, kStrip);
     tile.write(c + row * kStrip, kStrip);
   }
@@ -155,6 +206,23 @@ void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim
       }
     }
   }
+#elif defined(PYHBT_NEON)
+  if (rows == kStrip) {
+    for (; k + 4 <= dim; k += 4) {
+      for (int lane = 0; lane < kStrip; lane += 4) {
+        const float* from = x + lane * x_stride + k;
+        const float32x4x2_t low = vtrnq_f32(vld1q_f32(from), vld1q_f32(from + x_stride));
+        const float32x4x2_t high = vtrnq_f32(vld1q_f32(from + 2 * x_stride), vld1q_f32(from + 3 * x_stride));
+        for (int odd = 0; odd < 2; ++odd) {
+          const float64x2_t first = vreinterpretq_f64_f32(low.val[odd]),
+                            second = vreinterpretq_f64_f32(high.val[odd]);
+          float* to = out + (k + odd) * kStrip + lane;
+          vst1q_f32(to, vmulq_n_f32(vreinterpretq_f32_f64(vzip1q_f64(first, second)), factor));
+          vst1q_f32(to + 2 * kStrip, vmulq_n_f32(vreinterpretq_f32_f64(vzip2q_f64(first, second)), factor));
+        }
+      }
+    }
+  }
 #endif
   for (; k < depth; ++k)
     for (int lane = 0; lane < kStrip; ++lane)
@@ -162,12 +230,22 @@ void transpose_strip(const float* x, int64_t x_stride, int64_t rows, int64_t dim
 }
 
 double fma_probe(int64_t iterations, float* checksum) {
+#if defined(PYHBT_NEON)
+  constexpr int kChains = 24;
+#else
   constexpr int kChains = 12;
+#endif
   Vector chains[kChains];
   for (int c = 0; c < kChains; ++c) chains[c] = splat(static_cast<float>(c));
   const Vector ratio = splat(0.999f), step = splat(*checksum);
   for (int64_t i = 0; i < iterations; ++i) {
+#if defined(PYHBT_NEON)  // the sum is what the instruction overwrites
+    PYHBT_UNROLL for (int c = 0; c < kChains; ++c) chains[c] = reinterpret_cast<Vector>(
+        vfmaq_f32(reinterpret_cast<float32x4_t>(chains[c]), reinterpret_cast<float32x4_t>(ratio),
+                  reinterpret_cast<float32x4_t>(step)));
+#else
     PYHBT_UNROLL for (int c = 0; c < kChains; ++c) chains[c] = chains[c] * ratio + step;
+#endif
   }
   Vector total{};
   for (int c = 0; c < kChains; ++c) total += chains[c];

@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "checks.h"
 #include "codes.h"
 #include "contrastive.h"
 #include "cpu/dispatch.h"
@@ -23,12 +22,6 @@ namespace {
 
 using pyhbt::Candidate;
 
-void expect(bool condition, const std::string& what) {
-  if (condition) return;
-  std::fprintf(stderr, "FAILED: %s\n", what.c_str());
-  std::exit(1);
-}
-
 template <typename Call>
 void expect_refusal(const Call& call, const std::string& part) {
   try {
@@ -39,22 +32,6 @@ void expect_refusal(const Call& call, const std::string& part) {
     return;
   }
   expect(false, "no refusal mentioning " + part);
-}
-
-std::vector<float> normal(int64_t size, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(static_cast<size_t>(size));
-  for (float& value : values) value = distribution(generator);
-  return values;
-}
-
-std::vector<int64_t> integers(int64_t size, int64_t low, int64_t high, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::uniform_int_distribution<int64_t> distribution(low, high);
-  std::vector<int64_t> values(static_cast<size_t>(size));
-  for (int64_t& value : values) value = distribution(generator);
-  return values;
 }
 
 double exact_score(const float* a, const float* b, int64_t dim) {
@@ -587,6 +564,15 @@ int main(int argc, char** argv) {
     for (const std::string& level : pyhbt::cpu::supported_levels()) std::printf("%s\n", level.c_str());
     return 0;
   }
+  if (argc > 1 && std::string(argv[1]) == "--chosen") {
+    try {
+      std::printf("%s\n", pyhbt::cpu::kernels().name);
+      return 0;
+    } catch (const std::runtime_error& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      return 2;
+    }
+  }
   std::printf("instruction set: %s\n", pyhbt::cpu::kernels().name);
   for (const int64_t n : {1, 2, 7, 9, 33, 129}) {
     for (const bool symmetric : {false, true}) {
@@ -619,6 +605,8 @@ int main(int argc, char** argv) {
     check_search({9, 1100, 17, 20, cosine, true, DType::kFloat32, false, 1e18f});  // about where codes end
     check_search({9, 300, 17, 20, cosine, false, DType::kFloat32, false, 1e-42f});
   }
+  check_products();
+  check_subnormals();
   check_many_dims();
   check_interrupt();
   check_refusals();
