@@ -15,7 +15,7 @@ struct SearchFilter {
   // (nq, partitions_per_query) those that a query searches, ascending and different; before them -1: none
   const int32_t* query_partitions = nullptr;
   int64_t partitions_per_query = 0;
-  // (nq, excluded_per_query) passages, ascending and different; before them -1: none
+  // (nq, excluded_per_query) passages, ascending; before them -1: none
   const int64_t* excluded = nullptr;
   int64_t excluded_per_query = 0;
 };

@@ -17,6 +17,7 @@ class CodeScreen {
   CodeScreen& operator=(const CodeScreen&) = delete;
 
   int64_t strips() const { return static_cast<int64_t>(strips_.size()); }
+  int64_t dim() const { return dim_; }
   void set_threshold(int64_t query, double least);
   void begin(const PassageTile& tile);
   int64_t open(int64_t strip, int32_t* hits) {

@@ -23,6 +23,14 @@ struct Partitions {
   }
 };
 
+struct Excluded {
+  const int64_t* first;
+  const int64_t* last;
+
+  const int64_t* begin() const { return first; }
+  const int64_t* end() const { return last; }
+};
+
 class Filter {
  public:
   explicit Filter(const SearchFilter& filter) : f_(filter) {}
@@ -37,8 +45,8 @@ class Filter {
     return where >= 0 && std::binary_search(searched.first, searched.last, where);
   }
   bool excluded(int64_t query, int64_t passage) const {
-    const int64_t* row = f_.excluded + query * f_.excluded_per_query;
-    return std::binary_search(row, row + f_.excluded_per_query, passage);
+    const Excluded row = excluded_of(query);
+    return std::binary_search(row.first, row.last, passage);
   }
   bool accepts(int64_t query, int64_t passage) const {
     return in_pool(query, passage) && !excluded(query, passage);
@@ -60,13 +68,10 @@ class Filter {
   }
 
   int64_t excluded_per_query() const { return f_.excluded_per_query; }
-  // Passages that are excluded for a query though its pool holds them.
-  std::vector<int64_t> excluded_of(int64_t query) const {
-    std::vector<int64_t> found;
+  // Ascending; before them there may be -1, and some may be named again.
+  Excluded excluded_of(int64_t query) const {
     const int64_t* row = f_.excluded + query * f_.excluded_per_query;
-    for (int64_t i = 0; i < f_.excluded_per_query; ++i)
-      if (row[i] >= 0 && in_pool(query, row[i])) found.push_back(row[i]);
-    return found;
+    return {row, row + f_.excluded_per_query};
   }
 
  private:

@@ -1,11 +1,13 @@
 // Order, runs and blocks of queries: plan.h.
 #include "plan.h"
 
+#include <iterator>
+
 namespace pyhbt::cpu {
 namespace {
 
 // Scoring so many passages costs a query less than its codes.
-constexpr int64_t kFewPassages = 64;
+constexpr int64_t kFewPassages = 128;
 constexpr int64_t kMostExactQueries = 64;  // of a block
 
 // Packed queries and a tile of passages share the second cache.
@@ -14,13 +16,11 @@ constexpr int64_t kMostQueries = 256, kMostQueriesInFloats = 128;
 // Numbers of a block's table of queries and partitions in ranks.cpp.
 constexpr int64_t kMostPenalties = int64_t{1} << 20;
 
-// Relative to a passage screened by one strip: bringing it side by side with others, and what a block costs besides.
-constexpr double kGathering = 0.5, kBlock = 64;
-
-double cost(int64_t passages, int64_t queries) {
-  const double strips =
-      queries <= kFewQueries ? 0.5 : static_cast<double>(ceil_div(queries, kernels().strip));
-  return static_cast<double>(passages) * (kGathering + strips) + kBlock;
+// Relative to a passage that one strip screens.
+double cost(int64_t passages, int64_t queries, int64_t dim) {
+  constexpr double kBlock = 64;
+  const double strips = static_cast<double>(ceil_div(queries, kernels().strip));
+  return static_cast<double>(passages) * (gathering_cost(dim) + strips) + kBlock;
 }
 
 }  // namespace
@@ -29,7 +29,7 @@ Plan::Plan(const Call& call, const Filter& filter, const Pools& pools, const std
     : filter_(filter), pools_(pools), order_(queries) {
   const int64_t count = static_cast<int64_t>(queries.size());
   if (!pools.listed()) {
-    runs_.push_back({{0, count, true, false}, call.a.corpus.rows});
+    runs_.push_back({{0, count, true, false}, call.a.corpus.rows, {}});
     return;
   }
   std::stable_sort(order_.begin(), order_.end(),
@@ -40,43 +40,49 @@ Plan::Plan(const Call& call, const Filter& filter, const Pools& pools, const std
       return pools.size_of(filter.partitions_of(query)) <= kFewPassages;
     };
     num_exact = std::stable_partition(order_.begin(), order_.end(), few) - order_.begin();
-    if (num_exact > 0) runs_.push_back({{0, num_exact, false, true}, 0});
+    if (num_exact > 0) runs_.push_back({{0, num_exact, false, true}, 0, {}});
   }
-  std::vector<QueryBlock> same;
+  std::vector<Run> screened;
   for (int64_t start = num_exact, end; start < count; start = end) {
     const Partitions own = filter.partitions_of(order_[static_cast<size_t>(start)]);
     for (end = start + 1; end < count; ++end)
       if (!(filter.partitions_of(order_[static_cast<size_t>(end)]) == own)) break;
-    same.push_back({start, end, true, false});
+    screened.push_back({{start, end, true, false}, pools.size_of(own), {own.begin(), own.end()}});
   }
-  join_pools(same);
+  // Again and again: what fills a strip may pay beside another strip, where a single query more does not.
+  for (size_t before = 0; before != screened.size();) {
+    before = screened.size();
+    join(screened, call.a.corpus.dim);
+  }
+  for (Run& run : screened) runs_.push_back({run.queries, run.passages, {}});
 }
 
-void Plan::join_pools(const std::vector<QueryBlock>& same) {
-  std::vector<int32_t> searched, both;  // of the last run
-  bool open = false;
-  for (const QueryBlock& next : same) {
-    const Partitions own = filter_.partitions_of(order_[static_cast<size_t>(next.start)]);
-    const int64_t passages = pools_.size_of(own), added = next.end - next.start;
-    if (open) {
-      Run& run = runs_.back();
-      const int64_t now = run.queries.end - run.queries.start;
+void Plan::join(std::vector<Run>& runs, int64_t dim) const {
+  std::vector<Run> joined;
+  std::vector<int32_t> both;
+  for (Run& next : runs) {
+    const int64_t added = next.queries.end - next.queries.start;
+    const int64_t now =
+        joined.empty() ? kMostQueries : joined.back().queries.end - joined.back().queries.start;
+    if (now + added <= kMostQueries) {
+      Run& last = joined.back();
       both.clear();
-      if (now + added <= kMostQueries)
-        std::set_union(searched.begin(), searched.end(), own.begin(), own.end(), std::back_inserter(both));
-      const int64_t together = pools_.size_of({both.data(), both.data() + both.size()});
+      std::set_union(last.partitions.begin(), last.partitions.end(), next.partitions.begin(),
+                     next.partitions.end(), std::back_inserter(both));
+      const int64_t passages = pools_.size_of({both.data(), both.data() + both.size()});
       const int64_t penalties = round_up(now + added, kMaxStrip) * static_cast<int64_t>(both.size());
-      if (now + added <= kMostQueries && penalties <= kMostPenalties &&
-          cost(together, now + added) <= cost(run.passages, now) + cost(passages, added)) {
-        run = {{run.queries.start, next.end, false, false}, together};
-        searched.swap(both);
+      if (penalties <= kMostPenalties &&
+          cost(passages, now + added, dim) <=
+              cost(last.passages, now, dim) + cost(next.passages, added, dim)) {
+        last.queries = {last.queries.start, next.queries.end, false, false};
+        last.passages = passages;
+        last.partitions.swap(both);
         continue;
       }
     }
-    open = true;
-    runs_.push_back({next, passages});
-    searched.assign(own.begin(), own.end());
+    joined.push_back(std::move(next));
   }
+  runs.swap(joined);
 }
 
 void Plan::cut(const Call& call) {

@@ -47,8 +47,9 @@ class Plan {
   struct Run {
     QueryBlock queries;
     int64_t passages;
+    std::vector<int32_t> partitions;
   };
-  void join_pools(const std::vector<QueryBlock>& same);
+  void join(std::vector<Run>& runs, int64_t dim) const;
 
   const Filter& filter_;
   const Pools& pools_;

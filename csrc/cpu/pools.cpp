@@ -3,19 +3,23 @@
 
 namespace pyhbt::cpu {
 
-Pools::Pools(const Filter& filter, int64_t num_passages) : num_passages_(num_passages), filter_(filter) {
+Pools::Pools(const Filter& filter, int64_t num_passages) : num_passages_(num_passages) {
   if (!filter.pooled()) return;
-  // The first count is of passages that no query may find; by and by starts_[p + 1] becomes the end of partition p.
-  std::vector<int64_t> counts(static_cast<size_t>(filter.num_partitions() + 1));
+  // What no query may find is counted first and written, again and again, to a place at the end: there is no branch
+  // that a scattered filter would make hard to guess. By and by a partition's next place becomes its end.
+  std::vector<int64_t> next(static_cast<size_t>(filter.num_partitions() + 1));
   for (int64_t passage = 0; passage < num_passages; ++passage)
-    ++counts[static_cast<size_t>(filter.partition(passage) + 1)];
-  counts[0] = 0;
-  for (size_t p = 1; p < counts.size(); ++p) counts[p] += counts[p - 1];
-  starts_ = counts;
-  passages_.resize(static_cast<size_t>(counts.back()));
+    ++next[static_cast<size_t>(filter.partition(passage) + 1)];
+  next[0] = 0;
+  for (size_t p = 1; p < next.size(); ++p) next[p] += next[p - 1];
+  starts_ = next;
+  std::rotate(next.begin(), next.end() - 1, next.end());
+  passages_.resize(static_cast<size_t>(starts_.back() + 1));
   for (int64_t passage = 0; passage < num_passages; ++passage) {
     const int32_t partition = filter.partition(passage);
-    if (partition >= 0) passages_[static_cast<size_t>(counts[static_cast<size_t>(partition)]++)] = passage;
+    int64_t& place = next[static_cast<size_t>(partition + 1)];
+    passages_[static_cast<size_t>(place)] = passage;
+    place += partition >= 0;
   }
 }
 
@@ -37,19 +41,21 @@ Walk Pools::walk(const Partitions& partitions, std::vector<int64_t>& memory) con
   const int64_t size = size_of(partitions);
   memory.clear();
   memory.reserve(static_cast<size_t>(size));
-  constexpr int64_t kManyOf = 16;  // one in so many passages is found sooner among all than sorted
-  if (size > num_passages_ / kManyOf) {
-    std::vector<uint8_t> searched(static_cast<size_t>(filter_.num_partitions() + 1));
-    for (const int32_t partition : partitions) searched[static_cast<size_t>(partition + 1)] = 1;
-    for (int64_t passage = 0; passage < num_passages_; ++passage)
-      if (searched[static_cast<size_t>(filter_.partition(passage) + 1)] != 0) memory.push_back(passage);
-  } else {
-    for (const int32_t partition : partitions) {
-      const Walk own = of(partition);
-      memory.insert(memory.end(), own.listed + own.first, own.listed + own.last);
-    }
-    std::sort(memory.begin(), memory.end());
+  for (const int32_t partition : partitions) {
+    const Walk own = of(partition);
+    memory.insert(memory.end(), own.listed + own.first, own.listed + own.last);
   }
+  constexpr int64_t kManyOf = 1024;  // one in so many passages is sorted sooner by a bit for each of all
+  if (size <= num_passages_ / kManyOf) {
+    std::sort(memory.begin(), memory.end());
+    return {0, size, memory.data()};
+  }
+  std::vector<uint64_t> bits(static_cast<size_t>(num_passages_ / 64 + 1));
+  for (const int64_t passage : memory) bits[static_cast<size_t>(passage / 64)] |= uint64_t{1} << passage % 64;
+  size_t at = 0;
+  for (size_t word = 0; word < bits.size(); ++word)
+    for (uint64_t left = bits[word]; left != 0; left &= left - 1)
+      memory[at++] = static_cast<int64_t>(word) * 64 + __builtin_ctzll(left);
   return {0, size, memory.data()};
 }
 

@@ -24,9 +24,8 @@ class Pools {
   Walk of(int32_t partition) const;
 
   int64_t num_passages_;
-  const Filter filter_;
   std::vector<int64_t> starts_;    // (num_partitions + 1,)
-  std::vector<int64_t> passages_;  // partition by partition, ascending in each
+  std::vector<int64_t> passages_;  // partition by partition, ascending in each; one place more
 };
 
 }  // namespace pyhbt::cpu

@@ -122,7 +122,7 @@ struct Counting {
       const int64_t group = before.own == nullptr ? -1 : groups.of(start);  // beside a filter there are none
       end = group < 0 ? walk.last : std::min(walk.last, groups.ends[group]);
       if (group >= 0) add_own(group, -1);
-      for_tiles({start, end, walk.listed}, add_tile);
+      for_tiles({start, end, walk.listed}, screen.strips(), screen.dim(), add_tile);
       collect();
       if (group >= 0) add_own(group, 1);
     }
@@ -200,7 +200,10 @@ struct Counting {
   // Takes the passages excluded for a query one by one back out of the ranks of its targets.
   void take_out_excluded(int64_t query, int64_t* ranks) const {
     if (filter.excluded_per_query() == 0) return;
-    const std::vector<int64_t> passages = filter.excluded_of(query);
+    std::vector<int64_t> passages;  // those that were counted
+    for (const int64_t passage : filter.excluded_of(query))
+      if (passage >= 0 && (passages.empty() || passage != passages.back()) && filter.in_pool(query, passage))
+        passages.push_back(passage);
     std::vector<Candidate> excluded;
     excluded.reserve(passages.size());
     ExactScore exact(call, query);

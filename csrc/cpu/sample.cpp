@@ -34,25 +34,52 @@ Sample::Sample(const Call& call, int64_t k, int64_t most_passages) {
 }
 
 std::vector<double> Sample::guesses(CodeScreen& screen, const std::vector<int64_t>& queries,
-                                    const Filter& filter) const {
+                                    const Filter& filter, bool one_pool) const {
   std::vector<double> found(queries.size(), kNoThreshold);
-  if (empty()) return found;
+  if (empty() || queries.empty()) return found;
   const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
   // Passages excluded one by one count where they may all lie above the rank.
-  const bool filtered = filter.pooled() || filter.excluded_per_query() * size() >= num_passages_;
+  const bool excluding = filter.excluded_per_query() * size() >= num_passages_;
   std::vector<float> tile(static_cast<size_t>(size() * width)), column;
+  std::vector<int32_t> partitions;
+  for (const int64_t passage : passages_) partitions.push_back(filter.partition(passage) + 1);
+  std::vector<uint8_t> searched(static_cast<size_t>(filter.num_partitions() + 1));
+  std::vector<int64_t> places;  // of passages in the pool of one query
+  const auto find_places = [&](int64_t query) {
+    places.clear();
+    for (const int32_t partition : filter.partitions_of(query))
+      searched[static_cast<size_t>(partition + 1)] = 1;
+    for (int64_t i = 0; i < size(); ++i)
+      if (searched[static_cast<size_t>(partitions[static_cast<size_t>(i)])] != 0) places.push_back(i);
+    for (const int32_t partition : filter.partitions_of(query))
+      searched[static_cast<size_t>(partition + 1)] = 0;
+  };
+  find_places(queries[0]);
   float quantiles[kMaxStrip];
   for (int64_t strip = 0; strip < screen.strips(); ++strip) {
     screen.estimates_in(codes_.view(), strip, 0, size(), tile.data());
     const int64_t lanes = std::min(width, count - strip * width);
-    if (!filtered) kernels().upper_quantiles(tile.data(), size(), lanes, rank_, quantiles);
+    const bool together = one_pool && !excluding;
+    if (together) {
+      const int64_t rows = static_cast<int64_t>(places.size());
+      if (rows <= rank_) return found;
+      for (int64_t i = 0; i < rows && rows < size(); ++i)
+        std::copy_n(tile.data() + places[static_cast<size_t>(i)] * width, width, tile.data() + i * width);
+      kernels().upper_quantiles(tile.data(), rows, lanes, rank_, quantiles);
+    }
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const int64_t at = strip * width + lane, query = queries[static_cast<size_t>(at)];
-      if (filtered) {
+      if (!together) {
+        if (!one_pool) find_places(query);
         column.clear();
-        for (int64_t i = 0; i < size(); ++i)
-          if (filter.accepts(query, passages_[static_cast<size_t>(i)]))
+        const Excluded excluded = filter.excluded_of(query);
+        const int64_t* next = excluded.first;
+        for (const int64_t i : places) {
+          const int64_t passage = passages_[static_cast<size_t>(i)];
+          while (excluding && next != excluded.last && *next < passage) ++next;
+          if (!excluding || next == excluded.last || *next != passage)
             column.push_back(tile[static_cast<size_t>(i * width + lane)]);
+        }
         if (static_cast<int64_t>(column.size()) <= rank_) continue;
         const auto place = column.begin() + static_cast<std::ptrdiff_t>(rank_);
         std::nth_element(column.begin(), place, column.end(), std::greater<float>());

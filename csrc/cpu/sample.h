@@ -26,8 +26,9 @@ class Sample {
   bool pays_for(int64_t passages) const { return !empty() && passages >= kLeastTimes * size(); }
 
   // For each query of the block a score that few more than k passages reach; kNoThreshold: none is known.
-  std::vector<double> guesses(CodeScreen& screen, const std::vector<int64_t>& queries,
-                              const Filter& filter) const;
+  // one_pool: all of them have the same pool.
+  std::vector<double> guesses(CodeScreen& screen, const std::vector<int64_t>& queries, const Filter& filter,
+                              bool one_pool) const;
 
   // The share of the sample that int8 codes leave open above the thresholds set in the screen.
   double open_share(CodeScreen& screen, int64_t num_queries) const;

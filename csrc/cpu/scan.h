@@ -20,7 +20,7 @@ void for_open_pairs(const Filter& filter, const std::vector<int64_t>& queries, S
                     const Walk& walk, Interrupt& interrupt, const Open& open, const StripDone& strip_done) {
   const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
   std::vector<int32_t> hits(static_cast<size_t>(kTilePassages * width));
-  for_tiles(walk, [&](const PassageTile& tile) {
+  for_tiles(walk, screen.strips(), screen.dim(), [&](const PassageTile& tile) {
     interrupt.poll();
     screen.begin(tile);
     for (int64_t strip = 0; strip < screen.strips(); ++strip) {

@@ -148,6 +148,7 @@ class FloatScreen {
   FloatScreen(const Call& call, const std::vector<int64_t>& queries);
 
   int64_t strips() const { return static_cast<int64_t>(bounds_.size()); }
+  int64_t dim() const { return call_.a.queries.dim; }
   void set_threshold(int64_t query, double least);
   void begin(const PassageTile& tile);
   int64_t open(int64_t strip, int32_t* hits);

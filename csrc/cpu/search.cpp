@@ -145,7 +145,7 @@ struct Search {
     return true;
   }
 
-  void scan_block(Block& block, const Sample& sample, const Plan& plan, int64_t part) {
+  void scan_block(Block& block, const Sample& sample, const Plan& plan, int64_t part, bool one_pool) {
     const std::vector<int32_t> searched = plan.partitions(block.queries);
     std::vector<int64_t> memory;
     const Walk whole = plan.walk({searched.data(), searched.data() + searched.size()}, memory);
@@ -153,7 +153,7 @@ struct Search {
     switch (way) {
       case Scan::kCodes: {
         CodeScreen screen(call, block.queries);
-        if (sample.pays_for(whole.size())) guess_thresholds(block, screen, sample);
+        if (sample.pays_for(whole.size())) guess_thresholds(block, screen, sample, one_pool);
         scan(block, screen, walk);
         break;
       }
@@ -168,8 +168,8 @@ struct Search {
     }
   }
 
-  void guess_thresholds(Block& block, CodeScreen& screen, const Sample& sample) const {
-    block.guesses = sample.guesses(screen, block.queries, filter);
+  void guess_thresholds(Block& block, CodeScreen& screen, const Sample& sample, bool one_pool) const {
+    block.guesses = sample.guesses(screen, block.queries, filter, one_pool);
     for (size_t q = 0; q < block.queries.size(); ++q)
       screen.set_threshold(static_cast<int64_t>(q), block.guesses[q]);
   }
@@ -182,7 +182,7 @@ struct Search {
     const auto scanned = [&](const QueryBlock& queries, int64_t slice) {
       Block block(call, plan.queries(queries), kept);
       if (!queries.exact)
-        scan_block(block, sample, plan, slice);
+        scan_block(block, sample, plan, slice, queries.one_pool);
       else if (slice == 0)
         scan_own_pools(block);
       return block;
@@ -227,7 +227,7 @@ bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& 
   const int64_t step = ceil_div(call.a.queries.rows, kTrialQueries);
   for (int64_t query = 0; query < call.a.queries.rows; query += step) trial.push_back(query);
   CodeScreen screen(call, trial);
-  const std::vector<double> guesses = sample.guesses(screen, trial, filter);
+  const std::vector<double> guesses = sample.guesses(screen, trial, filter, !filter.pooled());
   for (size_t q = 0; q < trial.size(); ++q) screen.set_threshold(static_cast<int64_t>(q), guesses[q]);
   const double wanted = std::min(1.0, static_cast<double>(k) / static_cast<double>(call.a.corpus.rows));
   return sample.open_share(screen, static_cast<int64_t>(trial.size())) >

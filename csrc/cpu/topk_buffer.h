@@ -23,8 +23,7 @@ class TopkBuffer {
     int64_t index;
   };
 
-  explicit TopkBuffer(int64_t k)
-      : k_(static_cast<size_t>(k)), capacity_(std::max<size_t>(2 * k_, k_ + 256)) {}
+  explicit TopkBuffer(int64_t k) : k_(static_cast<size_t>(k)), capacity_(std::max<size_t>(2 * k_, k_ + 64)) {}
 
   // The k best so far score at least this.
   double floor() const { return floor_; }

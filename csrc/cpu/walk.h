@@ -31,11 +31,19 @@ struct Walk {
   }
 };
 
+// What it costs to bring a passage side by side with others, relative to screening it by one strip of queries: some
+// cache lines come from anywhere, however few numbers a passage has.
+inline double gathering_cost(int64_t dim) { return 0.4 + 96.0 / static_cast<double>(dim); }
+
 // Calls each(tile) for tiles that hold every passage of the walk. Listed passages that lie almost side by side are
-// taken where they lie, with what lies between them; elsewhere a tile holds listed passages alone.
+// taken where they lie, with what lies between them, if screening that by so many strips costs less than gathering;
+// elsewhere a tile holds listed passages alone.
 template <typename Each>
-void for_tiles(const Walk& walk, const Each& each) {
-  const auto nearly = [](int64_t part, int64_t whole) { return 4 * part >= 3 * whole; };
+void for_tiles(const Walk& walk, int64_t strips, int64_t dim, const Each& each) {
+  const double least = static_cast<double>(strips) / (static_cast<double>(strips) + gathering_cost(dim));
+  const auto dense = [least](int64_t part, int64_t whole) {
+    return static_cast<double>(part) >= least * static_cast<double>(whole);
+  };
   for (int64_t at = walk.first; at < walk.last;) {
     const int64_t rows = std::min(kTilePassages, walk.last - at);
     if (walk.listed == nullptr) {
@@ -44,9 +52,10 @@ void for_tiles(const Walk& walk, const Each& each) {
       continue;
     }
     const int64_t* here = walk.listed + at;
-    const int64_t near = std::lower_bound(here, here + rows, here[0] + kTilePassages) - here;
+    const int64_t end = here[0] + kTilePassages;
+    const int64_t near = here[rows - 1] < end ? rows : std::lower_bound(here, here + rows, end) - here;
     const int64_t span = here[near - 1] - here[0] + 1;
-    if (nearly(near, rows) && nearly(near, span)) {
+    if (dense(near, rows) && dense(near, span)) {
       each(PassageTile{here[0], span});
       at += near;
     } else {

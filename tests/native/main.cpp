@@ -380,9 +380,7 @@ struct Pools {
       std::sort(own.begin(), own.end());
       wanted.insert(wanted.end(), own.begin(), own.end());
       const auto row = excluded.begin() + q * kExcluded;
-      std::sort(row, row + kExcluded);
-      for (int64_t i = kExcluded - 1; i > 0; --i)
-        if (row[i] == row[i - 1]) row[i - 1] = -1;
+      if (q % 2 == 0) row[0] = row[1];
       std::sort(row, row + kExcluded);
     }
   }
