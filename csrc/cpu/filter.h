@@ -56,8 +56,9 @@ class Filter {
   int64_t num_partitions() const { return f_.passage_partitions == nullptr ? 1 : f_.num_partitions; }
   // -1: no query finds the passage.
   int32_t partition(int64_t passage) const {
-    if (f_.allowed != nullptr && f_.allowed[passage] == 0) return -1;
-    return f_.passage_partitions == nullptr ? 0 : f_.passage_partitions[passage];
+    const int32_t found = f_.passage_partitions == nullptr ? 0 : f_.passage_partitions[passage];
+    // All bits set, without a branch that a scattered mask would make hard to guess.
+    return f_.allowed == nullptr ? found : found | -static_cast<int32_t>(f_.allowed[passage] == 0);
   }
   Partitions partitions_of(int64_t query) const {
     static constexpr int32_t kAll[] = {0};

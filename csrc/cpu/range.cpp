@@ -45,7 +45,8 @@ struct RangeSearch {
   }
 
   template <typename Screen>
-  void scan(const std::vector<int64_t>& queries, Screen& screen, const Walk& walk, Rows& found) {
+  void scan(const std::vector<int64_t>& queries, BlockFilter& accepted, Screen& screen, const Walk& walk,
+            Rows& found) {
     std::vector<ExactScore> exact;
     std::vector<double> at_least;
     for (const int64_t query : queries) {
@@ -69,7 +70,7 @@ struct RangeSearch {
       });
       count(added);
     };
-    for_open_pairs(filter, queries, screen, walk, interrupt, open, score);
+    for_open_pairs(accepted, static_cast<int64_t>(queries.size()), screen, walk, interrupt, open, score);
   }
 
   void count(int64_t added) {
@@ -103,12 +104,13 @@ struct RangeSearch {
     std::vector<int64_t> memory;
     const Walk walk =
         plan.walk({searched.data(), searched.data() + searched.size()}, memory).part(part, plan.parts());
+    BlockFilter accepted(filter, queries, searched, block.one_pool);
     if (call.by_codes()) {
       CodeScreen screen(call, queries);
-      scan(queries, screen, walk, found);
+      scan(queries, accepted, screen, walk, found);
     } else {
       FloatScreen screen(call, queries);
-      scan(queries, screen, walk, found);
+      scan(queries, accepted, screen, walk, found);
     }
   }
 };

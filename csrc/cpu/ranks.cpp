@@ -7,8 +7,8 @@
 #include "../interrupt.h"
 #include "../parallel.h"
 #include "../tile_math.h"
+#include "block_filter.h"
 #include "coded_queries.h"
-#include "filter.h"
 #include "penalties.h"
 #include "plan.h"
 #include "pools.h"
@@ -71,9 +71,11 @@ struct Counting {
   // Adds to before the passages of a walk that come before each target. Returns how many pairs of passage and target
   // screening left undecided.
   template <typename Screen>
-  int64_t scan(const std::vector<int64_t>& queries, Screen& screen, const Walk& walk, Penalties& penalties,
-               const Before& before) {
+  int64_t scan(const std::vector<int64_t>& queries, Screen& screen, const Walk& walk,
+               const std::vector<int32_t>& searched, bool one_pool, const Before& before) {
     const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+    BlockFilter accepted(filter, queries, searched, one_pool);
+    Penalties penalties(filter, queries, searched, accepted, width);
     const std::vector<RankBounds> bounds = bounds_of(screen, queries);
     std::vector<ExactScore> exact(queries.size());
     const int64_t most_hits = kTilePassages * width * std::min(per_query, kMostTargets);
@@ -83,7 +85,7 @@ struct Counting {
     const auto add_tile = [&](const PassageTile& tile) {
       interrupt.poll();
       screen.begin(tile);
-      penalties.begin(tile);
+      accepted.begin(tile);
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
         const float* const* row_penalties = penalties.of(strip);
         for (int64_t t = 0; t < per_query; t += kMostTargets) {
@@ -92,8 +94,8 @@ struct Counting {
                                       counts.data() + at * kMaxStrip, row_penalties};
           const int64_t found = screen.count(strip, counting, hits.data());
           undecided += found;
-          for (int64_t h = 0; h < found;
-               h = settle(queries, screen, strip * width, tile, t, hits, h, found, exact, before.all)) {
+          for (int64_t h = 0; h < found; h = settle(queries, accepted, screen, strip * width, tile, t, hits,
+                                                    h, found, exact, before.all)) {
           }
         }
       }
@@ -131,9 +133,10 @@ struct Counting {
 
   // Decides all hits of one pair of query and passage, which follow one another; returns the next.
   template <typename Screen>
-  int64_t settle(const std::vector<int64_t>& queries, const Screen& screen, int64_t first_query,
-                 const PassageTile& tile, int64_t first_target, const std::vector<RankHit>& hits, int64_t h,
-                 int64_t found, std::vector<ExactScore>& exact, int64_t* before) const {
+  int64_t settle(const std::vector<int64_t>& queries, const BlockFilter& accepted, const Screen& screen,
+                 int64_t first_query, const PassageTile& tile, int64_t first_target,
+                 const std::vector<RankHit>& hits, int64_t h, int64_t found, std::vector<ExactScore>& exact,
+                 int64_t* before) const {
     const RankHit pair = hits[static_cast<size_t>(h)];
     int64_t end = h + 1;
     while (end < found && hits[static_cast<size_t>(end)].row == pair.row &&
@@ -143,7 +146,7 @@ struct Counting {
     if (q >= static_cast<int64_t>(queries.size()))
       return end;  // an infinite bound opens the lanes beyond the block too
     const int64_t query = queries[static_cast<size_t>(q)];
-    if (!filter.in_pool(query, passage)) return end;
+    if (!accepted.in_pool(q, pair.row)) return end;
     Interval score = screen.interval(q, passage, pair.row * kernels().strip + pair.lane);
     bool known = false;
     for (; h < end; ++h) {
@@ -187,13 +190,12 @@ struct Counting {
     std::vector<int64_t> memory;
     const Walk walk =
         plan.walk({searched.data(), searched.data() + searched.size()}, memory).part(part, plan.parts());
-    Penalties penalties(filter, queries, searched, block.one_pool);
     if (call.by_codes()) {
       CodeScreen screen(call, queries);
-      scan(queries, screen, walk, penalties, before);
+      scan(queries, screen, walk, searched, block.one_pool, before);
     } else {
       FloatScreen screen(call, queries);
-      scan(queries, screen, walk, penalties, before);
+      scan(queries, screen, walk, searched, block.one_pool, before);
     }
   }
 
@@ -231,7 +233,6 @@ bool codes_leave_too_much(Counting& counting, const Plan& plan) {
   const std::vector<int32_t> searched = plan.partitions(trial);
   std::vector<int64_t> memory;
   const Walk walk = plan.walk({searched.data(), searched.data() + searched.size()}, memory);
-  Penalties penalties(counting.filter, trial, searched, block.one_pool);
   const int64_t tiles = ceil_div(walk.size(), kTilePassages);
   std::vector<int64_t> before(trial.size() * static_cast<size_t>(counting.per_query));
   CodeScreen screen(counting.call, trial);
@@ -239,7 +240,7 @@ bool codes_leave_too_much(Counting& counting, const Plan& plan) {
   for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
     const int64_t first = walk.first + tile * kTilePassages;
     const Walk part{first, std::min(walk.last, first + kTilePassages), walk.listed};
-    undecided += counting.scan(trial, screen, part, penalties, {before.data(), nullptr});
+    undecided += counting.scan(trial, screen, part, searched, block.one_pool, {before.data(), nullptr});
     seen += part.size();
   }
   return static_cast<double>(undecided) >

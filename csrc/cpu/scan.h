@@ -5,32 +5,33 @@
 #include <vector>
 
 #include "../interrupt.h"
-#include "filter.h"
+#include "block_filter.h"
 #include "pools.h"
 #include "screen.h"
 #include "walk.h"
 
 namespace pyhbt::cpu {
 
-// Calls open(query, passage, position) for every pair of a block of queries (query: its place in the block) and
+// Calls open(query, passage, position) for every pair of a block of count queries (query: its place in the block) and
 // passages of a walk that the filter accepts and the screen's bounds leave open, and strip_done(whether it was the last
 // of its tile) after each strip of queries. Tiles follow one another in ascending order of passages.
 template <typename Screen, typename Open, typename StripDone>
-void for_open_pairs(const Filter& filter, const std::vector<int64_t>& queries, Screen& screen,
-                    const Walk& walk, Interrupt& interrupt, const Open& open, const StripDone& strip_done) {
-  const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+void for_open_pairs(BlockFilter& filter, int64_t count, Screen& screen, const Walk& walk,
+                    Interrupt& interrupt, const Open& open, const StripDone& strip_done) {
+  const int64_t width = kernels().strip;
   std::vector<int32_t> hits(static_cast<size_t>(kTilePassages * width));
   for_tiles(walk, screen.strips(), screen.dim(), [&](const PassageTile& tile) {
     interrupt.poll();
     screen.begin(tile);
+    filter.begin(tile);
     for (int64_t strip = 0; strip < screen.strips(); ++strip) {
       const int64_t found = screen.open(strip, hits.data());
       for (int64_t h = 0; h < found; ++h) {
-        const int64_t position = hits[static_cast<size_t>(h)], query = strip * width + position % width;
+        const int64_t position = hits[static_cast<size_t>(h)], row = position / width;
+        const int64_t query = strip * width + position % width;
         if (query >= count) continue;  // an infinite bound opens the lanes beyond the block too
-        const int64_t at = tile.passage(position / width);
-        if (filter.active() && !filter.accepts(queries[static_cast<size_t>(query)], at)) continue;
-        open(query, at, position);
+        if (!filter.in_pool(query, row) || filter.excluded(query, tile.passage(row))) continue;
+        open(query, tile.passage(row), position);
       }
       strip_done(strip + 1 == screen.strips());
     }

@@ -76,7 +76,7 @@ struct Search {
 
   // Holds one block against the passages of a walk.
   template <typename Screen>
-  void scan(Block& block, Screen& screen, const Walk& walk) {
+  void scan(Block& block, BlockFilter& accepted, Screen& screen, const Walk& walk) {
     PairScorer waiting(block.exact);
     const auto take = [&](int64_t query, int64_t passage, int64_t position) {
       const Interval score = screen.interval(query, passage, position);
@@ -92,7 +92,8 @@ struct Search {
         push(block, screen, query, {exact, exact, passage});
       });
     };
-    for_open_pairs(filter, block.queries, screen, walk, interrupt, take, score);
+    for_open_pairs(accepted, static_cast<int64_t>(block.queries.size()), screen, walk, interrupt, take,
+                   score);
   }
 
   template <typename Screen>
@@ -150,16 +151,17 @@ struct Search {
     std::vector<int64_t> memory;
     const Walk whole = plan.walk({searched.data(), searched.data() + searched.size()}, memory);
     const Walk walk = whole.part(part, plan.parts());
+    BlockFilter accepted(filter, block.queries, searched, one_pool);
     switch (way) {
       case Scan::kCodes: {
         CodeScreen screen(call, block.queries);
         if (sample.pays_for(whole.size())) guess_thresholds(block, screen, sample, one_pool);
-        scan(block, screen, walk);
+        scan(block, accepted, screen, walk);
         break;
       }
       case Scan::kFloats: {
         FloatScreen screen(call, block.queries);
-        scan(block, screen, walk);
+        scan(block, accepted, screen, walk);
         break;
       }
       case Scan::kExact:
