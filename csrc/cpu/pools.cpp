@@ -5,6 +5,16 @@ namespace pyhbt::cpu {
 
 Pools::Pools(const Filter& filter, int64_t num_passages) : num_passages_(num_passages) {
   if (!filter.pooled()) return;
+  if (filter.num_partitions() == 1) {
+    passages_.resize(static_cast<size_t>(num_passages + 1));
+    int64_t count = 0;
+    for (int64_t passage = 0; passage < num_passages; ++passage) {
+      passages_[static_cast<size_t>(count)] = passage;
+      count += filter.partition(passage) + 1;
+    }
+    starts_ = {0, count};
+    return;
+  }
   // What no query may find is counted first and written, again and again, to a place at the end: there is no branch
   // that a scattered filter would make hard to guess. By and by a partition's next place becomes its end.
   std::vector<int64_t> next(static_cast<size_t>(filter.num_partitions() + 1));

@@ -129,6 +129,15 @@ class CheckedFilter:
         }
 
 
+def check_filter(
+    filter: SearchFilter | CheckedFilter | None, num_queries: int, num_passages: int
+) -> CheckedFilter | None:
+    """A filter on the CPU, checked unless it was already."""
+    if filter is None or isinstance(filter, CheckedFilter):
+        return filter
+    return CheckedFilter(filter, num_queries, num_passages)
+
+
 def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
     tensor = checks.as_tensor(value, name)
     if tensor.device not in (_CPU, device):
