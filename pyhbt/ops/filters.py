@@ -130,12 +130,15 @@ class CheckedFilter:
 
 
 def check_filter(
-    filter: SearchFilter | CheckedFilter | None, num_queries: int, num_passages: int
+    filter: SearchFilter | CheckedFilter | None,
+    num_queries: int,
+    num_passages: int,
+    device: torch.device = _CPU,
 ) -> CheckedFilter | None:
-    """A filter on the CPU, checked unless it was already."""
+    """A filter, checked unless it was already."""
     if filter is None or isinstance(filter, CheckedFilter):
         return filter
-    return CheckedFilter(filter, num_queries, num_passages)
+    return CheckedFilter(filter, num_queries, num_passages, device)
 
 
 def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
