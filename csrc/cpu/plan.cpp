@@ -13,7 +13,7 @@ constexpr int64_t kMostExactQueries = 64;  // of a block
 // Packed queries and a tile of passages share the second cache.
 constexpr int64_t kMostQueries = 256, kMostQueriesInFloats = 128;
 
-// Numbers of a block's table of queries and partitions in ranks.cpp.
+// Numbers of a block's tables of partitions and queries (block_filter.h, penalties.h).
 constexpr int64_t kMostPenalties = int64_t{1} << 20;
 
 // Relative to a passage that one strip screens.
@@ -50,7 +50,8 @@ Plan::Plan(const Call& call, const Filter& filter, const Pools& pools, const std
     screened.push_back({{start, end, true, false}, pools.size_of(own), {own.begin(), own.end()}});
   }
   // Again and again: what fills a strip may pay beside another strip, where a single query more does not.
-  for (size_t before = 0; before != screened.size();) {
+  size_t before = 0;
+  for (int64_t joined = 1; joined < kMostQueries && before != screened.size(); joined *= 2) {
     before = screened.size();
     join(screened, call.a.corpus.dim);
   }
