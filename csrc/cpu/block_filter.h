@@ -37,7 +37,7 @@ class BlockFilter {
     }
   }
 
-  // Rows of the tile begun last that not all queries of the block may find, or none are known to be.
+  // Of the tile begun last, as many as have a place; 0: all queries may find all of them.
   int64_t rows() const { return rows_; }
   // The place of a row's partition among those searched; -1: nobody searches there.
   int32_t place(int64_t row) const { return row_places_[row]; }
