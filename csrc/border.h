@@ -192,8 +192,9 @@ inline const Members<SearchFilter>& filter() {
       Members<SearchFilter>("Filter")
           .address("allowed", &SearchFilter::allowed)
           .address("passage_partitions", &SearchFilter::passage_partitions)
-          .address("pools", &SearchFilter::pools)
           .value("num_partitions", &SearchFilter::num_partitions)
+          .address("query_partitions", &SearchFilter::query_partitions)
+          .value("partitions_per_query", &SearchFilter::partitions_per_query)
           .address("excluded", &SearchFilter::excluded)
           .value("excluded_per_query", &SearchFilter::excluded_per_query);
   return members;

@@ -31,8 +31,9 @@ class Filter(TypedDict):
 
     allowed: int
     passage_partitions: int
-    pools: int
     num_partitions: int
+    query_partitions: int
+    partitions_per_query: int
     excluded: int
     excluded_per_query: int
 

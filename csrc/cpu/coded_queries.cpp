@@ -162,6 +162,18 @@ CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows
   return {codes, dim_, first, rows, copy_.data()};
 }
 
+void CodeScreen::begin(const PassageTile& tile) {
+  const CorpusCodes& all = *call_.a.codes;
+  const bool gathered = tile.listed != nullptr;
+  begun_ = gathered ? &gathered_.view() : &all;
+  begun_first_ = gathered ? 0 : tile.first;
+  begun_rows_ = tile.rows;
+  if (!gathered) return;
+  if (copied_ == gathered_.view().codes) copied_ = nullptr;  // what it was copied from is overwritten
+  gathered_.resize(all, dim_, kTilePassages);
+  for (int64_t r = 0; r < tile.rows; ++r) gathered_.set(r, all, tile.listed[r]);
+}
+
 int64_t CodeScreen::open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,
                             int32_t* hits) {
   const CodedStrip& queries = strips_[static_cast<size_t>(strip)];
@@ -196,9 +208,8 @@ double CodeScreen::score_of(int64_t query, float estimate) const {
   return q.served ? q.shift + static_cast<double>(estimate) / q.scale : kNoThreshold;
 }
 
-int64_t CodeScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
-                          RankHit* hits) {
-  return kernels().count_codes(tile(*call_.a.codes, first, rows), strips_[static_cast<size_t>(strip)],
+int64_t CodeScreen::count(int64_t strip, const RankCounting& counting, RankHit* hits) {
+  return kernels().count_codes(tile(*begun_, begun_first_, begun_rows_), strips_[static_cast<size_t>(strip)],
                                counting, hits);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gathered_codes.h"
 #include "screen.h"
 
 namespace pyhbt::cpu {
@@ -16,9 +17,11 @@ class CodeScreen {
   CodeScreen& operator=(const CodeScreen&) = delete;
 
   int64_t strips() const { return static_cast<int64_t>(strips_.size()); }
+  int64_t dim() const { return dim_; }
   void set_threshold(int64_t query, double least);
-  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
-    return open_in(*call_.a.codes, strip, first, rows, hits);
+  void begin(const PassageTile& tile);
+  int64_t open(int64_t strip, int32_t* hits) {
+    return open_in(*begun_, strip, begun_first_, begun_rows_, hits);
   }
   int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits);
   // Where the queries are passages of the corpus: also what a passage may find among them, of whose score it wants
@@ -30,7 +33,7 @@ class CodeScreen {
   void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out);
   double score_of(int64_t query, float estimate) const;
 
-  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting, RankHit* hits);
+  int64_t count(int64_t strip, const RankCounting& counting, RankHit* hits);
   void bound(int64_t query, double score, float& low, float& high) const;
 
  private:
@@ -54,6 +57,9 @@ class CodeScreen {
   std::vector<int16_t> fine_;     // (count, stride)
   std::vector<Query> queries_;
   std::vector<CodedStrip> strips_;
+  const CorpusCodes* begun_ = nullptr;  // of the tile begun last
+  int64_t begun_first_ = 0, begun_rows_ = 0;
+  GatheredCodes gathered_;    // of a tile of listed passages
   std::vector<int8_t> copy_;  // of the tile that strips follow one another on, where sums are in int16
   const int8_t* copied_ = nullptr;
   int64_t copied_first_ = 0, copied_rows_ = 0;

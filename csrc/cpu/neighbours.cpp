@@ -40,7 +40,7 @@ class Neighbours {
   }
 
   void guess() {
-    const Sample sample(call_, k_ + 1);  // a passage finds itself in it
+    const Sample sample(call_, k_ + 1, n_);  // a passage finds itself in it
     if (sample.empty()) return;
     const Filter everything{SearchFilter{}};
     parallel_for(call_.a.threads, ceil_div(n_, kBlock), [&](int64_t task) {
@@ -48,7 +48,7 @@ class Neighbours {
       interrupt_.poll();
       const std::vector<int64_t> rows = block(task);
       CodeScreen screen(call_, rows);
-      const std::vector<double> guessed = sample.guesses(screen, rows, everything);
+      const std::vector<double> guessed = sample.guesses(screen, rows, everything, true);
       for (size_t at = 0; at < rows.size(); ++at) {
         guesses_[static_cast<size_t>(rows[at])] = guessed[at];
         want(rows[at], guessed[at]);

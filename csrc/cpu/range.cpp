@@ -9,6 +9,8 @@
 #include "../search.h"
 #include "coded_queries.h"
 #include "filter.h"
+#include "plan.h"
+#include "pools.h"
 #include "scan.h"
 #include "screen.h"
 #include "sort_candidates.h"
@@ -20,7 +22,8 @@ using Rows = std::vector<std::vector<Candidate>>;  // what was found for some qu
 
 struct RangeSearch {
   const Call& call;
-  const Filter filter;
+  const Filter& filter;
+  const Pools& pools;
   const double* least;
   const int64_t most;
   const RangeResults& results;  // for its norms
@@ -37,7 +40,8 @@ struct RangeSearch {
   }
 
   template <typename Screen>
-  void scan(const std::vector<int64_t>& queries, Screen& screen, int64_t first, int64_t last, Rows& found) {
+  void scan(const std::vector<int64_t>& queries, BlockFilter& accepted, Screen& screen, const Walk& walk,
+            Rows& found) {
     std::vector<ExactScore> exact;
     std::vector<double> at_least;
     for (const int64_t query : queries) {
@@ -48,7 +52,7 @@ struct RangeSearch {
     PairScorer waiting(exact);
     const auto open = [&](int64_t query, int64_t passage, int64_t position) {
       if (screen.interval(query, passage, position).upper >= at_least[static_cast<size_t>(query)])
-        waiting.add(query, passage);
+        waiting.add(query, passage, position / kernels().strip);
     };
     const auto score = [&](bool last_strip) {
       if (!last_strip) return;
@@ -59,21 +63,50 @@ struct RangeSearch {
         found[static_cast<size_t>(at)].push_back({exact_score, passage});
         ++added;
       });
-      if (added > 0 && total.fetch_add(added) + added > most)
-        throw std::length_error("threshold: more than " + std::to_string(most) +
-                                " pairs of query and passage reach it, expected at most that many; raise the "
-                                "threshold or max_results");
+      count(added);
     };
-    for_open_pairs(filter, queries, screen, first, last, interrupt, open, score);
+    for_open_pairs(accepted, static_cast<int64_t>(queries.size()), screen, walk, interrupt, open, score);
   }
 
-  void scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, Rows& found) {
+  void count(int64_t added) {
+    if (added > 0 && total.fetch_add(added) + added > most)
+      throw std::length_error("threshold: more than " + std::to_string(most) +
+                              " pairs of query and passage reach it, expected at most that many; raise the "
+                              "threshold or max_results");
+  }
+
+  // Pools so small that all of each is scored.
+  void scan_own_pools(const std::vector<int64_t>& queries, Rows& found) {
+    for (size_t at = 0; at < queries.size(); ++at) {
+      interrupt.poll();
+      ExactScore exact(call, queries[at]);
+      score_pool(pools, filter.partitions_of(queries[at]), exact, [&](int64_t passage, double score) {
+        if (results.returned(static_cast<size_t>(queries[at]), score) >= least[queries[at]] &&
+            !filter.excluded(queries[at], passage))
+          found[at].push_back({score, passage});
+      });
+      count(static_cast<int64_t>(found[at].size()));
+    }
+  }
+
+  void scan_block(const Plan& plan, const QueryBlock& block, int64_t part, Rows& found) {
+    const std::vector<int64_t> queries = plan.queries(block);
+    found.resize(queries.size());
+    if (block.exact) {
+      if (part == 0) scan_own_pools(queries, found);
+      return;
+    }
+    const std::vector<int32_t> searched = plan.partitions(queries);
+    std::vector<int64_t> memory;
+    const Walk walk =
+        plan.walk({searched.data(), searched.data() + searched.size()}, memory).part(part, plan.parts());
+    BlockFilter accepted(filter, queries, searched, block.one_pool);
     if (call.by_codes()) {
       CodeScreen screen(call, queries);
-      scan(queries, screen, first, last, found);
+      scan(queries, accepted, screen, walk, found);
     } else {
       FloatScreen screen(call, queries);
-      scan(queries, screen, first, last, found);
+      scan(queries, accepted, screen, walk, found);
     }
   }
 };
@@ -101,28 +134,28 @@ RangeResults search_range(const SearchArguments& arguments, const double* least,
   if (num_queries == 0 || num_passages == 0) return results;
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
-  RangeSearch search{call, Filter(call.a.filter), least, most, results};
-  search.filter.order_by_pool(queries);
+  const Filter filter(call.a.filter);
+  const Pools pools(filter, num_passages);
+  Plan plan(call, filter, pools, queries);
+  plan.cut(call);
+  RangeSearch search{call, filter, pools, least, most, results};
 
-  const Division cut = divide(call, num_queries);
-  std::vector<Rows> parts(static_cast<size_t>(cut.blocks * cut.slices));
-  parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
+  const std::vector<QueryBlock>& cut = plan.blocks();
+  const int64_t blocks = static_cast<int64_t>(cut.size()), slices = plan.parts();
+  std::vector<Rows> parts(static_cast<size_t>(blocks * slices));
+  parallel_for(call.a.threads, blocks * slices, [&](int64_t task) {
     const KeepSubnormals task_guard;
-    const int64_t start = cut.start(task / cut.slices), end = cut.start(task / cut.slices + 1);
-    const int64_t first = std::min(num_passages, task % cut.slices * cut.slice_passages);
-    Rows& found = parts[static_cast<size_t>(task)];
-    found.resize(static_cast<size_t>(end - start));
-    search.scan_block(std::vector<int64_t>(queries.begin() + start, queries.begin() + end), first,
-                      std::min(num_passages, first + cut.slice_passages), found);
+    search.scan_block(plan, cut[static_cast<size_t>(task / slices)], task % slices,
+                      parts[static_cast<size_t>(task)]);
   });
-  for (int64_t block = 0; block < cut.blocks; ++block) {
-    const int64_t start = cut.start(block);
-    parallel_for(call.a.threads, cut.start(block + 1) - start, [&](int64_t at) {
-      const int64_t query = queries[static_cast<size_t>(start + at)];
+  for (int64_t block = 0; block < blocks; ++block) {
+    const QueryBlock& of = cut[static_cast<size_t>(block)];
+    parallel_for(call.a.threads, of.end - of.start, [&](int64_t at) {
+      const int64_t query = plan.order()[static_cast<size_t>(of.start + at)];
       std::vector<Candidate>& row = results.rows[static_cast<size_t>(query)];
-      for (int64_t slice = 0; slice < cut.slices; ++slice) {
+      for (int64_t slice = 0; slice < slices; ++slice) {
         std::vector<Candidate>& part =
-            parts[static_cast<size_t>(block * cut.slices + slice)][static_cast<size_t>(at)];
+            parts[static_cast<size_t>(block * slices + slice)][static_cast<size_t>(at)];
         if (row.empty())
           row = std::move(part);
         else

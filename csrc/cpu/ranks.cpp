@@ -7,9 +7,14 @@
 #include "../interrupt.h"
 #include "../parallel.h"
 #include "../tile_math.h"
+#include "block_filter.h"
 #include "coded_queries.h"
-#include "filter.h"
+#include "penalties.h"
+#include "plan.h"
+#include "pools.h"
+#include "scan.h"
 #include "screen.h"
+#include "sort_candidates.h"
 
 namespace pyhbt::cpu {
 namespace {
@@ -35,7 +40,8 @@ struct Before {
 
 struct Counting {
   const Call& call;
-  const Filter filter;
+  const Filter& filter;
+  const Pools& pools;
   const int64_t per_query;
   const std::vector<Target>& targets;  // (nq, per_query)
   const Groups& groups;
@@ -62,56 +68,34 @@ struct Counting {
     return bounds;
   }
 
-  // (strips, partitions, kMaxStrip): what to add to the scores of a passage of the partition, 0 or -infinity.
-  std::vector<float> penalties_of(const std::vector<int64_t>& queries, int64_t strips) const {
-    const SearchFilter& f = filter.parts();
-    const int64_t partitions = std::max<int64_t>(1, f.num_partitions), width = kernels().strip;
-    std::vector<float> penalties(static_cast<size_t>(strips * partitions * kMaxStrip), 0.0f);
-    for (size_t q = 0; q < queries.size() && f.passage_partitions != nullptr; ++q) {
-      const int64_t strip = static_cast<int64_t>(q) / width, lane = static_cast<int64_t>(q) % width;
-      for (int64_t partition = 0; partition < partitions; ++partition)
-        if (f.pools[queries[q] * partitions + partition] == 0)
-          penalties[static_cast<size_t>((strip * partitions + partition) * kMaxStrip + lane)] = -kInfinity;
-    }
-    return penalties;
-  }
-
-  // Adds to before the passages of first..last that come before each target. Returns how many pairs of passage and
-  // target screening left undecided.
+  // Adds to before the passages of a walk that come before each target. Returns how many pairs of passage and target
+  // screening left undecided.
   template <typename Screen>
-  int64_t scan(const std::vector<int64_t>& queries, Screen& screen, int64_t first, int64_t last,
-               const Before& before) {
+  int64_t scan(const std::vector<int64_t>& queries, Screen& screen, const Walk& walk,
+               const std::vector<int32_t>& searched, bool one_pool, const Before& before) {
     const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+    BlockFilter accepted(filter, queries, searched, one_pool);
+    Penalties penalties(filter, queries, searched, accepted, width);
     const std::vector<RankBounds> bounds = bounds_of(screen, queries);
-    const std::vector<uint8_t> pool = filter.union_of_pools(queries);
-    const std::vector<float> penalties =
-        filter.pooled() ? penalties_of(queries, screen.strips()) : std::vector<float>();
-    const int64_t partitions = std::max<int64_t>(1, filter.parts().num_partitions);
-    const std::vector<float> closed(static_cast<size_t>(kMaxStrip), -kInfinity);
-    std::vector<const float*> row_penalties(static_cast<size_t>(filter.pooled() ? kTilePassages : 0));
     std::vector<ExactScore> exact(queries.size());
     const int64_t most_hits = kTilePassages * width * std::min(per_query, kMostTargets);
     std::vector<RankHit> hits(static_cast<size_t>(most_hits));
     std::vector<int32_t> counts(static_cast<size_t>(screen.strips() * per_query * kMaxStrip));
     int64_t undecided = 0;
-    const auto add_tile = [&](int64_t passage, int64_t rows) {
+    const auto add_tile = [&](const PassageTile& tile) {
+      interrupt.poll();
+      screen.begin(tile);
+      accepted.begin(tile);
       for (int64_t strip = 0; strip < screen.strips(); ++strip) {
-        for (int64_t r = 0; r < rows && filter.pooled(); ++r) {
-          const uint8_t* allowed = filter.parts().allowed;
-          const bool open = allowed == nullptr || allowed[passage + r] != 0;
-          row_penalties[static_cast<size_t>(r)] =
-              open ? penalties.data() + (strip * partitions + filter.partition(passage + r)) * kMaxStrip
-                   : closed.data();
-        }
+        const float* const* row_penalties = penalties.of(strip);
         for (int64_t t = 0; t < per_query; t += kMostTargets) {
           const int64_t at = strip * per_query + t;
           const RankCounting counting{bounds.data() + at, std::min(per_query - t, kMostTargets),
-                                      counts.data() + at * kMaxStrip,
-                                      filter.pooled() ? row_penalties.data() : nullptr};
-          const int64_t found = screen.count(strip, passage, rows, counting, hits.data());
+                                      counts.data() + at * kMaxStrip, row_penalties};
+          const int64_t found = screen.count(strip, counting, hits.data());
           undecided += found;
-          for (int64_t h = 0; h < found;
-               h = settle(queries, screen, strip * width, passage, t, hits, h, found, exact, before.all)) {
+          for (int64_t h = 0; h < found; h = settle(queries, accepted, screen, strip * width, tile, t, hits,
+                                                    h, found, exact, before.all)) {
           }
         }
       }
@@ -136,15 +120,11 @@ struct Counting {
           if (target(queries[static_cast<size_t>(q)], t).group == group)
             before.own[q * per_query + t] += sign * before.all[q * per_query + t];
     };
-    for (int64_t start = first, end; start < last; start = end) {
-      const int64_t group = before.own == nullptr ? -1 : groups.of(start);
-      end = group < 0 ? last : std::min(last, groups.ends[group]);
+    for (int64_t start = walk.first, end; start < walk.last; start = end) {
+      const int64_t group = before.own == nullptr ? -1 : groups.of(start);  // beside a filter there are none
+      end = group < 0 ? walk.last : std::min(walk.last, groups.ends[group]);
       if (group >= 0) add_own(group, -1);
-      for (int64_t passage = start; passage < end; passage += kTilePassages) {
-        interrupt.poll();
-        const int64_t rows = std::min(kTilePassages, end - passage);
-        if (filter.any_in(pool, passage, rows)) add_tile(passage, rows);
-      }
+      for_tiles({start, end, walk.listed}, screen.strips(), screen.dim(), add_tile);
       collect();
       if (group >= 0) add_own(group, 1);
     }
@@ -153,19 +133,20 @@ struct Counting {
 
   // Decides all hits of one pair of query and passage, which follow one another; returns the next.
   template <typename Screen>
-  int64_t settle(const std::vector<int64_t>& queries, const Screen& screen, int64_t first_query,
-                 int64_t first_passage, int64_t first_target, const std::vector<RankHit>& hits, int64_t h,
-                 int64_t found, std::vector<ExactScore>& exact, int64_t* before) const {
+  int64_t settle(const std::vector<int64_t>& queries, const BlockFilter& accepted, const Screen& screen,
+                 int64_t first_query, const PassageTile& tile, int64_t first_target,
+                 const std::vector<RankHit>& hits, int64_t h, int64_t found, std::vector<ExactScore>& exact,
+                 int64_t* before) const {
     const RankHit pair = hits[static_cast<size_t>(h)];
     int64_t end = h + 1;
     while (end < found && hits[static_cast<size_t>(end)].row == pair.row &&
            hits[static_cast<size_t>(end)].lane == pair.lane)
       ++end;
-    const int64_t q = first_query + pair.lane, passage = first_passage + pair.row;
+    const int64_t q = first_query + pair.lane, passage = tile.passage(pair.row);
     if (q >= static_cast<int64_t>(queries.size()))
       return end;  // an infinite bound opens the lanes beyond the block too
     const int64_t query = queries[static_cast<size_t>(q)];
-    if (filter.pooled() && !filter.in_pool(query, passage)) return end;
+    if (!accepted.in_pool(q, pair.row)) return end;
     Interval score = screen.interval(q, passage, pair.row * kernels().strip + pair.lane);
     bool known = false;
     for (; h < end; ++h) {
@@ -184,30 +165,83 @@ struct Counting {
     return end;
   }
 
-  int64_t scan_block(const std::vector<int64_t>& queries, int64_t first, int64_t last, const Before& before) {
+  // Pools so small that all of each is scored.
+  void count_own_pools(const std::vector<int64_t>& queries, const Before& before) {
+    for (size_t q = 0; q < queries.size(); ++q) {
+      interrupt.poll();
+      ExactScore exact(call, queries[q]);
+      score_pool(pools, filter.partitions_of(queries[q]), exact, [&](int64_t passage, double score) {
+        for (int64_t t = 0; t < per_query; ++t) {
+          const Candidate& wanted = target(queries[q], t).candidate;
+          if (wanted.index >= 0 && ranks_before({score, passage}, wanted))
+            ++before.all[static_cast<int64_t>(q) * per_query + t];
+        }
+      });
+    }
+  }
+
+  void scan_block(const Plan& plan, const QueryBlock& block, int64_t part, const Before& before) {
+    const std::vector<int64_t> queries = plan.queries(block);
+    if (block.exact) {
+      if (part == 0) count_own_pools(queries, before);
+      return;
+    }
+    const std::vector<int32_t> searched = plan.partitions(queries);
+    std::vector<int64_t> memory;
+    const Walk walk =
+        plan.walk({searched.data(), searched.data() + searched.size()}, memory).part(part, plan.parts());
     if (call.by_codes()) {
       CodeScreen screen(call, queries);
-      return scan(queries, screen, first, last, before);
+      scan(queries, screen, walk, searched, block.one_pool, before);
+    } else {
+      FloatScreen screen(call, queries);
+      scan(queries, screen, walk, searched, block.one_pool, before);
     }
-    FloatScreen screen(call, queries);
-    return scan(queries, screen, first, last, before);
+  }
+
+  // Takes the passages excluded for a query one by one back out of the ranks of its targets.
+  void take_out_excluded(int64_t query, int64_t* ranks) const {
+    if (filter.excluded_per_query() == 0) return;
+    std::vector<int64_t> passages;  // those that were counted
+    for (const int64_t passage : filter.excluded_of(query))
+      if (passage >= 0 && (passages.empty() || passage != passages.back()) && filter.in_pool(query, passage))
+        passages.push_back(passage);
+    std::vector<Candidate> excluded;
+    excluded.reserve(passages.size());
+    ExactScore exact(call, query);
+    score_each(exact, passages.data(), static_cast<int64_t>(passages.size()),
+               [&](int64_t passage, double score) { excluded.push_back({score, passage}); });
+    sort_candidates(excluded);
+    for (int64_t t = 0; t < per_query; ++t) {
+      const Target& wanted = target(query, t);
+      if (wanted.candidate.index < 0) continue;
+      const auto end = std::lower_bound(excluded.begin(), excluded.end(), wanted.candidate, ranks_before);
+      ranks[wanted.column] -= end - excluded.begin();
+    }
   }
 };
 
-// Whether int8 codes leave much undecided, in some tiles of the corpus for some of the queries.
-bool codes_leave_too_much(Counting& counting, const std::vector<int64_t>& queries) {
+// Whether int8 codes leave much undecided, in some tiles of the longest walk for some of its queries.
+bool codes_leave_too_much(Counting& counting, const Plan& plan) {
+  const QueryBlock block = plan.largest();
+  const std::vector<int64_t> all = plan.queries(block);
+  const int64_t count = static_cast<int64_t>(all.size());
+  if (count == 0) return false;
   std::vector<int64_t> trial;
-  const int64_t count = static_cast<int64_t>(queries.size());
   for (int64_t i = 0; i < count; i += ceil_div(count, kTrialQueries))
-    trial.push_back(queries[static_cast<size_t>(i)]);
-  const int64_t passages = counting.call.a.corpus.rows, tiles = ceil_div(passages, kTilePassages);
+    trial.push_back(all[static_cast<size_t>(i)]);
+  const std::vector<int32_t> searched = plan.partitions(trial);
+  std::vector<int64_t> memory;
+  const Walk walk = plan.walk({searched.data(), searched.data() + searched.size()}, memory);
+  const int64_t tiles = ceil_div(walk.size(), kTilePassages);
   std::vector<int64_t> before(trial.size() * static_cast<size_t>(counting.per_query));
   CodeScreen screen(counting.call, trial);
   int64_t undecided = 0, seen = 0;
   for (int64_t tile = 0; tile < tiles; tile += ceil_div(tiles, kTrialTiles)) {
-    const int64_t last = std::min(passages, (tile + 1) * kTilePassages);
-    undecided += counting.scan(trial, screen, tile * kTilePassages, last, {before.data(), nullptr});
-    seen += last - tile * kTilePassages;
+    const int64_t first = walk.first + tile * kTilePassages;
+    const Walk part{first, std::min(walk.last, first + kTilePassages), walk.listed};
+    undecided += counting.scan(trial, screen, part, searched, block.one_pool, {before.data(), nullptr});
+    seen += part.size();
   }
   return static_cast<double>(undecided) >
          kMostUndecided * static_cast<double>(seen * static_cast<int64_t>(trial.size()));
@@ -261,7 +295,8 @@ void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per
   }
   call.measure_passages();
   check_groups(groups, num_passages);
-  if (groups.count > 0 && Filter(arguments.filter).active())
+  const Filter filter(arguments.filter);
+  if (groups.count > 0 && filter.active())
     throw std::invalid_argument("filter: found one beside groups, expected none");
   std::fill_n(out, num_queries * per_query, int64_t{0});
   if (groups.count > 0) std::fill_n(within, num_queries * per_query, int64_t{0});
@@ -270,49 +305,40 @@ void ranks(const SearchArguments& arguments, const int64_t* targets, int64_t per
   const std::vector<Target> scored = scored_targets(call, groups, targets, per_query);
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
-  Counting counting{call, Filter(call.a.filter), per_query, scored, groups};
-  counting.filter.order_by_pool(queries);
-  if (call.by_codes() && call.a.screening == Screening::kAuto && codes_leave_too_much(counting, queries))
+  const Pools pools(filter, num_passages);
+  Plan plan(call, filter, pools, queries);
+  Counting counting{call, filter, pools, per_query, scored, groups};
+  if (call.by_codes() && call.a.screening == Screening::kAuto && codes_leave_too_much(counting, plan))
     call.screen_in_floats();
+  plan.cut(call);
 
-  const Division cut = divide(call, num_queries);
-  const size_t counts = static_cast<size_t>(cut.slices * num_queries * per_query);  // (slices,nq,t)
+  const std::vector<QueryBlock>& cut = plan.blocks();
+  const int64_t blocks = static_cast<int64_t>(cut.size()), slices = plan.parts();
+  const size_t counts = static_cast<size_t>(slices * num_queries * per_query);  // (slices,nq,t)
   std::vector<int64_t> before(counts), own(groups.count > 0 ? counts : 0);
-  parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
+  parallel_for(call.a.threads, blocks * slices, [&](int64_t task) {
     const KeepSubnormals task_guard;
-    const int64_t start = cut.start(task / cut.slices), end = cut.start(task / cut.slices + 1);
-    const int64_t slice = task % cut.slices;
-    const int64_t first = std::min(num_passages, slice * cut.slice_passages);
-    const int64_t last = std::min(num_passages, first + cut.slice_passages);
-    const int64_t at = (slice * num_queries + start) * per_query;
-    counting.scan_block(std::vector<int64_t>(queries.begin() + start, queries.begin() + end), first, last,
+    const QueryBlock& block = cut[static_cast<size_t>(task / slices)];
+    const int64_t at = (task % slices * num_queries + block.start) * per_query;
+    counting.scan_block(plan, block, task % slices,
                         {before.data() + at, own.empty() ? nullptr : own.data() + at});
   });
   parallel_for(call.a.threads, num_queries, [&](int64_t place) {
     const KeepSubnormals task_guard;
-    const int64_t query = queries[static_cast<size_t>(place)];
-    ExactScore exact;
+    const int64_t query = plan.order()[static_cast<size_t>(place)];
     for (int64_t t = 0; t < per_query; ++t) {
       const Target& target = scored[static_cast<size_t>(query * per_query + t)];
       if (target.candidate.index < 0) continue;
       int64_t rank = 1, own_rank = 1;
-      for (int64_t slice = 0; slice < cut.slices; ++slice) {
+      for (int64_t slice = 0; slice < slices; ++slice) {
         const size_t at = static_cast<size_t>((slice * num_queries + place) * per_query + t);
         rank += before[at];
         if (!own.empty()) own_rank += own[at];
       }
-      if (!own.empty()) within[query * per_query + target.column] = own_rank;
-      const SearchFilter& f = counting.filter.parts();
-      for (int64_t i = 0; i < f.excluded_per_query; ++i) {
-        const int64_t passage = f.excluded[query * f.excluded_per_query + i];
-        if (passage < 0 || !counting.filter.in_pool(query, passage)) continue;
-        const int64_t* listed = f.excluded + query * f.excluded_per_query;
-        if (std::find(listed, listed + i, passage) != listed + i) continue;  // named twice
-        if (!exact.ready()) exact = ExactScore(call, query);
-        if (ranks_before({exact(passage), passage}, target.candidate)) --rank;
-      }
       out[query * per_query + target.column] = rank;
+      if (!own.empty()) within[query * per_query + target.column] = own_rank;
     }
+    counting.take_out_excluded(query, out + query * per_query);
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "coded_queries.h"
 #include "filter.h"
+#include "gathered_codes.h"
 #include "screen.h"
 
 namespace pyhbt::cpu {
@@ -16,31 +17,28 @@ class Sample {
  public:
   Sample() = default;  // empty: nothing is guessed
 
-  // Empty too where the corpus is too small, or k too large, for a sample to pay.
-  Sample(const Call& call, int64_t k);
-
-  Sample(const Sample&) = delete;  // codes_ points into the object
-  Sample& operator=(const Sample&) = delete;
-  Sample(Sample&&) = default;
-  Sample& operator=(Sample&&) = default;
+  // Empty too where no query walks over passages enough, or k is too large, for a sample to pay.
+  Sample(const Call& call, int64_t k, int64_t most_passages);
 
   int64_t size() const { return static_cast<int64_t>(passages_.size()); }
   bool empty() const { return passages_.empty(); }
+  // Whether guesses cost little beside a walk over so many passages.
+  bool pays_for(int64_t passages) const { return !empty() && passages >= kLeastTimes * size(); }
 
   // For each query of the block a score that few more than k passages reach; kNoThreshold: none is known.
-  std::vector<double> guesses(CodeScreen& screen, const std::vector<int64_t>& queries,
-                              const Filter& filter) const;
+  // one_pool: all of them have the same pool.
+  std::vector<double> guesses(CodeScreen& screen, const std::vector<int64_t>& queries, const Filter& filter,
+                              bool one_pool) const;
 
   // The share of the sample that int8 codes leave open above the thresholds set in the screen.
   double open_share(CodeScreen& screen, int64_t num_queries) const;
 
  private:
   std::vector<int64_t> passages_;  // ascending
-  int64_t rank_ = 0;               // the score of this rank in the sample is the guess
-  CorpusCodes codes_{};            // of the sample: what lies in the arrays below
-  std::vector<int8_t> code_rows_;
-  std::vector<float> inverse_scale_, along_, code_norm_, residual_norm_;
-  std::vector<int32_t> code_sum_;
+  static constexpr int64_t kLeastTimes = 4;
+  int64_t num_passages_ = 0;  // of the corpus
+  int64_t rank_ = 0;          // the score of this rank in the sample is the guess
+  GatheredCodes codes_;
 };
 
 }  // namespace pyhbt::cpu

@@ -5,36 +5,61 @@
 #include <vector>
 
 #include "../interrupt.h"
-#include "filter.h"
+#include "block_filter.h"
+#include "pools.h"
 #include "screen.h"
+#include "walk.h"
 
 namespace pyhbt::cpu {
 
-// Calls open(query, passage, position) for every pair of a block of queries (query: its place in the block) and
-// passages first..last that the filter accepts and the screen's bounds leave open, and strip_done(whether it was the
-// last of its tile) after each strip of queries. Tiles follow one another in ascending order of passages.
+// Calls open(query, passage, position) for every pair of a block of count queries (query: its place in the block) and
+// passages of a walk that the filter accepts and the screen's bounds leave open, and strip_done(whether it was the last
+// of its tile) after each strip of queries. Tiles follow one another in ascending order of passages.
 template <typename Screen, typename Open, typename StripDone>
-void for_open_pairs(const Filter& filter, const std::vector<int64_t>& queries, Screen& screen, int64_t first,
-                    int64_t last, Interrupt& interrupt, const Open& open, const StripDone& strip_done) {
-  const int64_t width = kernels().strip, count = static_cast<int64_t>(queries.size());
+void for_open_pairs(BlockFilter& filter, int64_t count, Screen& screen, const Walk& walk,
+                    Interrupt& interrupt, const Open& open, const StripDone& strip_done) {
+  const int64_t width = kernels().strip;
   std::vector<int32_t> hits(static_cast<size_t>(kTilePassages * width));
-  const std::vector<uint8_t> pool = filter.union_of_pools(queries);
-  for (int64_t passage = first; passage < last; passage += kTilePassages) {
+  for_tiles(walk, screen.strips(), screen.dim(), [&](const PassageTile& tile) {
     interrupt.poll();
-    const int64_t rows = std::min(kTilePassages, last - passage);
-    if (!filter.any_in(pool, passage, rows)) continue;
+    screen.begin(tile);
+    filter.begin(tile);
     for (int64_t strip = 0; strip < screen.strips(); ++strip) {
-      const int64_t found = screen.open(strip, passage, rows, hits.data());
+      const int64_t found = screen.open(strip, hits.data());
       for (int64_t h = 0; h < found; ++h) {
-        const int64_t position = hits[static_cast<size_t>(h)], query = strip * width + position % width;
+        const int64_t position = hits[static_cast<size_t>(h)], row = position / width;
+        const int64_t query = strip * width + position % width;
         if (query >= count) continue;  // an infinite bound opens the lanes beyond the block too
-        const int64_t at = passage + position / width;
-        if (filter.active() && !filter.accepts(queries[static_cast<size_t>(query)], at)) continue;
-        open(query, at, position);
+        if (!filter.in_pool(query, row) || filter.excluded(query, tile.passage(row))) continue;
+        open(query, tile.passage(row), position);
       }
       strip_done(strip + 1 == screen.strips());
     }
+  });
+}
+
+// Calls each(passage, score) for these passages and one query.
+template <typename Each>
+void score_each(ExactScore& query, const int64_t* passages, int64_t count, const Each& each) {
+  ExactScore* queries[kDots];
+  std::fill_n(queries, kDots, &query);
+  for (int64_t first = 0; first < count; first += kDots) {
+    int64_t own[kDots];
+    double scores[kDots];
+    const int64_t here = std::min(kDots, count - first);
+    for (int64_t i = first + kDots; i < std::min(count, first + 2 * kDots); ++i) query.prefetch(passages[i]);
+    for (int64_t i = 0; i < kDots; ++i) own[i] = passages[first + std::min(i, here - 1)];
+    ExactScore::pairs(queries, own, scores);
+    for (int64_t i = 0; i < here; ++i) each(own[i], scores[i]);
   }
+}
+
+// The same of all passages in its pool.
+template <typename Each>
+void score_pool(const Pools& pools, const Partitions& partitions, ExactScore& query, const Each& each) {
+  std::vector<int64_t> memory;
+  const Walk walk = pools.walk(partitions, memory);
+  score_each(query, walk.listed + walk.first, walk.size(), each);
 }
 
 // Pairs of one tile that wait for their exact scores: they are scored passage by passage, so that a row that many
@@ -46,8 +71,8 @@ class PairScorer {
     std::fill_n(passages_, kTilePassages, int64_t{-1});
   }
 
-  void add(int64_t query, int64_t passage) {
-    const int64_t row = passage % kTilePassages;
+  // row: of the passage in its tile.
+  void add(int64_t query, int64_t passage, int64_t row) {
     int32_t& count = counts_[row];
     filled_ |= uint64_t{1} << row;
     if (passages_[row] != passage) {
@@ -96,7 +121,7 @@ class PairScorer {
 
  private:
   std::vector<ExactScore>& queries_;
-  std::vector<int32_t> waiting_;  // (rows of a tile, queries); a tile holds no two passages of one row
+  std::vector<int32_t> waiting_;  // (rows of a tile, queries)
   static_assert(kTilePassages <= 64);
   uint64_t filled_ = 0;  // rows with a count above 0
   int32_t counts_[kTilePassages] = {};

@@ -118,45 +118,47 @@ FloatScreen::FloatScreen(const Call& call, const std::vector<int64_t>& queries)
     }
     kernels().transpose_strip(rows.data(), dim, here, dim, dim, 1.0f, strips_.data() + start * dim);
   }
-  if (packed_) rows_.resize(static_cast<size_t>(kTilePassages * dim));
   norms_.resize(static_cast<size_t>(kTilePassages));
 }
 
-void FloatScreen::multiply(int64_t strip, int64_t first, int64_t rows, float* tile) {
-  const CpuKernels& kernel = kernels();
+void FloatScreen::begin(const PassageTile& tile) {
   const Embeddings& corpus = call_.a.corpus;
-  const int64_t dim = corpus.dim, step = ceil_div(dim, ceil_div(dim, kernel.depth_block));
-  if (packed_first_ != first || packed_rows_ != rows) {
-    packed_first_ = first;
-    packed_rows_ = rows;
-    std::vector<float> scratch;
-    for (int64_t r = 0; r < rows; ++r) {
-      const double norm = call_.passage_norms[first + r];
-      norms_[static_cast<size_t>(r)] = float_up(call_.a.cosine ? 1 : norm * (1 + 0x1p-30));
-      if (!packed_) continue;
-      float* out = rows_.data() + r * dim;
-      const float* row = float_row(corpus, first + r, scratch);
-      // A norm that float32 cannot divide by: everything about the row stays undecided.
-      const bool scaled = call_.a.cosine && norm > 0;
-      const double factor = scaled ? 1 / norm : 1;
-      if (scaled && !(factor > 0x1p-100 && factor < 0x1p100)) norms_[static_cast<size_t>(r)] = kInfinity;
-      for (int64_t k = 0; k < dim; ++k) out[k] = row[k] * static_cast<float>(factor);
-    }
+  const int64_t dim = corpus.dim;
+  const bool copied = packed_ || tile.listed != nullptr;
+  if (copied) rows_.resize(static_cast<size_t>(kTilePassages * dim));
+  left_ = copied ? rows_.data() : static_cast<const float*>(corpus.data) + tile.first * corpus.stride;
+  left_stride_ = copied ? dim : corpus.stride;
+  left_rows_ = tile.rows;
+  std::vector<float> scratch;
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const double norm = call_.passage_norms[tile.passage(r)];
+    norms_[static_cast<size_t>(r)] = float_up(call_.a.cosine ? 1 : norm * (1 + 0x1p-30));
+    if (!copied) continue;
+    float* out = rows_.data() + r * dim;
+    const float* row = float_row(corpus, tile.passage(r), scratch);
+    // A norm that float32 cannot divide by: everything about the row stays undecided.
+    const bool scaled = call_.a.cosine && norm > 0;
+    const double factor = scaled ? 1 / norm : 1;
+    if (scaled && !(factor > 0x1p-100 && factor < 0x1p100)) norms_[static_cast<size_t>(r)] = kInfinity;
+    for (int64_t k = 0; k < dim; ++k) out[k] = row[k] * static_cast<float>(factor);
   }
-  const float* left = packed_ ? rows_.data() : static_cast<const float*>(corpus.data) + first * corpus.stride;
-  const int64_t stride = packed_ ? dim : corpus.stride;
+}
+
+void FloatScreen::multiply(int64_t strip) {
+  const CpuKernels& kernel = kernels();
+  const int64_t dim = call_.a.corpus.dim, step = ceil_div(dim, ceil_div(dim, kernel.depth_block));
   for (int64_t k = 0; k < dim; k += step)
-    kernel.multiply_rows(left + k, stride, rows, strips_.data() + (strip * dim + k) * width_,
-                         std::min(step, dim - k), tile, width_, k > 0);
+    kernel.multiply_rows(left_ + k, left_stride_, left_rows_, strips_.data() + (strip * dim + k) * width_,
+                         std::min(step, dim - k), tile_.data(), width_, k > 0);
 }
 
 void FloatScreen::set_threshold(int64_t query, double least) {
   bounds_[static_cast<size_t>(query / width_)].low[query % width_] = float_down(least - underflow_);
 }
 
-int64_t FloatScreen::open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
-  multiply(strip, first, rows, tile_.data());
-  return kernels().screen(tile_.data(), rows, norms_.data(), bounds_[static_cast<size_t>(strip)], hits);
+int64_t FloatScreen::open(int64_t strip, int32_t* hits) {
+  multiply(strip);
+  return kernels().screen(tile_.data(), left_rows_, norms_.data(), bounds_[static_cast<size_t>(strip)], hits);
 }
 
 Interval FloatScreen::interval(int64_t query, int64_t, int64_t position) const {
@@ -169,37 +171,15 @@ Interval FloatScreen::interval(int64_t query, int64_t, int64_t position) const {
   return known ? Interval{middle - slack, middle + slack} : Interval{kNoThreshold, -kNoThreshold};
 }
 
-int64_t FloatScreen::count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting,
-                           RankHit* hits) {
-  multiply(strip, first, rows, tile_.data());
-  return kernels().screen_and_count(tile_.data(), rows, norms_.data(),
+int64_t FloatScreen::count(int64_t strip, const RankCounting& counting, RankHit* hits) {
+  multiply(strip);
+  return kernels().screen_and_count(tile_.data(), left_rows_, norms_.data(),
                                     bounds_[static_cast<size_t>(strip)].error, counting, hits);
 }
 
 void FloatScreen::bound(int64_t, double score, float& low, float& high) const {
   low = float_down(score - underflow_);
   high = float_up(score + underflow_);
-}
-
-int64_t Division::start(int64_t block) const {
-  return std::min(queries, strips * block / blocks * kernels().strip);
-}
-
-Division divide(const Call& call, int64_t num_queries) {
-  const int64_t threads = call.a.threads, passages = call.a.corpus.rows;
-  // Packed queries and a tile of passages share the second cache.
-  const int64_t most = call.by_codes() ? 256 : 128;
-  Division division{};
-  division.queries = num_queries;
-  division.strips = ceil_div(num_queries, kernels().strip);
-  // A block has two strips at least, lest the corpus be read more often than the arithmetic hides.
-  const int64_t wanted = std::max<int64_t>(1, ceil_div(num_queries, most * threads)) * threads;
-  division.blocks = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, division.strips / 2));
-  const int64_t most_slices = std::max<int64_t>(1, ceil_div(passages, 4 * kTilePassages));
-  division.slices =
-      division.blocks >= threads ? 1 : std::min(most_slices, ceil_div(threads, division.blocks));
-  division.slice_passages = std::max<int64_t>(1, ceil_div(passages, division.slices));
-  return division;
 }
 
 }  // namespace pyhbt::cpu

@@ -1,6 +1,6 @@
 // What search and rank counting share: exact scores, norms, and screening, by codes or in float32.
-//   A screen holds a block of queries in strips. open() lists the passages of a tile whose score may reach
-//   the query's threshold; interval() bounds one score. Proofs in docs/how-it-works/numerics.md.
+//   A screen holds a block of queries in strips. open() lists the passages of the tile begun last whose score may
+//   reach the query's threshold; interval() bounds one score. Proofs in docs/how-it-works/numerics.md.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@
 #include "dispatch.h"
 #include "rows.h"
 #include "subnormals.h"
+#include "walk.h"
 
 namespace pyhbt::cpu {
 
-constexpr int64_t kTilePassages = 48;  // screened at once, by one strip of queries after the other
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kNoThreshold = -std::numeric_limits<double>::infinity();
 
@@ -127,32 +127,27 @@ class FloatScreen {
   FloatScreen(const Call& call, const std::vector<int64_t>& queries);
 
   int64_t strips() const { return static_cast<int64_t>(bounds_.size()); }
+  int64_t dim() const { return call_.a.queries.dim; }
   void set_threshold(int64_t query, double least);
-  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits);
+  void begin(const PassageTile& tile);
+  int64_t open(int64_t strip, int32_t* hits);
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
 
-  int64_t count(int64_t strip, int64_t first, int64_t rows, const RankCounting& counting, RankHit* hits);
+  int64_t count(int64_t strip, const RankCounting& counting, RankHit* hits);
   void bound(int64_t query, double score, float& low, float& high) const;
 
  private:
-  void multiply(int64_t strip, int64_t first, int64_t rows, float* tile);
+  void multiply(int64_t strip);
 
   const Call& call_;
   int64_t width_, count_;
   double underflow_;
-  bool packed_;  // rows are converted, or scaled, before they are multiplied
+  bool packed_;  // all rows are converted, or scaled, before they are multiplied
   FloatBuffer strips_;
   std::vector<StripBounds> bounds_;
   std::vector<float> tile_, rows_, norms_;
-  int64_t packed_first_ = -1, packed_rows_ = 0;
+  const float* left_ = nullptr;  // of the tile begun last
+  int64_t left_stride_ = 0, left_rows_ = 0;
 };
-
-// Query blocks, even in strips, and slices of the corpus where there are fewer blocks than threads.
-struct Division {
-  int64_t queries, strips, blocks, slices, slice_passages;
-
-  int64_t start(int64_t block) const;  // the first query of a block
-};
-Division divide(const Call& call, int64_t num_queries);
 
 }  // namespace pyhbt::cpu

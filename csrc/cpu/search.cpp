@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -10,6 +11,8 @@
 #include "../parallel.h"
 #include "coded_queries.h"
 #include "filter.h"
+#include "plan.h"
+#include "pools.h"
 #include "sample.h"
 #include "scan.h"
 #include "screen.h"
@@ -64,21 +67,22 @@ enum class Scan {
 
 struct Search {
   const Call& call;
-  const Filter filter;
+  const Filter& filter;
+  const Pools& pools;
   const Scan way;
   const int64_t kept;  // of k, those that the corpus can give
   const Results out;
   Interrupt interrupt{};
 
-  // Walks one block over a slice of the corpus.
+  // Holds one block against the passages of a walk.
   template <typename Screen>
-  void scan(Block& block, Screen& screen, int64_t first, int64_t last) {
+  void scan(Block& block, BlockFilter& accepted, Screen& screen, const Walk& walk) {
     PairScorer waiting(block.exact);
     const auto take = [&](int64_t query, int64_t passage, int64_t position) {
       const Interval score = screen.interval(query, passage, position);
       if (score.upper < block.least_wanted(static_cast<size_t>(query))) return;
       if (block.at_once || !std::isfinite(score.lower) || !std::isfinite(score.upper))
-        waiting.add(query, passage);
+        waiting.add(query, passage, position / kernels().strip);
       else
         push(block, screen, query, {score.lower, score.upper, passage});
     };
@@ -88,7 +92,8 @@ struct Search {
         push(block, screen, query, {exact, exact, passage});
       });
     };
-    for_open_pairs(filter, block.queries, screen, first, last, interrupt, take, score);
+    for_open_pairs(accepted, static_cast<int64_t>(block.queries.size()), screen, walk, interrupt, take,
+                   score);
   }
 
   template <typename Screen>
@@ -98,9 +103,10 @@ struct Search {
   }
 
   // The same without screening: every passage is scored exactly.
-  void scan_exactly(Block& block, int64_t first, int64_t last) {
-    for (int64_t passage = first; passage < last; ++passage) {
-      if (passage % 1024 == 0) interrupt.poll();
+  void scan_exactly(Block& block, const Walk& walk) {
+    for (int64_t place = walk.first; place < walk.last; ++place) {
+      if (place % 1024 == 0) interrupt.poll();
+      const int64_t passage = walk.passage(place);
       for (size_t q = 0; q < block.queries.size(); ++q) {
         if (filter.active() && !filter.accepts(block.queries[q], passage)) continue;
         const double score = block.exact[q](passage);
@@ -108,6 +114,18 @@ struct Search {
         if (!std::isfinite(score)) exact_norms(call.a.corpus, "corpus", 1);
         block.buffers[q].push({score, score, passage}, block.exact[q]);
       }
+    }
+  }
+
+  // The same of pools so small that no two queries need the same passages.
+  void scan_own_pools(Block& block) {
+    for (size_t q = 0; q < block.queries.size(); ++q) {
+      interrupt.poll();
+      ExactScore& exact = block.exact[q];
+      score_pool(pools, filter.partitions_of(block.queries[q]), exact, [&](int64_t passage, double score) {
+        if (!filter.excluded(block.queries[q], passage))
+          block.buffers[q].push({score, score, passage}, exact);
+      });
     }
   }
 
@@ -128,70 +146,78 @@ struct Search {
     return true;
   }
 
-  void scan_block(Block& block, const Sample& sample, int64_t first, int64_t last) {
+  void scan_block(Block& block, const Sample& sample, const Plan& plan, int64_t part, bool one_pool) {
+    const std::vector<int32_t> searched = plan.partitions(block.queries);
+    std::vector<int64_t> memory;
+    const Walk whole = plan.walk({searched.data(), searched.data() + searched.size()}, memory);
+    const Walk walk = whole.part(part, plan.parts());
+    BlockFilter accepted(filter, block.queries, searched, one_pool);
     switch (way) {
       case Scan::kCodes: {
         CodeScreen screen(call, block.queries);
-        if (!sample.empty()) guess_thresholds(block, screen, sample);
-        scan(block, screen, first, last);
+        if (sample.pays_for(whole.size())) guess_thresholds(block, screen, sample, one_pool);
+        scan(block, accepted, screen, walk);
         break;
       }
       case Scan::kFloats: {
         FloatScreen screen(call, block.queries);
-        scan(block, screen, first, last);
+        scan(block, accepted, screen, walk);
         break;
       }
       case Scan::kExact:
-        scan_exactly(block, first, last);
+        scan_exactly(block, walk);
         break;
     }
   }
 
-  void guess_thresholds(Block& block, CodeScreen& screen, const Sample& sample) const {
-    block.guesses = sample.guesses(screen, block.queries, filter);
+  void guess_thresholds(Block& block, CodeScreen& screen, const Sample& sample, bool one_pool) const {
+    block.guesses = sample.guesses(screen, block.queries, filter, one_pool);
     for (size_t q = 0; q < block.queries.size(); ++q)
       screen.set_threshold(static_cast<int64_t>(q), block.guesses[q]);
   }
 
-  // Searches for these queries; returns those whose guess was too high. An empty sample makes no guesses.
-  std::vector<int64_t> run(const std::vector<int64_t>& queries, const Sample& sample) {
-    const Division cut = divide(call, static_cast<int64_t>(queries.size()));
-    std::vector<uint8_t> failed(queries.size());
-    const auto make_block = [&](int64_t number) {
-      const auto from = queries.begin();
-      return Block(call, std::vector<int64_t>(from + cut.start(number), from + cut.start(number + 1)), kept);
+  // Carries out a plan that was cut; returns queries whose guess was too high. An empty sample makes no guesses.
+  std::vector<int64_t> run(const Plan& plan, const Sample& sample) {
+    const std::vector<QueryBlock>& cut = plan.blocks();
+    const int64_t blocks = static_cast<int64_t>(cut.size()), slices = plan.parts();
+    std::vector<uint8_t> failed(plan.order().size());
+    const auto scanned = [&](const QueryBlock& queries, int64_t slice) {
+      Block block(call, plan.queries(queries), kept);
+      if (!queries.exact)
+        scan_block(block, sample, plan, slice, queries.one_pool);
+      else if (slice == 0)
+        scan_own_pools(block);
+      return block;
     };
-    std::vector<Block> parts;  // (blocks, slices), where there are slices
-    for (int64_t task = 0; task < cut.blocks * cut.slices && cut.slices > 1; ++task)
-      parts.push_back(make_block(task / cut.slices));
-    parallel_for(call.a.threads, cut.blocks * cut.slices, [&](int64_t task) {
-      const KeepSubnormals guard;
-      const int64_t number = task / cut.slices;
-      const int64_t first = std::min(call.a.corpus.rows, task % cut.slices * cut.slice_passages);
-      const int64_t last = std::min(call.a.corpus.rows, first + cut.slice_passages);
-      if (cut.slices > 1) {
-        scan_block(parts[static_cast<size_t>(task)], sample, first, last);
-        return;
-      }
-      Block block = make_block(number);
-      scan_block(block, sample, first, last);
-      for (size_t q = 0; q < block.queries.size(); ++q)
-        failed[static_cast<size_t>(cut.start(number)) + q] = !write(block, q);
-    });
-    for (int64_t number = 0; number < cut.blocks && cut.slices > 1; ++number) {
-      const int64_t start = cut.start(number);
-      parallel_for(call.a.threads, cut.start(number + 1) - start, [&](int64_t q) {
+    if (slices == 1) {
+      parallel_for(call.a.threads, blocks, [&](int64_t number) {
         const KeepSubnormals guard;
-        const auto slices = parts.begin() + number * cut.slices;
-        const size_t at = static_cast<size_t>(q);
-        for (auto slice = slices + 1; slice < slices + cut.slices; ++slice)
-          slices->buffers[at].append(slice->buffers[at]);
-        failed[static_cast<size_t>(start + q)] = !write(*slices, at);
+        const QueryBlock& queries = cut[static_cast<size_t>(number)];
+        Block block = scanned(queries, 0);
+        for (size_t q = 0; q < block.queries.size(); ++q)
+          failed[static_cast<size_t>(queries.start) + q] = !write(block, q);
       });
+    } else {
+      std::vector<std::optional<Block>> parts(static_cast<size_t>(blocks * slices));
+      parallel_for(call.a.threads, blocks * slices, [&](int64_t task) {
+        const KeepSubnormals guard;
+        parts[static_cast<size_t>(task)] = scanned(cut[static_cast<size_t>(task / slices)], task % slices);
+      });
+      for (int64_t number = 0; number < blocks; ++number) {
+        const QueryBlock& queries = cut[static_cast<size_t>(number)];
+        parallel_for(call.a.threads, queries.end - queries.start, [&](int64_t q) {
+          const KeepSubnormals guard;
+          const size_t at = static_cast<size_t>(q);
+          Block& block = *parts[static_cast<size_t>(number * slices)];
+          for (int64_t slice = 1; slice < slices; ++slice)
+            block.buffers[at].append(parts[static_cast<size_t>(number * slices + slice)]->buffers[at]);
+          failed[static_cast<size_t>(queries.start + q)] = !write(block, at);
+        });
+      }
     }
     std::vector<int64_t> again;
-    for (size_t at = 0; at < queries.size(); ++at)
-      if (failed[at] != 0) again.push_back(queries[at]);
+    for (size_t at = 0; at < failed.size(); ++at)
+      if (failed[at] != 0) again.push_back(plan.order()[at]);
     return again;
   }
 };
@@ -203,7 +229,7 @@ bool codes_leave_too_much(const Call& call, const Sample& sample, const Filter& 
   const int64_t step = ceil_div(call.a.queries.rows, kTrialQueries);
   for (int64_t query = 0; query < call.a.queries.rows; query += step) trial.push_back(query);
   CodeScreen screen(call, trial);
-  const std::vector<double> guesses = sample.guesses(screen, trial, filter);
+  const std::vector<double> guesses = sample.guesses(screen, trial, filter, !filter.pooled());
   for (size_t q = 0; q < trial.size(); ++q) screen.set_threshold(static_cast<int64_t>(q), guesses[q]);
   const double wanted = std::min(1.0, static_cast<double>(k) / static_cast<double>(call.a.corpus.rows));
   return sample.open_share(screen, static_cast<int64_t>(trial.size())) >
@@ -250,18 +276,23 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
   }
   std::vector<int64_t> queries(static_cast<size_t>(num_queries));
   std::iota(queries.begin(), queries.end(), int64_t{0});
-  filter.order_by_pool(queries);
+  const Pools pools(filter, num_passages);
+  Plan plan(call, filter, pools, queries);
 
   const int64_t kept = std::min(k, num_passages);
-  const Sample sample = call.by_codes() ? Sample(call, kept) : Sample();
+  const Sample sample = call.by_codes() ? Sample(call, kept, plan.most_passages()) : Sample();
   const Scan way = scan_for(call, filter, sample, k);
   if (way == Scan::kFloats) {
     call.screen_in_floats();
     call.measure_passages();
   }
-  Search search{call, filter, way, kept, {k, scores, indices, exact_scores}};
-  const std::vector<int64_t> again = search.run(queries, sample);
-  if (!again.empty()) search.run(again, Sample());
+  Search search{call, filter, pools, way, kept, {k, scores, indices, exact_scores}};
+  plan.cut(call);
+  const std::vector<int64_t> again = search.run(plan, sample);
+  if (again.empty()) return;
+  Plan rest(call, filter, pools, again);
+  rest.cut(call);
+  search.run(rest, Sample());
 }
 
 }  // namespace pyhbt

@@ -23,7 +23,7 @@ class TopkBuffer {
     int64_t index;
   };
 
-  explicit TopkBuffer(int64_t k, size_t spare = 256)
+  explicit TopkBuffer(int64_t k, size_t spare = 64)
       : k_(static_cast<size_t>(k)), capacity_(std::max<size_t>(2 * k_, k_ + spare)) {}
 
   // The k best so far score at least this.

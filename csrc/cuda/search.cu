@@ -46,14 +46,30 @@ __device__ inline const Number* row_of(const Embeddings& rows, int64_t row) {
   return static_cast<const Number*>(rows.data) + row * rows.stride;
 }
 
+// Whether an ascending row of length numbers holds x.
+template <typename Number>
+__device__ inline bool holds(const Number* row, int64_t length, Number x) {
+  int64_t first = 0, last = length;
+  while (first < last) {
+    const int64_t middle = (first + last) / 2;
+    if (row[middle] < x)
+      first = middle + 1;
+    else
+      last = middle;
+  }
+  return first < length && row[first] == x;
+}
+
 __device__ inline bool accepts(const SearchFilter& filter, int64_t query, int64_t passage) {
   if (filter.allowed != nullptr && filter.allowed[passage] == 0) return false;
-  if (filter.passage_partitions != nullptr &&
-      filter.pools[query * filter.num_partitions + filter.passage_partitions[passage]] == 0)
-    return false;
-  for (int64_t at = 0; at < filter.excluded_per_query; ++at)
-    if (filter.excluded[query * filter.excluded_per_query + at] == passage) return false;
-  return true;
+  if (filter.passage_partitions != nullptr) {
+    const int32_t partition = filter.passage_partitions[passage];
+    if (partition < 0) return false;
+    const int64_t length = filter.partitions_per_query;
+    if (!holds(filter.query_partitions + query * length, length, partition)) return false;
+  }
+  const int64_t length = filter.excluded_per_query;
+  return !holds(filter.excluded + query * length, length, passage);
 }
 
 // All lanes of a warp call it for one list; entries of lanes with `wanted` are appended.

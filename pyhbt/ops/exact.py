@@ -21,7 +21,7 @@ from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import Codes, encoded, matrix
 from pyhbt.ops.cuda import search as cuda
 from pyhbt.ops.cuda.kernels import kernels
-from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.ops.filters import CheckedFilter, SearchFilter, check_filter
 from pyhbt.ops.search_checks import (
     Screening,
     Similarity,
@@ -60,7 +60,7 @@ def native_search(
     k: int,
     *,
     cosine: bool,
-    filter: SearchFilter | None = None,
+    filter: SearchFilter | CheckedFilter | None = None,
     screening: Screening = "auto",
     exact_scores: torch.Tensor | None = None,
 ) -> Found:
@@ -70,7 +70,7 @@ def native_search(
     """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
     num_queries, num_passages = queries.shape[0], corpus.shape[0]
-    checked = None if filter is None else CheckedFilter(filter, num_queries, num_passages)
+    checked = check_filter(filter, num_queries, num_passages)
     scores = torch.empty(num_queries, k)
     indices = torch.empty(num_queries, k, dtype=torch.int64)
     core.search(
@@ -103,7 +103,7 @@ def native_ranks(
     targets: torch.Tensor,
     *,
     cosine: bool,
-    filter: SearchFilter | None = None,
+    filter: SearchFilter | CheckedFilter | None = None,
     screening: Screening = "auto",
     groups: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
@@ -113,7 +113,7 @@ def native_ranks(
     ranks within them; both int64 and contiguous.
     """
     queries, corpus, targets = with_dense_rows(queries), with_dense_rows(corpus), targets.contiguous()
-    checked = None if filter is None else CheckedFilter(filter, queries.shape[0], corpus.shape[0])
+    checked = check_filter(filter, queries.shape[0], corpus.shape[0])
     result = torch.empty_like(targets)
     core.ranks(
         native_arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
@@ -154,10 +154,17 @@ def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def codes_for(
-    queries: torch.Tensor, corpus: torch.Tensor, cosine: bool, screening: Screening = "auto"
+    queries: torch.Tensor,
+    corpus: torch.Tensor,
+    cosine: bool,
+    screening: Screening = "auto",
+    filter: CheckedFilter | None = None,
 ) -> AbstractContextManager[Codes | None]:
     """Codes of the corpus where a search that happens once is faster with them, or where they are wanted; else None."""
-    wanted = screening == "int8" or (screening == "auto" and encoding_pays(len(queries), len(corpus)))
+    num_queries = len(queries)
+    if filter is not None and len(corpus):
+        num_queries = filter.pairs() // len(corpus)  # of as many queries as find everything
+    wanted = screening == "int8" or (screening == "auto" and encoding_pays(num_queries, len(corpus)))
     return encoded(with_dense_rows(corpus), cosine=cosine) if wanted else nullcontext()
 
 
@@ -188,10 +195,9 @@ def cuda_search(
     native = kernels(queries.device)
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
-        with codes_for(q, c, cosine) as codes:
-            scores, indices = native_search(
-                q, c, codes, k, cosine=cosine, filter=at_cpu(filter, queries.device)
-            )
+        accepted = check_filter(at_cpu(filter, queries.device), len(q), len(c))
+        with codes_for(q, c, cosine, filter=accepted) as codes:
+            scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=accepted)
         return scores.to(queries.device), indices.to(queries.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
     return cuda.search(native, with_dense_rows(queries), passages, k, filter=filter)
@@ -209,10 +215,9 @@ def cuda_ranks(
     native = kernels(queries.device)
     if native is None:
         q, c = queries.cpu(), corpus.cpu()
-        with codes_for(q, c, cosine) as codes:
-            found = native_ranks(
-                q, c, codes, targets.cpu(), cosine=cosine, filter=at_cpu(filter, queries.device)
-            )
+        accepted = check_filter(at_cpu(filter, queries.device), len(q), len(c))
+        with codes_for(q, c, cosine, filter=accepted) as codes:
+            found = native_ranks(q, c, codes, targets.cpu(), cosine=cosine, filter=accepted)
         return found.to(targets.device)
     passages = cuda.Corpus.of(native, with_dense_rows(corpus), cosine=cosine)
     return cuda.ranks(native, with_dense_rows(queries), passages, targets, filter=filter)
@@ -328,8 +333,11 @@ def search(
     elif q.is_cuda:
         scores, indices = cuda_search(q, c, k, cosine=cosine, filter=filter)
     else:
-        with codes_for(q, c, cosine, screening) as codes:
-            scores, indices = native_search(q, c, codes, k, cosine=cosine, filter=filter, screening=screening)
+        accepted = check_filter(filter, len(q), len(c))
+        with codes_for(q, c, cosine, screening, accepted) as codes:
+            scores, indices = native_search(
+                q, c, codes, k, cosine=cosine, filter=accepted, screening=screening
+            )
     if isinstance(queries, np.ndarray) and isinstance(corpus, np.ndarray):
         return scores.numpy(), indices.numpy()
     return scores, indices
@@ -394,8 +402,9 @@ def ranks(
     elif q.is_cuda:
         result = cuda_ranks(q, c, wanted, cosine=cosine, filter=filter)
     else:
-        with codes_for(q, c, cosine, screening) as codes:
-            result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=filter, screening=screening)
+        accepted = check_filter(filter, len(q), len(c))
+        with codes_for(q, c, cosine, screening, accepted) as codes:
+            result = native_ranks(q, c, codes, wanted, cosine=cosine, filter=accepted, screening=screening)
     if all(isinstance(value, np.ndarray) for value in (queries, corpus, targets)):
         return result.numpy()
     return result

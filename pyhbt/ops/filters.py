@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pyhbt.arguments import renamed_fields
@@ -86,7 +87,8 @@ class CheckedFilter:
         num_passages: int,
         device: torch.device = _CPU,
     ) -> None:
-        self._allowed = self._passage_partitions = self._pools = self._excluded = None
+        self._allowed = self._passage_partitions = self._query_partitions = self._excluded = None
+        self._num_queries, self._num_passages, self._num_partitions = num_queries, num_passages, 0
         if filter is None:
             return
         if filter.allowed is not None:
@@ -102,29 +104,60 @@ class CheckedFilter:
             checks.check_integers(of_passages, "filter.passage_partitions")
             checks.check_length(of_passages, "filter.passage_partitions", num_passages, "passage")
             of_queries = _per_query(device, wanted, "filter.query_partitions", num_queries)
-            self._passage_partitions, self._pools = _pools(of_passages, of_queries)
+            named = torch.unique(of_queries[of_queries >= 0])
+            self._num_partitions = len(named)
+            self._passage_partitions = _numbered(of_passages, named)
+            self._query_partitions = _once(_ascending(_numbered(of_queries, named)))
         if filter.exclude is not None:
-            self._excluded = _per_query(device, filter.exclude, "filter.exclude", num_queries)
-            checks.check_indices(self._excluded, "filter.exclude", num_passages, "passages")
+            excluded = _per_query(device, filter.exclude, "filter.exclude", num_queries)
+            checks.check_indices(excluded, "filter.exclude", num_passages, "passages")
+            self._excluded = _ascending(excluded)
+
+    def pairs(self) -> int:
+        """Pairs of query and passage that may be found, counting those excluded one by one."""
+        if self._passage_partitions is None or self._query_partitions is None:
+            found = self._num_passages if self._allowed is None else int(torch.count_nonzero(self._allowed))
+            return self._num_queries * found
+        # The last size is that of partition -1: no passages.
+        partitions = self._passage_partitions
+        if self._allowed is not None:
+            partitions = torch.where(self._allowed > 0, partitions, -1)
+        sizes = torch.bincount(partitions + 1, minlength=self._num_partitions + 1).roll(-1)
+        sizes[-1] = 0
+        return int(sizes[self._query_partitions.long()].sum())
 
     def of_queries(self, chosen: torch.Tensor) -> CheckedFilter:
         """The filter of some of the queries."""
         part = copy(self)
-        part._pools = None if self._pools is None else self._pools[chosen]
+        wanted = self._query_partitions
+        part._query_partitions = None if wanted is None else wanted[chosen]
         part._excluded = None if self._excluded is None else self._excluded[chosen]
         return part
 
     def native(self) -> _core.Filter:
         """As native modules take it."""
-        pools, excluded = self._pools, self._excluded
+        wanted, excluded = self._query_partitions, self._excluded
         return {
             "allowed": _address(self._allowed),
             "passage_partitions": _address(self._passage_partitions),
-            "pools": _address(pools),
-            "num_partitions": 0 if pools is None else pools.shape[1],
+            "num_partitions": self._num_partitions,
+            "query_partitions": _address(wanted),
+            "partitions_per_query": 0 if wanted is None else wanted.shape[1],
             "excluded": _address(excluded),
             "excluded_per_query": 0 if excluded is None else excluded.shape[1],
         }
+
+
+def check_filter(
+    filter: SearchFilter | CheckedFilter | None,
+    num_queries: int,
+    num_passages: int,
+    device: torch.device = _CPU,
+) -> CheckedFilter | None:
+    """A filter, checked unless it was already."""
+    if filter is None or isinstance(filter, CheckedFilter):
+        return filter
+    return CheckedFilter(filter, num_queries, num_passages, device)
 
 
 def _on(device: torch.device, value: Array, name: str) -> torch.Tensor:
@@ -174,13 +207,34 @@ def _per_query(device: torch.device, value: Array, name: str, num_queries: int) 
     return tensor.reshape(num_queries, tensor.shape[1] if tensor.ndim == 2 else 1).contiguous()
 
 
-def _pools(partitions: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partitions numbered from 0, and the pools (nq, num_partitions) in these numbers."""
-    names, numbers = torch.unique(partitions, return_inverse=True)
-    pools = torch.zeros(len(wanted), max(1, len(names)), dtype=torch.uint8, device=partitions.device)
-    if len(names):
-        place = torch.searchsorted(names, wanted).clamp(max=len(names) - 1)
-        known = (names[place] == wanted) & (wanted >= 0)
-        rows, columns = known.nonzero(as_tuple=True)
-        pools[rows, place[rows, columns]] = 1
-    return numbers.to(torch.int32).contiguous(), pools
+def _numbered(partitions: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+    """The place of each partition among those named by queries, int32; -1: no query names it.
+
+    Where a thousand of a million partitions are named, nothing has the size of a million times the queries.
+    """
+    if not len(named):
+        return torch.full_like(partitions, -1, dtype=torch.int32)
+    first, last = int(named[0]), int(named[-1])
+    if last - first <= 4 * len(partitions):  # a table is faster than bisection
+        table = torch.full((last - first + 2,), -1, dtype=torch.int32, device=named.device)
+        table[named - first] = torch.arange(len(named), dtype=torch.int32, device=named.device)
+        # What lies outside meets the -1 at the table's end.
+        within = (partitions >= first) & (partitions <= last)
+        return table[torch.where(within, partitions - first, last - first + 1)]
+    place = torch.searchsorted(named, partitions).clamp(max=len(named) - 1)
+    return torch.where(named[place] == partitions, place, -1).to(torch.int32)
+
+
+def _ascending(rows: torch.Tensor) -> torch.Tensor:
+    """Rows sorted."""
+    if rows.shape[1] < 2:
+        return rows
+    # NumPy sorts by vector instructions, in a tenth of the time.
+    return rows.sort(dim=1).values if rows.is_cuda else torch.from_numpy(np.sort(rows.numpy(), axis=1))
+
+
+def _once(rows: torch.Tensor) -> torch.Tensor:
+    """Sorted rows of numbers from -1 on, with -1 in place of what is repeated."""
+    repeated = rows[:, 1:] == rows[:, :-1]
+    rows[:, 1:][repeated] = -1
+    return _ascending(rows)

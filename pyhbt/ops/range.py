@@ -15,7 +15,7 @@ from pyhbt.ops._native import core
 from pyhbt.ops.checks import Array
 from pyhbt.ops.codes import Codes
 from pyhbt.ops.exact import at_cpu, codes_for, native_arguments, with_dense_rows
-from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.ops.filters import CheckedFilter, SearchFilter, check_filter
 from pyhbt.ops.search_checks import Screening, Similarity, check_embeddings, check_options
 
 MOST_RESULTS = 50_000_000
@@ -98,7 +98,7 @@ def native_range(
     *,
     cosine: bool,
     max_results: int,
-    filter: SearchFilter | None = None,
+    filter: SearchFilter | CheckedFilter | None = None,
     screening: Screening = "auto",
 ) -> tuple[RangeResults, torch.Tensor]:
     """Range search past the border: checked tensors on the CPU in, tensors out.
@@ -106,7 +106,7 @@ def native_range(
     Beside the results the float64 scores (total,) that decided their order.
     """
     queries, corpus = with_dense_rows(queries), with_dense_rows(corpus)
-    checked = None if filter is None else CheckedFilter(filter, len(queries), len(corpus))
+    checked = check_filter(filter, len(queries), len(corpus))
     found = core.search_range(
         native_arguments(queries, corpus, codes, checked, cosine=cosine, screening=screening),
         least=least.data_ptr(),
@@ -161,7 +161,8 @@ def search_range(
     least = check_threshold(threshold, len(q))
     most = whole_number("max_results", max_results, 0)
     q, c, device, cosine = q.detach().cpu(), c.detach().cpu(), q.device, similarity == "cosine"
-    with codes_for(q, c, cosine, screening) as codes:
+    accepted = check_filter(at_cpu(filter, device), len(q), len(c))
+    with codes_for(q, c, cosine, screening, accepted) as codes:
         found, _ = native_range(
             q,
             c,
@@ -169,7 +170,7 @@ def search_range(
             least,
             cosine=cosine,
             max_results=most,
-            filter=at_cpu(filter, device),
+            filter=accepted,
             screening=screening,
         )
     both = isinstance(queries, np.ndarray) and isinstance(corpus, np.ndarray)

@@ -25,8 +25,8 @@ inline double exact_dot(const float* a, const float* b, int64_t dim) {
 struct SearchCase {
   int64_t queries, passages, dim, capacity;
   Array<float> query_rows, passage_rows, scores, code_error, query_size, passage_size, passage_error, scale;
-  Array<uint8_t> allowed, pools;
-  Array<int32_t> partitions, listed, counts, scored, lost;
+  Array<uint8_t> allowed;
+  Array<int32_t> query_partitions, partitions, listed, counts, scored, lost;
   Array<int64_t> excluded;
   Array<double> exact;
 
@@ -44,7 +44,7 @@ struct SearchCase {
         passage_error(passages, 0.25f),
         scale(passages, 1.0f),
         allowed(passages, 1),
-        pools(queries * 3, 1),
+        query_partitions(queries * 3, 1),
         partitions(passages),
         listed(queries * capacity),
         counts(queries, 0),
@@ -60,8 +60,10 @@ struct SearchCase {
       partitions[j] = static_cast<int32_t>(j % 3);
     }
     for (int64_t i = 0; i < queries; ++i) {
-      pools[i * 3 + i % 3] = 0;
-      excluded[i * 2] = i % passages;
+      for (int64_t p = 0, place = 1; p < 3; ++p)
+        if (p != i % 3) query_partitions[i * 3 + place++] = static_cast<int32_t>(p);
+      query_partitions[i * 3] = -1;
+      excluded[i * 2 + 1] = i % passages;
       for (int64_t j = 0; j < passages; ++j)
         scores[i * passages + j] =
             static_cast<float>(score(i, j)) + 0.25f * static_cast<float>((i + j) % 3 - 1);
@@ -72,14 +74,14 @@ struct SearchCase {
     return exact_dot(query_rows.data() + i * dim, passage_rows.data() + j * dim, dim);
   }
   bool accepts(int64_t i, int64_t j) {
-    return allowed[j] != 0 && pools[i * 3 + partitions[j]] != 0 && excluded[i * 2] != j &&
-           excluded[i * 2 + 1] != j;
+    return allowed[j] != 0 && partitions[j] != i % 3 && excluded[i * 2] != j && excluded[i * 2 + 1] != j;
   }
   SearchFilter filter() {
     return {.allowed = allowed.data(),
             .passage_partitions = partitions.data(),
-            .pools = pools.data(),
             .num_partitions = 3,
+            .query_partitions = query_partitions.data(),
+            .partitions_per_query = 3,
             .excluded = excluded.data(),
             .excluded_per_query = 2};
   }

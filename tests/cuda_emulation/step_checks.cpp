@@ -70,7 +70,7 @@ void check_append(int64_t queries, int64_t columns, const char* parts) {
   const auto has = [&](char part) { return std::strchr(parts, part) != nullptr; };
   SearchFilter filter = given.filter();
   if (!has('a')) filter.allowed = nullptr;
-  if (!has('p')) filter.passage_partitions = nullptr, filter.pools = nullptr, filter.num_partitions = 0;
+  if (!has('p')) filter.passage_partitions = filter.query_partitions = nullptr, filter.num_partitions = 0;
   if (!has('e')) filter.excluded = nullptr, filter.excluded_per_query = 0;
   append_open(given.open_tile(), threshold.data(), filter, given.lists(), nullptr);
   for (int64_t i = 0; i < queries; ++i) {
@@ -78,7 +78,7 @@ void check_append(int64_t queries, int64_t columns, const char* parts) {
     for (int64_t j = given.first; j < given.last; ++j) {
       if (given.upper(i, j) < threshold[i] * given.scale[j]) continue;
       if (has('a') && given.allowed[j] == 0) continue;
-      if (has('p') && given.pools[i * 3 + given.partitions[j]] == 0) continue;
+      if (has('p') && given.partitions[j] == i % 3) continue;
       if (has('e') && (given.excluded[i * 2] == j || given.excluded[i * 2 + 1] == j)) continue;
       wanted.push_back(static_cast<int32_t>(j));
     }

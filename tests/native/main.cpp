@@ -339,22 +339,31 @@ struct SearchCase {
   }
 };
 
-// Partitions of passages side by side, some passages not allowed, and two passages excluded for each query.
+// Partitions of passages side by side, some passages not allowed, and some excluded for each query.
 struct Pools {
   static constexpr int64_t kPartitions = 5, kExcluded = 3;
   std::vector<uint8_t> allowed, pools;
-  std::vector<int32_t> partitions;
+  std::vector<int32_t> partitions, wanted;
   std::vector<int64_t> excluded;
 
   Pools(int64_t nq, int64_t n) : excluded(integers(nq * kExcluded, -1, n - 1, 10)) {
     for (const int64_t x : integers(n, 0, 9, 11)) allowed.push_back(x != 0);
     for (const int64_t x : integers(nq * kPartitions, 0, 2, 12)) pools.push_back(x == 0);
     for (int64_t i = 0; i < n; ++i) partitions.push_back(static_cast<int32_t>(i * kPartitions / n));
-    for (int64_t q = 0; q < nq; q += 2)
-      excluded[static_cast<size_t>(q * kExcluded)] = excluded[static_cast<size_t>(q * kExcluded + 1)];
+    for (int64_t q = 0; q < nq; ++q) {
+      std::vector<int32_t> own;
+      for (int64_t p = 0; p < kPartitions; ++p)
+        own.push_back(pools[static_cast<size_t>(q * kPartitions + p)] ? static_cast<int32_t>(p) : -1);
+      std::sort(own.begin(), own.end());
+      wanted.insert(wanted.end(), own.begin(), own.end());
+      const auto row = excluded.begin() + q * kExcluded;
+      if (q % 2 == 0) row[0] = row[1];
+      std::sort(row, row + kExcluded);
+    }
   }
   pyhbt::SearchFilter filter() const {
-    return {allowed.data(), partitions.data(), pools.data(), kPartitions, excluded.data(), kExcluded};
+    return {allowed.data(), partitions.data(), kPartitions, wanted.data(),
+            kPartitions,    excluded.data(),   kExcluded};
   }
   bool accepts(int64_t query, int64_t passage) const {
     const auto own = excluded.begin() + query * kExcluded;

@@ -169,7 +169,7 @@ def test_filters(build: BuildFilter, nq: int, similarity: Similarity) -> None:
         adversarial.sample_is_better_than_the_rest,
     ],
 )
-@pytest.mark.parametrize("restrict", [one_partition, everything])
+@pytest.mark.parametrize("restrict", [one_partition, scattered_partitions, allowed_mask, everything])
 def test_filters_of_adversarial_inputs(
     restrict: BuildFilter, build: adversarial.Builder, similarity: Similarity
 ) -> None:

@@ -16,7 +16,7 @@ from pyhbt.ops import checks
 from pyhbt.ops.cuda.halves import HalfRows, accumulation_error, halve
 from pyhbt.ops.cuda.kernels import Kernels, Lists, ScoreTile, Targets, wide_product
 from pyhbt.ops.dtypes import in_two_bytes
-from pyhbt.ops.filters import CheckedFilter, SearchFilter
+from pyhbt.ops.filters import CheckedFilter, SearchFilter, check_filter
 
 TILE_BYTES = 256 << 20
 LIST_BYTES = 1 << 30
@@ -93,7 +93,7 @@ def search(
     corpus: Corpus,
     k: int,
     *,
-    filter: SearchFilter | None = None,
+    filter: SearchFilter | CheckedFilter | None = None,
     exact_scores: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (nq, k) float32 and positions (nq, k) int64, as :func:`pyhbt.ops.search`."""
@@ -102,7 +102,7 @@ def search(
     nq, n, device = len(queries), len(corpus.rows), queries.device
     scores = torch.full((nq, k), -torch.inf, dtype=torch.float64, device=device)
     indices = torch.full((nq, k), -1, dtype=torch.int64, device=device)
-    checked = CheckedFilter(filter, nq, n, device)
+    checked = check_filter(filter, nq, n, device) or CheckedFilter(None, nq, n)
     kept = min(k, n)
     capacity = 2 * kept + SPARE
 
@@ -138,7 +138,7 @@ def ranks(
     corpus: Corpus,
     targets: torch.Tensor,
     *,
-    filter: SearchFilter | None = None,
+    filter: SearchFilter | CheckedFilter | None = None,
 ) -> torch.Tensor:
     """1-based ranks of targets (nq,) or (nq, t), as :func:`pyhbt.ops.ranks`."""
     checks.check_indices(targets, "targets", len(corpus.rows), "passages")
@@ -147,7 +147,7 @@ def ranks(
     queries = in_two_bytes(queries)
     finite_norms(kernels, queries, "queries")
     nq, n, device = len(queries), len(corpus.rows), queries.device
-    checked = CheckedFilter(filter, nq, n, device)
+    checked = check_filter(filter, nq, n, device) or CheckedFilter(None, nq, n)
     result = torch.zeros_like(targets)
 
     def run(chosen: torch.Tensor, *, safely: bool) -> torch.Tensor:
