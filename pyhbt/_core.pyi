@@ -47,6 +47,8 @@ class Codes(TypedDict):
     norm: int
     centre: int
     direction: int
+    nibbles: int
+    nibble_residual: int
 
 class CodesOut(TypedDict):
     """As csrc/codes.h."""
@@ -58,6 +60,8 @@ class CodesOut(TypedDict):
     residual_norm: int
     code_sum: int
     norm: int
+    nibbles: int
+    nibble_residual: int
 
 class ContrastiveArguments(TypedDict):
     """As csrc/contrastive.h."""
@@ -93,6 +97,7 @@ class SearchArguments(TypedDict):
 
 def contrastive_loss(arguments: ContrastiveArguments) -> None: ...
 def code_stride(dim: int) -> int: ...
+def nibble_stride(dim: int) -> int: ...
 def encode(
     *,
     rows: Matrix,

@@ -6,8 +6,6 @@
 namespace pyhbt::cpu::PYHBT_ISA {
 namespace {
 
-inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
-
 // Calls each(r, v, products) for the passages of a tile against a strip.
 template <int kVectors, typename Each>
 inline __attribute__((always_inline)) void for_products(const CodedTile& tile, const CodedStrip& strip,
@@ -90,15 +88,6 @@ int64_t count_codes(const CodedTile& tile, const CodedStrip& strip, const RankCo
     found = count_against(middle - slack, middle + slack, scale, r, part, bounds, hits, found);
   });
   return found;
-}
-
-inline int32_t sum_of_ints(IntVector v) {
-  typedef int32_t Four __attribute__((vector_size(16)));
-  Four parts[kFloats / 4];
-  memcpy(parts, &v, sizeof parts);
-  for (int width = kFloats / 8; width > 0; width /= 2)
-    for (int part = 0; part < width; ++part) parts[part] += parts[part + width];
-  return (parts[0][0] + parts[0][1]) + (parts[0][2] + parts[0][3]);
 }
 
 template <int kLanes>

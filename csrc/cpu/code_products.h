@@ -77,6 +77,17 @@ inline IntVector add_products(IntVector sums, IntVector a, IntVector b) {
 #endif
 }
 
+inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
+
+inline int32_t sum_of_ints(IntVector v) {
+  typedef int32_t Four __attribute__((vector_size(16)));
+  Four parts[kFloats / 4];
+  memcpy(parts, &v, sizeof parts);
+  for (int width = kFloats / 8; width > 0; width /= 2)
+    for (int part = 0; part < width; ++part) parts[part] += parts[part + width];
+  return (parts[0][0] + parts[0][1]) + (parts[0][2] + parts[0][3]);
+}
+
 inline IntVector broadcast_quad(const int8_t* codes) {
   int32_t bytes;
   memcpy(&bytes, codes, sizeof bytes);

@@ -31,7 +31,8 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
       width_(kernels().strip),
       dim_(call.a.queries.dim),
       stride_(code_stride(dim_)),
-      count_(static_cast<int64_t>(queries.size())) {
+      count_(static_cast<int64_t>(queries.size())),
+      first_look_(call, count_) {
   const int64_t num_strips = ceil_div(count_, width_), quads = ceil_div(dim_, 4);
   const bool few = count_ <= kFewQueries;
   chunks_ = kernels().query_offset == 0 ? ceil_div(quads, kChunkQuads) : 0;
@@ -106,18 +107,17 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
     }
     fine_[static_cast<size_t>(at * stride_ + k)] = static_cast<int16_t>(fine);
   }
-  // Rounding of the direction's part of a passage, a float32 sum.
+  const QueryRest query_rest{rest,  largest,        rest_norm,         query_norm,
+                             alpha, direction_norm, q.shift + q.slack, q.served};
+  const ScreenFactors factors = screen_factors(query_rest, q.scale, error, code_square);
+  if (first_look_.serves()) first_look_.add(at, query_rest);
   const double gamma = static_cast<double>(dim_ / 4 + 16) * 0x1p-24;
   const double part = std::abs(alpha) * direction_norm;
-  const double rounding =
-      0x1p-18 * (q.scale * query_norm + std::sqrt(code_square)) + (0x1p-18 + gamma) * q.scale * part;
   const double fine_rounding = 0x1p-40 * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
-  constexpr double kTiny = 1e-30;  // keeps an infinite code_norm infinite for a query of zeros
   strip.threshold[lane] = -kInfinity;
-  strip.along[lane] = q.served ? static_cast<float>(q.scale * alpha) : 0.0f;
-  strip.code_factor[lane] =
-      q.served ? float_up(std::sqrt(error) * (1 + 0x1p-30) + rounding + kTiny) : kInfinity;
-  strip.residual_factor[lane] = q.served ? float_up(q.scale * rest_norm + rounding + kTiny) : kInfinity;
+  strip.along[lane] = factors.along;
+  strip.code_factor[lane] = factors.code;
+  strip.residual_factor[lane] = factors.residual;
   q.fine_along = q.fine_scale * alpha;
   q.fine_code_factor = std::sqrt(fine_error) * (1 + 0x1p-30) + fine_rounding;
   q.fine_residual_factor = q.fine_scale * rest_norm + fine_rounding;
@@ -127,6 +127,7 @@ void CodeScreen::set_threshold(int64_t query, double least) {
   const Query& q = queries_[static_cast<size_t>(query)];
   float& threshold = strips_[static_cast<size_t>(query / width_)].threshold[query % width_];
   threshold = q.served ? float_down(q.scale * (least - q.shift - q.slack)) : -kInfinity;
+  if (first_look_.serves()) first_look_.set_threshold(query, least);
 }
 
 CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows) {
@@ -139,6 +140,11 @@ CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows
     copied_rows_ = rows;
   }
   return {codes, dim_, first, rows, copy_.data()};
+}
+
+int64_t CodeScreen::open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
+  if (first_look_.pays(first)) return first_look_.open(first, rows, hits);
+  return open_in(*call_.a.codes, strip, first, rows, hits);
 }
 
 int64_t CodeScreen::open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,

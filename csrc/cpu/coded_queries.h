@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "first_look.h"
 #include "screen.h"
 
 namespace pyhbt::cpu {
@@ -17,11 +18,9 @@ class CodeScreen {
 
   int64_t strips() const { return static_cast<int64_t>(strips_.size()); }
   void set_threshold(int64_t query, double least);
-  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
-    return open_in(*call_.a.codes, strip, first, rows, hits);
-  }
+  int64_t open(int64_t strip, int64_t first, int64_t rows, int32_t* hits);
   int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits);
-  // From the same codes and a finer form of the query: half as wide as what open() goes by.
+  // From codes and a finer form of the query: half as wide as what open() goes by, or less.
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
   void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out);
   double score_of(int64_t query, float estimate) const;
@@ -50,6 +49,7 @@ class CodeScreen {
   std::vector<int16_t> fine_;     // (count, stride)
   std::vector<Query> queries_;
   std::vector<CodedStrip> strips_;
+  FirstLook first_look_;
   std::vector<int8_t> copy_;  // of the tile that strips follow one another on, where sums are in int16
   const int8_t* copied_ = nullptr;
   int64_t copied_first_ = 0, copied_rows_ = 0;
