@@ -11,13 +11,15 @@ namespace {
 constexpr int kLevelOffset = 64;  // of levels, which become unsigned bytes
 static_assert(kVectorBytes <= kNibbleGroup && kNibbleGroup % kVectorBytes == 0);
 
-// The levels in every 16 bytes of a vector.
-inline IntVector level_table() {
-  uint8_t bytes[kVectorBytes];
-  for (int i = 0; i < kVectorBytes; ++i)
-    bytes[i] = static_cast<uint8_t>(kNibbleLevels[i % 16] + kLevelOffset);
-  return load_bytes(bytes);
-}
+// The levels in every 16 bytes of a vector; computed by the compiler, which would do it for every four rows otherwise.
+struct LevelTable {
+  alignas(64) uint8_t bytes[kVectorBytes] = {};
+  constexpr LevelTable() {
+    for (int i = 0; i < kVectorBytes; ++i)
+      bytes[i] = static_cast<uint8_t>(kNibbleLevels[i % 16] + kLevelOffset);
+  }
+};
+constexpr LevelTable kLevelTable;
 
 // In each byte the table's entry of this place, 0..15.
 inline IntVector levels_at(IntVector table, IntVector places) {
@@ -36,45 +38,95 @@ inline IntVector levels_at(IntVector table, IntVector places) {
 #endif
 }
 
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+// Sums of every fourth lane.
+inline FourInts sums_of_fours(IntVector v) {
+  FourInts parts[kFloats / 4];
+  memcpy(parts, &v, sizeof parts);
+  for (int part = 1; part < kFloats / 4; ++part) parts[0] += parts[part];
+  return parts[0];
+}
+
+// Lane i: the sum of the lanes of x[i].
+inline FourInts sums_of_lanes(const FourInts* x) {
+  const FourInts low[2] = {
+      __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5) + __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7),
+      __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5) + __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7)};
+  return __builtin_shufflevector(low[0], low[1], 0, 1, 4, 5) +
+         __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7);
+}
+
+// Rows that are multiplied side by side, so that registers hold their sums: of four, or fewer.
+template <int kQueries>
+constexpr int kNibbleRows = kFloats == 16   ? 4
+                            : kQueries == 1 ? 4
+                            : kQueries == 2 ? 2
+                                            : 1;
+
+// out[q]: the products of four rows with query q.
+template <int kQueries>
+inline __attribute__((always_inline)) void multiply_nibbles(const uint8_t* const* rows, int64_t stride,
+                                                            const NibbleQueries& queries, FourInts* out) {
+  constexpr int kRows = kNibbleRows<kQueries>;
+  const IntVector table = load_bytes(kLevelTable.bytes), half = splat_int(0x0f0f0f0f);
+  FourInts parts[kQueries][4];
+  for (int row = 0; row < 4; row += kRows) {
+    IntVector products[kRows][kQueries] = {};
+    for (int64_t at = 0; at < stride; at += kVectorBytes) {
+      const int8_t* t = queries.rows + at / kNibbleGroup * 2 * kNibbleGroup + at % kNibbleGroup;
+      PYHBT_UNROLL for (int r = 0; r < kRows; ++r) {
+        __builtin_prefetch(rows[row + r] + at + kPrefetchBytes);
+        const IntVector both = load_bytes(rows[row + r] + at);
+        const IntVector low = levels_at(table, both & half), high = levels_at(table, (both >> 4) & half);
+        PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) {
+          const int8_t* numbers = t + q * 2 * stride;
+          products[r][q] = add_products(products[r][q], low, load_bytes(numbers));
+          products[r][q] = add_products(products[r][q], high, load_bytes(numbers + kNibbleGroup));
+        }
+      }
+    }
+    PYHBT_UNROLL for (int r = 0; r < kRows; ++r) PYHBT_UNROLL for (int q = 0; q < kQueries; ++q)
+        parts[q][row + r] = sums_of_fours(products[r][q]);
+  }
+  PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) out[q] = sums_of_lanes(parts[q]);
+}
+
+// The first numbers of x; those beyond are 0, lest more than an array be read.
+inline Vector load_first(const float* x, int64_t count) {
+  if (__builtin_expect(count == kFloats, 1)) return load(x);
+  float numbers[kFloats] = {};
+  for (int64_t i = 0; i < count; ++i) numbers[i] = x[i];
+  return load(numbers);
+}
+
 template <int kQueries>
 int64_t scan_nibbles_of(const CodedTile& tile, const NibbleQueries& queries, int32_t* hits) {
   const CorpusCodes& corpus = tile.corpus;
-  const int64_t first = tile.first, stride = nibble_stride(tile.dim);
-  const IntVector table = level_table(), half = splat_int(0x0f0f0f0f);
+  const int64_t stride = nibble_stride(tile.dim);
   int64_t count = 0;
   for (int64_t row = 0; row < tile.rows; row += kFloats) {
-    const int64_t here = tile.rows - row < kFloats ? tile.rows - row : kFloats;
-    int32_t sums[kQueries][kFloats] = {};
-    for (int64_t r = 0; r < here; ++r) {
-      const uint8_t* nibbles = corpus.nibbles + (first + row + r) * stride;
-      IntVector products[kQueries] = {};
-      for (int64_t at = 0; at < stride; at += kVectorBytes) {
-        __builtin_prefetch(nibbles + at + kPrefetchBytes);
-        const IntVector both = load_bytes(nibbles + at);
-        const IntVector low = levels_at(table, both & half), high = levels_at(table, (both >> 4) & half);
-        const int64_t number = at / kNibbleGroup * 2 * kNibbleGroup + at % kNibbleGroup;
-        PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) {
-          const int8_t* t = queries.rows + q * 2 * stride + number;
-          products[q] = add_products(products[q], low, load_bytes(t));
-          products[q] = add_products(products[q], high, load_bytes(t + kNibbleGroup));
-        }
-      }
-      PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) sums[q][r] =
-          sum_of_ints(products[q]) - kLevelOffset * queries.sum[q];
+    const int64_t here = tile.rows - row < kFloats ? tile.rows - row : kFloats, passage = tile.first + row;
+    int32_t sums[kQueries][kFloats];
+    for (int64_t r = 0; r < kFloats; r += 4) {
+      const uint8_t* rows[4];  // beyond the last it is repeated
+      for (int64_t i = 0; i < 4; ++i)
+        rows[i] = corpus.nibbles + (passage + (r + i < here ? r + i : here - 1)) * stride;
+      FourInts products[kQueries];
+      multiply_nibbles<kQueries>(rows, stride, queries, products);
+      PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) memcpy(sums[q] + r, products + q, sizeof products[q]);
     }
-    float terms[4][kFloats] = {};
-    const int64_t passage = first + row;
-    memcpy(terms[0], corpus.inverse_scale + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[1], corpus.along + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[2], corpus.code_norm + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[3], corpus.nibble_residual + passage, static_cast<size_t>(4 * here));
+    const Vector scale = load_first(corpus.inverse_scale + passage, here);
+    const Vector along = load_first(corpus.along + passage, here);
+    const Vector code_norm = load_first(corpus.code_norm + passage, here);
+    const Vector residual = load_first(corpus.nibble_residual + passage, here);
+    const Vector step = code_norm * queries.step;
     const unsigned real = here < kFloats ? (1u << here) - 1 : ~0u;
-    const Vector step = load(terms[2]) * queries.step;
-    for (int q = 0; q < kQueries; ++q) {
-      const Vector least = load(terms[0]) * queries.threshold[q] - load(terms[1]) * queries.along[q] -
-                           load(terms[2]) * queries.code_factor[q] -
-                           load(terms[3]) * queries.residual_factor[q];
-      unsigned open = not_less(to_float(load_bytes(sums[q])) * step, least) & real;
+    PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) {
+      const Vector least = scale * queries.threshold[q] - along * queries.along[q] -
+                           code_norm * queries.code_factor[q] - residual * queries.residual_factor[q];
+      const Vector sum = to_float(load_bytes(sums[q]) - kLevelOffset * queries.sum[q]);
+      unsigned open = not_less(sum * step, least) & real;
       for (; open != 0; open &= open - 1)
         hits[count++] = static_cast<int32_t>((row + __builtin_ctz(open)) * kStrip + q);
     }

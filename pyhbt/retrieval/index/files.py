@@ -26,7 +26,9 @@ from pyhbt.ops.dtypes import DTYPES
 from pyhbt.retrieval.index.names import Name
 from pyhbt.retrieval.index.storage import ArrayFiles, Parts
 
-FORMAT, VERSION = "pyhbt-exact-index", 1
+FORMAT, VERSION = "pyhbt-exact-index", 2
+WITHOUT_NIBBLES = 1
+"""The version before, whose codes have no coarse form: such an index opens, and few queries read its codes."""
 MANIFEST = "index.json"
 _DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 _CODE_DTYPES = {
@@ -39,6 +41,8 @@ _CODE_DTYPES = {
     "norm": torch.float64,
     "centre": torch.float32,
     "direction": torch.float32,
+    "nibbles": torch.uint8,
+    "nibble_residual": torch.float32,
 }
 _CHECKED_BYTES = 1 << 24
 
@@ -133,6 +137,9 @@ def read(path: Path, *, verify: bool) -> Saved:
     manifest = _manifest(path)
     n, dim = manifest["passages"], manifest["dim"]
     shapes = {"codes": (n, core.code_stride(dim)), "centre": (dim,), "direction": (dim,)}
+    shapes |= {"nibbles": (n, 0), "nibble_residual": (n, 0)}
+    if n == 0 or manifest["files"].get("nibbles", {"bytes": 0})["bytes"] > 0:
+        shapes |= {"nibbles": (n, core.nibble_stride(dim)), "nibble_residual": (n, min(1, core.nibble_stride(dim)))}
     for name, entry in manifest["files"].items():
         _check_file(path / name, entry, verify=verify)
     codes = {
@@ -159,8 +166,10 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: damaged, expected JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of PyHBT ({MANIFEST} has no format {FORMAT!r})")
-    if manifest.get("version") != VERSION:
-        raise ValueError(f"{file}: index of version {manifest.get('version')}, expected {VERSION}")
+    if manifest.get("version") not in (WITHOUT_NIBBLES, VERSION):
+        raise ValueError(
+            f"{file}: index of version {manifest.get('version')}, expected {WITHOUT_NIBBLES} or {VERSION}"
+        )
     checksum = manifest.pop("checksum", None)
     if checksum != _checksum(manifest):
         raise ValueError(f"{file}: damaged, its checksum does not match")
