@@ -6,8 +6,9 @@ namespace {
 
 constexpr int64_t kLeastBytes = int64_t{4} << 20;  // of codes: fewer come from the cache, as fast as nibbles
 constexpr int64_t kWindow = 64 * kTilePassages;    // passages between decisions
-constexpr int64_t kPause = 16 * kWindow;           // passages before nibbles are tried again
-constexpr double kMostOpen = 0.2;                  // pairs a passage from which on codes alone cost less
+constexpr int64_t kShortestPause = 2 * kWindow;  // before nibbles are tried again: doubled each time in vain
+constexpr int64_t kLongestPause = 64 * kWindow;
+constexpr double kMostOpen = 0.2;  // pairs a passage from which on codes alone cost less
 
 }  // namespace
 
@@ -75,7 +76,9 @@ void FirstLook::decide(int64_t end, int64_t rows, int64_t found) {
   seen_ += rows;
   found_ += found;
   if (seen_ < kWindow) return;
-  if (static_cast<double>(found_) > kMostOpen * static_cast<double>(seen_)) resumes_ = end + kPause;
+  const bool too_much = static_cast<double>(found_) > kMostOpen * static_cast<double>(seen_);
+  pause_ = too_much ? std::clamp(2 * pause_, kShortestPause, kLongestPause) : 0;
+  resumes_ = end + pause_;
   seen_ = found_ = 0;
 }
 

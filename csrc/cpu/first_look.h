@@ -42,6 +42,7 @@ class FirstLook {
   int64_t ahead_count_ = 0, ahead_first_ = -1;
   int64_t end_ = -1;              // of the last tile
   int64_t resumes_ = 0;           // the passage from which on nibbles are tried
+  int64_t pause_ = 0;             // that went before it
   int64_t seen_ = 0, found_ = 0;  // passages, and pairs left open, since the last decision
 };
 

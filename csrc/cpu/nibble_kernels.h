@@ -38,23 +38,49 @@ inline IntVector levels_at(IntVector table, IntVector places) {
 #endif
 }
 
-typedef int32_t FourInts __attribute__((vector_size(16)));
+// Indices of a shuffle of two vectors that does the same in all fours of lanes; F: the first lane of the second one.
+#define PYHBT_ONE_FOUR(a, b, c, d, by) (a) + (by), (b) + (by), (c) + (by), (d) + (by)
+#if PYHBT_VECTOR_FLOATS == 16
+#define PYHBT_FOURS(a, b, c, d)                                                                \
+  PYHBT_ONE_FOUR(a, b, c, d, 0), PYHBT_ONE_FOUR(a, b, c, d, 4), PYHBT_ONE_FOUR(a, b, c, d, 8), \
+      PYHBT_ONE_FOUR(a, b, c, d, 12)
+#elif PYHBT_VECTOR_FLOATS == 8
+#define PYHBT_FOURS(a, b, c, d) PYHBT_ONE_FOUR(a, b, c, d, 0), PYHBT_ONE_FOUR(a, b, c, d, 4)
+#else
+#define PYHBT_FOURS(a, b, c, d) PYHBT_ONE_FOUR(a, b, c, d, 0)
+#endif
 
-// Sums of every fourth lane.
-inline FourInts sums_of_fours(IntVector v) {
-  FourInts parts[kFloats / 4];
-  memcpy(parts, &v, sizeof parts);
-  for (int part = 1; part < kFloats / 4; ++part) parts[0] += parts[part];
-  return parts[0];
+// In each four of lanes, at i: the sum of those of x[i].
+inline IntVector sums_in_fours(const IntVector* x) {
+  constexpr int F = kFloats;
+  const auto halves = [](IntVector a, IntVector b) {
+    return __builtin_shufflevector(a, b, PYHBT_FOURS(0, F, 1, F + 1)) +
+           __builtin_shufflevector(a, b, PYHBT_FOURS(2, F + 2, 3, F + 3));
+  };
+  const IntVector a = halves(x[0], x[1]), b = halves(x[2], x[3]);
+  return __builtin_shufflevector(a, b, PYHBT_FOURS(0, 1, F, F + 1)) +
+         __builtin_shufflevector(a, b, PYHBT_FOURS(2, 3, F + 2, F + 3));
 }
 
-// Lane i: the sum of the lanes of x[i].
-inline FourInts sums_of_lanes(const FourInts* x) {
-  const FourInts low[2] = {
-      __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5) + __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7),
-      __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5) + __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7)};
-  return __builtin_shufflevector(low[0], low[1], 0, 1, 4, 5) +
-         __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7);
+#undef PYHBT_FOURS
+#undef PYHBT_ONE_FOUR
+
+// In the i-th four of lanes the sum of the fours of x[i].
+inline IntVector sums_of_fours(const IntVector* x) {
+#if PYHBT_VECTOR_FLOATS == 16
+  const auto halves = [](IntVector a, IntVector b) {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  };
+  const IntVector a = halves(x[0], x[1]), b = halves(x[2], x[3]);
+  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+         __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+#elif PYHBT_VECTOR_FLOATS == 8
+  return __builtin_shufflevector(x[0], x[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(x[0], x[1], 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+  return x[0];
+#endif
 }
 
 // Rows that are multiplied side by side, so that registers hold their sums: of four, or fewer.
@@ -64,13 +90,13 @@ constexpr int kNibbleRows = kFloats == 16   ? 4
                             : kQueries == 2 ? 2
                                             : 1;
 
-// out[q]: the products of four rows with query q.
+// out[q]: the products of four rows with query q, in parts: their sums are in fours of lanes.
 template <int kQueries>
 inline __attribute__((always_inline)) void multiply_nibbles(const uint8_t* const* rows, int64_t stride,
-                                                            const NibbleQueries& queries, FourInts* out) {
+                                                            const NibbleQueries& queries, IntVector* out) {
   constexpr int kRows = kNibbleRows<kQueries>;
   const IntVector table = load_bytes(kLevelTable.bytes), half = splat_int(0x0f0f0f0f);
-  FourInts parts[kQueries][4];
+  IntVector parts[kQueries][4];
   for (int row = 0; row < 4; row += kRows) {
     IntVector products[kRows][kQueries] = {};
     for (int64_t at = 0; at < stride; at += kVectorBytes) {
@@ -87,9 +113,9 @@ inline __attribute__((always_inline)) void multiply_nibbles(const uint8_t* const
       }
     }
     PYHBT_UNROLL for (int r = 0; r < kRows; ++r) PYHBT_UNROLL for (int q = 0; q < kQueries; ++q)
-        parts[q][row + r] = sums_of_fours(products[r][q]);
+        parts[q][row + r] = products[r][q];
   }
-  PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) out[q] = sums_of_lanes(parts[q]);
+  PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) out[q] = sums_in_fours(parts[q]);
 }
 
 // The first numbers of x; those beyond are 0, lest more than an array be read.
@@ -107,14 +133,14 @@ int64_t scan_nibbles_of(const CodedTile& tile, const NibbleQueries& queries, int
   int64_t count = 0;
   for (int64_t row = 0; row < tile.rows; row += kFloats) {
     const int64_t here = tile.rows - row < kFloats ? tile.rows - row : kFloats, passage = tile.first + row;
-    int32_t sums[kQueries][kFloats];
+    IntVector parts[kQueries][kFloats / 4];
     for (int64_t r = 0; r < kFloats; r += 4) {
       const uint8_t* rows[4];  // beyond the last it is repeated
       for (int64_t i = 0; i < 4; ++i)
         rows[i] = corpus.nibbles + (passage + (r + i < here ? r + i : here - 1)) * stride;
-      FourInts products[kQueries];
+      IntVector products[kQueries];
       multiply_nibbles<kQueries>(rows, stride, queries, products);
-      PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) memcpy(sums[q] + r, products + q, sizeof products[q]);
+      PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) parts[q][r / 4] = products[q];
     }
     const Vector scale = load_first(corpus.inverse_scale + passage, here);
     const Vector along = load_first(corpus.along + passage, here);
@@ -125,7 +151,7 @@ int64_t scan_nibbles_of(const CodedTile& tile, const NibbleQueries& queries, int
     PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) {
       const Vector least = scale * queries.threshold[q] - along * queries.along[q] -
                            code_norm * queries.code_factor[q] - residual * queries.residual_factor[q];
-      const Vector sum = to_float(load_bytes(sums[q]) - kLevelOffset * queries.sum[q]);
+      const Vector sum = to_float(sums_of_fours(parts[q]) - kLevelOffset * queries.sum[q]);
       unsigned open = not_less(sum * step, least) & real;
       for (; open != 0; open &= open - 1)
         hits[count++] = static_cast<int32_t>((row + __builtin_ctz(open)) * kStrip + q);

@@ -37,7 +37,7 @@ struct Block {
   Block(const Call& call, std::vector<int64_t> chosen, int64_t k) : queries(std::move(chosen)) {
     for (const int64_t query : queries) {
       exact.emplace_back(call, query);
-      buffers.emplace_back(k);
+      buffers.emplace_back(k, queries.size() <= kFewQueries);
     }
     guesses.assign(queries.size(), kNoThreshold);
     const double wanted = static_cast<double>(k) * static_cast<double>(queries.size());

@@ -23,8 +23,10 @@ class TopkBuffer {
     int64_t index;
   };
 
-  explicit TopkBuffer(int64_t k)
-      : k_(static_cast<size_t>(k)), capacity_(std::max<size_t>(2 * k_, k_ + 256)) {}
+  // Of few queries the floor rises at once: what it leaves open costs them more than the buffer.
+  explicit TopkBuffer(int64_t k, bool few = false)
+      : k_(static_cast<size_t>(k)),
+        capacity_(k_ + (few ? std::max<size_t>(k_ / 2, 16) : std::max<size_t>(k_, 256))) {}
 
   // The k best so far score at least this.
   double floor() const { return floor_; }
