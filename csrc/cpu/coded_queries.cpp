@@ -79,9 +79,10 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   const double rest_norm = std::sqrt(rest_square) * (1 + 0x1p-30);
   q.served = (largest == 0 || largest >= kLeastServed) && query_norm <= kMostServed && std::isfinite(alpha);
   q.shift = kernels().dot(row, codes.centre, dim_);
-  const double passage_norm = call_.a.cosine ? 1.0 : call_.largest_norm;
-  q.slack =
-      static_cast<double>(dim_ + 64) * 0x1p-52 * query_norm * (norm_of(codes.centre, dim_) + passage_norm);
+  // The factors have room for what a passage is longer than the centre.
+  const double centre_norm = norm_of(codes.centre, dim_), passage_norm = call_.a.cosine ? 1.0 : centre_norm;
+  const double steps = static_cast<double>(dim_ + 64) * 0x1p-52;
+  q.slack = steps * query_norm * (centre_norm + passage_norm);
 
   const double fine_limit = std::min(8191.0, std::floor(2147483647.0 / (127.0 * static_cast<double>(dim_))));
   q.scale = largest > 0 && q.served ? fitting_scale(rest, largest) : 1.0;
@@ -113,7 +114,8 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   if (first_look_.serves()) first_look_.add(at, query_rest);
   const double gamma = static_cast<double>(dim_ / 4 + 16) * 0x1p-24;
   const double part = std::abs(alpha) * direction_norm;
-  const double fine_rounding = 0x1p-40 * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
+  const double fine_rounding =
+      (0x1p-40 + steps) * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
   strip.threshold[lane] = -kInfinity;
   strip.along[lane] = factors.along;
   strip.code_factor[lane] = factors.code;

@@ -8,7 +8,7 @@ constexpr int64_t kLeastBytes = int64_t{4} << 20;  // of codes: fewer come from 
 constexpr int64_t kWindow = 64 * kTilePassages;    // passages between decisions
 constexpr int64_t kShortestPause = 2 * kWindow;  // before nibbles are tried again: doubled each time in vain
 constexpr int64_t kLongestPause = 64 * kWindow;
-constexpr double kMostOpen = 0.2;  // pairs a passage from which on codes alone cost less
+constexpr double kMostOpen = 0.3;  // pairs a passage from which on codes alone cost less
 
 }  // namespace
 

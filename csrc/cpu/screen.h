@@ -66,7 +66,7 @@ struct Call {
   const SearchArguments a;  // with as many threads as the work is worth
   std::vector<double> query_norms;
   const double* passage_norms = nullptr;  // where the corpus has codes, or after measure_passages()
-  double largest_norm = 0;                // of the passages, or infinite
+  double largest_norm = 0;                // of the passages, or infinite, where they are screened in float32
 
   void measure_passages();
   bool by_codes() const { return by_codes_; }

@@ -81,6 +81,7 @@ class Codes:
 
 _ALL = tuple(field.name for field in fields(Codes))
 PER_PASSAGE = tuple(name for name in _ALL if name not in ("centre", "direction"))
+NIBBLES = ("nibbles", "nibble_residual")
 
 
 def allocate(

@@ -41,9 +41,9 @@ _CODE_DTYPES = {
     "norm": torch.float64,
     "centre": torch.float32,
     "direction": torch.float32,
-    "nibbles": torch.uint8,
-    "nibble_residual": torch.float32,
 }
+_NIBBLE_DTYPES = {"nibbles": torch.uint8, "nibble_residual": torch.float32}
+"""Of files that are there where codes have a coarse form."""
 _CHECKED_BYTES = 1 << 24
 
 
@@ -137,14 +137,15 @@ def read(path: Path, *, verify: bool) -> Saved:
     manifest = _manifest(path)
     n, dim = manifest["passages"], manifest["dim"]
     shapes = {"codes": (n, core.code_stride(dim)), "centre": (dim,), "direction": (dim,)}
-    shapes |= {"nibbles": (n, 0), "nibble_residual": (n, 0)}
-    if n == 0 or manifest["files"].get("nibbles", {"bytes": 0})["bytes"] > 0:
-        shapes |= {"nibbles": (n, core.nibble_stride(dim)), "nibble_residual": (n, min(1, core.nibble_stride(dim)))}
     for name, entry in manifest["files"].items():
         _check_file(path / name, entry, verify=verify)
     codes = {
         name: _mapped(path / name, dtype, shapes.get(name, (n,))) for name, dtype in _CODE_DTYPES.items()
     }
+    there = set(_NIBBLE_DTYPES) <= set(manifest["files"])
+    widths = {"nibbles": core.nibble_stride(dim), "nibble_residual": 1} if there else {}
+    for name, dtype in _NIBBLE_DTYPES.items():
+        codes[name] = _mapped(path / name, dtype, (n, widths.get(name, 0)))
     vectors = _mapped(path / "vectors", _DTYPES[manifest["dtype"]], (n, dim))
     ids = None
     if "ids.jsonl" in manifest["files"]:

@@ -11,7 +11,7 @@ from typing import IO
 
 import torch
 
-from pyhbt.ops.codes import PER_PASSAGE, Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.codes import NIBBLES, PER_PASSAGE, Codes, allocate, encode_into, mean_of_sample
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class ArrayFiles:
         """A block of vectors and codes."""
         self.append("vectors", parts.vectors)
         for name in PER_PASSAGE:
-            self.append(name, getattr(parts.codes, name))
+            if parts.codes.has_nibbles or name not in NIBBLES:
+                self.append(name, getattr(parts.codes, name))
 
     def finish(self) -> dict[str, dict[str, int]]:
         """Brings everything to the disk; {file: {"bytes", "crc32"}}."""
