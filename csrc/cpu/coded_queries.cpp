@@ -145,7 +145,11 @@ CodedTile CodeScreen::tile(const CorpusCodes& codes, int64_t first, int64_t rows
 }
 
 int64_t CodeScreen::open(int64_t strip, int64_t first, int64_t rows, int32_t* hits) {
-  if (first_look_.pays(first)) return first_look_.open(first, rows, hits);
+  if (first_look_.pays(first)) {
+    const int64_t found = first_look_.open(first, rows, hits);
+    const CodedTile codes{*call_.a.codes, dim_, first, rows, nullptr};
+    return kernels().check_hits(codes, strips_[static_cast<size_t>(strip)], hits, found);
+  }
   return open_in(*call_.a.codes, strip, first, rows, hits);
 }
 

@@ -8,7 +8,7 @@ constexpr int64_t kLeastBytes = int64_t{4} << 20;  // of codes: fewer come from 
 constexpr int64_t kWindow = 64 * kTilePassages;    // passages between decisions
 constexpr int64_t kShortestPause = 2 * kWindow;  // before nibbles are tried again: doubled each time in vain
 constexpr int64_t kLongestPause = 64 * kWindow;
-constexpr double kMostOpen = 0.3;  // pairs a passage from which on codes alone cost less
+constexpr double kMostOpen = 0.15;  // pairs a passage from which on codes alone cost less
 
 }  // namespace
 
@@ -68,6 +68,7 @@ void FirstLook::look_ahead(int64_t first) {
     const int64_t passage = first + ahead_[static_cast<size_t>(h)] / width;
     for (int64_t at = 0; at < stride; at += 64) __builtin_prefetch(codes_.codes + passage * stride + at);
     __builtin_prefetch(codes_.residual_norm + passage);
+    __builtin_prefetch(codes_.code_sum + passage);
   }
 }
 

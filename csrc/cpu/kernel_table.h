@@ -49,6 +49,7 @@ CpuKernels table(const char* name) {
   loops.encode_row = encode_row;
 
   loops.scan_nibbles = scan_nibbles;
+  loops.check_hits = check_hits;
   loops.encode_nibbles = encode_nibbles;
 
   loops.fma_probe = fma_probe;

@@ -174,6 +174,40 @@ int64_t scan_nibbles(const CodedTile& tile, const NibbleQueries& queries, int32_
   }
 }
 
+// Of hits the ones that codes leave open too, as scan_codes; they are moved to the front.
+int64_t check_hits(const CodedTile& tile, const CodedStrip& strip, int32_t* hits, int64_t count) {
+  const CorpusCodes& corpus = tile.corpus;
+  const int64_t stride = code_stride(tile.dim);
+  int64_t kept = 0;
+  for (int64_t h = 0; h < count; h += 4) {
+    IntVector products[4] = {};
+    int32_t at[4];  // beyond the last it is repeated
+    const int8_t* codes[4];
+    const uint8_t* rows[4];
+    PYHBT_UNROLL for (int i = 0; i < 4; ++i) {
+      at[i] = hits[h + i < count ? h + i : count - 1];
+      codes[i] = corpus.codes + (tile.first + at[i] / kStrip) * stride;
+      rows[i] = strip.rows + at[i] % kStrip * stride;
+    }
+    for (int64_t byte = 0; byte < stride; byte += kVectorBytes) {
+      PYHBT_UNROLL for (int i = 0; i < 4; ++i) products[i] =
+          add_products(products[i], load_bytes(rows[i] + byte), load_bytes(codes[i] + byte));
+    }
+    const IntVector fours = sums_in_fours(products);
+    for (int i = 0; i < 4 && h + i < count; ++i) {
+      const int64_t passage = tile.first + at[i] / kStrip, q = at[i] % kStrip;
+      int32_t sum = -kQueryOffset * corpus.code_sum[passage];
+      PYHBT_UNROLL for (int four = 0; four < kFloats; four += 4) sum += fours[four + i];
+      const float least = corpus.inverse_scale[passage] * strip.threshold[q] -
+                          corpus.along[passage] * strip.along[q] -
+                          corpus.code_norm[passage] * strip.code_factor[q] -
+                          corpus.residual_norm[passage] * strip.residual_factor[q];
+      if (!(static_cast<float>(sum) < least)) hits[kept++] = at[i];  // a NaN is open
+    }
+  }
+  return kept;
+}
+
 // The nearest level to each number of inverse_scale * x, in units of step, as nibbles; and what is measured of
 // them. places (2 nibble_stride(dim),) is scratch, zeros beyond dim.
 EncodedNibbles encode_nibbles(const float* x, float inverse_scale, float step, int64_t dim, uint8_t* places,
