@@ -67,8 +67,6 @@ void FirstLook::look_ahead(int64_t first) {
   for (int64_t h = 0; h < ahead_count_; ++h) {
     const int64_t passage = first + ahead_[static_cast<size_t>(h)] / width;
     for (int64_t at = 0; at < stride; at += 64) __builtin_prefetch(codes_.codes + passage * stride + at);
-    __builtin_prefetch(codes_.residual_norm + passage);
-    __builtin_prefetch(codes_.code_sum + passage);
   }
 }
 

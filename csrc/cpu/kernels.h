@@ -146,7 +146,8 @@ struct CpuKernels {
 
   // nibble_kernels.h: hits as above.
   int64_t (*scan_nibbles)(const CodedTile& tile, const NibbleQueries& queries, int32_t* hits);
-  int64_t (*check_hits)(const CodedTile& tile, const CodedStrip& strip, int32_t* hits, int64_t count);
+  int64_t (*check_hits)(const CodedTile& tile, const CodedStrip& strip, float most_residual, int32_t* hits,
+                        int64_t count);
   EncodedNibbles (*encode_nibbles)(const float* x, float inverse_scale, float step, int64_t dim,
                                    uint8_t* places, uint8_t* nibbles);
 

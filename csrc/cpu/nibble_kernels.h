@@ -174,13 +174,16 @@ int64_t scan_nibbles(const CodedTile& tile, const NibbleQueries& queries, int32_
   }
 }
 
-// Of hits the ones that codes leave open too, as scan_codes; they are moved to the front.
-int64_t check_hits(const CodedTile& tile, const CodedStrip& strip, int32_t* hits, int64_t count) {
+// Of hits the ones that codes leave open too, as scan_codes; they are moved to the front. Beyond what the first look
+// has read, only rows of codes are: their sum is added up again, and most_residual is no less than any residual_norm.
+int64_t check_hits(const CodedTile& tile, const CodedStrip& strip, float most_residual, int32_t* hits,
+                   int64_t count) {
   const CorpusCodes& corpus = tile.corpus;
   const int64_t stride = code_stride(tile.dim);
+  const IntVector offset = splat_int(kQueryOffset * 0x01010101);
   int64_t kept = 0;
   for (int64_t h = 0; h < count; h += 4) {
-    IntVector products[4] = {};
+    IntVector products[4] = {}, offsets[4] = {};
     int32_t at[4];  // beyond the last it is repeated
     const int8_t* codes[4];
     const uint8_t* rows[4];
@@ -190,18 +193,21 @@ int64_t check_hits(const CodedTile& tile, const CodedStrip& strip, int32_t* hits
       rows[i] = strip.rows + at[i] % kStrip * stride;
     }
     for (int64_t byte = 0; byte < stride; byte += kVectorBytes) {
-      PYHBT_UNROLL for (int i = 0; i < 4; ++i) products[i] =
-          add_products(products[i], load_bytes(rows[i] + byte), load_bytes(codes[i] + byte));
+      PYHBT_UNROLL for (int i = 0; i < 4; ++i) {
+        const IntVector right = load_bytes(codes[i] + byte);
+        products[i] = add_products(products[i], load_bytes(rows[i] + byte), right);
+        offsets[i] = add_products(offsets[i], offset, right);
+      }
     }
+    PYHBT_UNROLL for (int i = 0; i < 4; ++i) products[i] -= offsets[i];
     const IntVector fours = sums_in_fours(products);
     for (int i = 0; i < 4 && h + i < count; ++i) {
       const int64_t passage = tile.first + at[i] / kStrip, q = at[i] % kStrip;
-      int32_t sum = -kQueryOffset * corpus.code_sum[passage];
+      int32_t sum = 0;
       PYHBT_UNROLL for (int four = 0; four < kFloats; four += 4) sum += fours[four + i];
-      const float least = corpus.inverse_scale[passage] * strip.threshold[q] -
-                          corpus.along[passage] * strip.along[q] -
-                          corpus.code_norm[passage] * strip.code_factor[q] -
-                          corpus.residual_norm[passage] * strip.residual_factor[q];
+      const float least =
+          corpus.inverse_scale[passage] * strip.threshold[q] - corpus.along[passage] * strip.along[q] -
+          corpus.code_norm[passage] * strip.code_factor[q] - most_residual * strip.residual_factor[q];
       if (!(static_cast<float>(sum) < least)) hits[kept++] = at[i];  // a NaN is open
     }
   }

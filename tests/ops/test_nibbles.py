@@ -205,7 +205,9 @@ def test_few_queries_go_by_them_and_more_do_not(many: tuple[torch.Tensor, torch.
         nibbles=torch.zeros_like(codes.nibbles),
         nibble_residual=torch.zeros_like(codes.nibble_residual),
     )
-    five = queries[[0, 2, 3, 0, 2]]  # not the one whose threshold is guessed wrong: it is searched again, alone
+    five = queries[
+        [0, 2, 3, 0, 2]
+    ]  # not the one whose threshold is guessed wrong: it is searched again, alone
     small = wrong.rows(0, 2000)
     for given, passages, form, misled in (
         (queries, vectors, wrong, True),

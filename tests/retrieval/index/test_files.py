@@ -16,7 +16,7 @@ import torch
 from pyhbt import ExactIndex
 from pyhbt.retrieval.index import files, storage
 from tests.interpreter import run_python
-from tests.retrieval.index.test_exact import BRAIN, CORPUS, HALF, N, QUERIES, check, ragged, same_bits
+from tests.retrieval.index.test_exact import BRAIN, CORPUS, HALF, QUERIES, N, check, ragged, same_bits
 
 NAMES = [f"p{row}" for row in range(len(CORPUS))]
 FILES = (*files._CODE_DTYPES, "vectors", "ids.jsonl")
