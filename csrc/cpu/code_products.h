@@ -77,6 +77,14 @@ inline IntVector add_products(IntVector sums, IntVector a, IntVector b) {
 #endif
 }
 
+// The first numbers of x; those beyond are 0, lest more than an array be read.
+inline Vector load_first(const float* x, int64_t count) {
+  if (__builtin_expect(count == kFloats, 1)) return load(x);
+  float numbers[kFloats] = {};
+  for (int64_t i = 0; i < count; ++i) numbers[i] = x[i];
+  return load(numbers);
+}
+
 inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
 
 inline int32_t sum_of_ints(IntVector v) {

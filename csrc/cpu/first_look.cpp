@@ -7,7 +7,7 @@ namespace {
 constexpr int64_t kLeastBytes = int64_t{4} << 20;  // of codes: fewer come from the cache, as fast as nibbles
 constexpr int64_t kWindow = 64 * kTilePassages;    // passages between decisions
 constexpr int64_t kShortestPause = 2 * kWindow;  // before nibbles are tried again: doubled each time in vain
-constexpr int64_t kLongestPause = 64 * kWindow;
+constexpr int64_t kLongestPause = 16 * kWindow;
 constexpr double kMostOpen = 0.15;  // pairs a passage from which on codes alone cost less
 
 }  // namespace
@@ -74,8 +74,8 @@ void FirstLook::look_ahead(int64_t first) {
 void FirstLook::decide(int64_t end, int64_t rows, int64_t found) {
   seen_ += rows;
   found_ += found;
-  if (seen_ < kWindow) return;
-  const bool too_much = static_cast<double>(found_) > kMostOpen * static_cast<double>(seen_);
+  const bool too_much = static_cast<double>(found_) > kMostOpen * static_cast<double>(kWindow);
+  if (seen_ < kWindow && !too_much) return;
   pause_ = too_much ? std::clamp(2 * pause_, kShortestPause, kLongestPause) : 0;
   resumes_ = end + pause_;
   seen_ = found_ = 0;

@@ -118,14 +118,6 @@ inline __attribute__((always_inline)) void multiply_nibbles(const uint8_t* const
   PYHBT_UNROLL for (int q = 0; q < kQueries; ++q) out[q] = sums_in_fours(parts[q]);
 }
 
-// The first numbers of x; those beyond are 0, lest more than an array be read.
-inline Vector load_first(const float* x, int64_t count) {
-  if (__builtin_expect(count == kFloats, 1)) return load(x);
-  float numbers[kFloats] = {};
-  for (int64_t i = 0; i < count; ++i) numbers[i] = x[i];
-  return load(numbers);
-}
-
 template <int kQueries>
 int64_t scan_nibbles_of(const CodedTile& tile, const NibbleQueries& queries, int32_t* hits) {
   const CorpusCodes& corpus = tile.corpus;
@@ -180,7 +172,7 @@ int64_t check_hits(const CodedTile& tile, const CodedStrip& strip, float most_re
                    int64_t count) {
   const CorpusCodes& corpus = tile.corpus;
   const int64_t stride = code_stride(tile.dim);
-  const IntVector offset = splat_int(kQueryOffset * 0x01010101);
+  const IntVector offset = splat_int(static_cast<int32_t>(kQueryOffset * 0x01010101u));
   int64_t kept = 0;
   for (int64_t h = 0; h < count; h += 4) {
     IntVector products[4] = {}, offsets[4] = {};
