@@ -90,6 +90,8 @@ def test_search(compare: Compare, data: str, nq: int, n: int, dim: int, k: int) 
     index = found.built(ExactIndex)
     others = {name: partial(call, queries) for name, call in peers(found, queries, k).items()}
     codes_and_numbers = n * (core.code_stride(dim) + 5 * 4)  # what screening reads
+    if nq <= 4 and index.codes.has_nibbles:
+        codes_and_numbers = n * (core.nibble_stride(dim) + 4 * 4)
     compare(
         lambda: index.search(queries, k),
         others,

@@ -90,7 +90,9 @@ const Members<CorpusCodes>& codes() {
                                             .address("code_sum", &Codes::code_sum)
                                             .address("norm", &Codes::norm)
                                             .address("centre", &Codes::centre)
-                                            .address("direction", &Codes::direction);
+                                            .address("direction", &Codes::direction)
+                                            .address("nibbles", &Codes::nibbles)
+                                            .address("nibble_residual", &Codes::nibble_residual);
   return members;
 }
 
@@ -102,7 +104,9 @@ const Members<CodesOut>& codes_out() {
                                                .address("code_norm", &CodesOut::code_norm)
                                                .address("residual_norm", &CodesOut::residual_norm)
                                                .address("code_sum", &CodesOut::code_sum)
-                                               .address("norm", &CodesOut::norm);
+                                               .address("norm", &CodesOut::norm)
+                                               .address("nibbles", &CodesOut::nibbles)
+                                               .address("nibble_residual", &CodesOut::nibble_residual);
   return members;
 }
 
@@ -241,6 +245,7 @@ PYBIND11_MODULE(_core, m) {
                        search_arguments());
   m.def("contrastive_loss", &contrastive_loss, "arguments"_a);
   m.def("code_stride", &pyhbt::code_stride, "dim"_a);
+  m.def("nibble_stride", &pyhbt::nibble_stride, "dim"_a);
   m.def("encode", &encode, py::kw_only(), "rows"_a, "cosine"_a, "centre"_a, "direction"_a, "out"_a,
         "first_row"_a, "threads"_a);
   m.def("search", &search, "arguments"_a, py::kw_only(), "k"_a, "scores"_a, "indices"_a, "exact_scores"_a);

@@ -49,6 +49,8 @@ class Codes(TypedDict):
     norm: int
     centre: int
     direction: int
+    nibbles: int
+    nibble_residual: int
 
 class CodesOut(TypedDict):
     """As csrc/codes.h."""
@@ -60,6 +62,8 @@ class CodesOut(TypedDict):
     residual_norm: int
     code_sum: int
     norm: int
+    nibbles: int
+    nibble_residual: int
 
 class ContrastiveArguments(TypedDict):
     """As csrc/contrastive.h."""
@@ -95,6 +99,7 @@ class SearchArguments(TypedDict):
 
 def contrastive_loss(arguments: ContrastiveArguments) -> None: ...
 def code_stride(dim: int) -> int: ...
+def nibble_stride(dim: int) -> int: ...
 def encode(
     *,
     rows: Matrix,

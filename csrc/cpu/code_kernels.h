@@ -8,8 +8,6 @@ namespace {
 
 constexpr int kNarrowVectors = kStripVectors == 6 ? 3 : 1;  // of a strip with few queries
 
-inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
-
 // Calls each(r, v, products) for the passages of a tile against a strip.
 template <int kVectors, typename Each>
 inline __attribute__((always_inline)) void for_products(const CodedTile& tile, const CodedStrip& strip,
@@ -108,15 +106,6 @@ int64_t count_codes(const CodedTile& tile, const CodedStrip& strip, const RankCo
   return found;
 }
 
-inline int32_t sum_of_ints(IntVector v) {
-  typedef int32_t Four __attribute__((vector_size(16)));
-  Four parts[kFloats / 4];
-  memcpy(parts, &v, sizeof parts);
-  for (int width = kFloats / 8; width > 0; width /= 2)
-    for (int part = 0; part < width; ++part) parts[part] += parts[part + width];
-  return (parts[0][0] + parts[0][1]) + (parts[0][2] + parts[0][3]);
-}
-
 template <int kLanes>
 int64_t scan_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t* hits) {
   const CorpusCodes& corpus = tile.corpus;
@@ -145,16 +134,15 @@ int64_t scan_codes_of(const CodedTile& tile, const CodedStrip& strip, int32_t* h
       const int32_t offset = kRowOffset * corpus.code_sum[first + row + r];
       PYHBT_UNROLL for (int q = 0; q < kLanes; ++q) sums[q][r] = sum_of_ints(products[q]) - offset;
     }
-    float terms[4][kFloats] = {};
     const int64_t passage = first + row;
-    memcpy(terms[0], corpus.inverse_scale + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[1], corpus.along + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[2], corpus.code_norm + passage, static_cast<size_t>(4 * here));
-    memcpy(terms[3], corpus.residual_norm + passage, static_cast<size_t>(4 * here));
+    const Vector scale = load_first(corpus.inverse_scale + passage, here);
+    const Vector along = load_first(corpus.along + passage, here);
+    const Vector code_norm = load_first(corpus.code_norm + passage, here);
+    const Vector residual = load_first(corpus.residual_norm + passage, here);
     const unsigned real = here < kFloats ? (1u << here) - 1 : ~0u;
     for (int q = 0; q < kLanes; ++q) {
-      const Vector least = load(terms[0]) * strip.threshold[q] - load(terms[1]) * strip.along[q] -
-                           load(terms[2]) * strip.code_factor[q] - load(terms[3]) * strip.residual_factor[q];
+      const Vector least = scale * strip.threshold[q] - along * strip.along[q] -
+                           code_norm * strip.code_factor[q] - residual * strip.residual_factor[q];
       unsigned open = not_less(to_float(load_bytes(sums[q])), least) & real;
       for (; open != 0; open &= open - 1)
         hits[count++] = static_cast<int32_t>((row + __builtin_ctz(open)) * kStrip + q);

@@ -123,6 +123,25 @@ inline IntVector broadcast_quad(const int8_t* codes) {
 
 #endif
 
+// The first numbers of x; those beyond are 0, lest more than an array be read.
+inline Vector load_first(const float* x, int64_t count) {
+  if (__builtin_expect(count == kFloats, 1)) return load(x);
+  float numbers[kFloats] = {};
+  for (int64_t i = 0; i < count; ++i) numbers[i] = x[i];
+  return load(numbers);
+}
+
+inline Vector to_float(IntVector x) { return __builtin_convertvector(x, Vector); }
+
+inline int32_t sum_of_ints(IntVector v) {
+  typedef int32_t Four __attribute__((vector_size(16)));
+  Four parts[kFloats / 4];
+  memcpy(parts, &v, sizeof parts);
+  for (int width = kFloats / 8; width > 0; width /= 2)
+    for (int part = 0; part < width; ++part) parts[part] += parts[part + width];
+  return (parts[0][0] + parts[0][1]) + (parts[0][2] + parts[0][3]);
+}
+
 #if defined(PYHBT_CODES_INT16)
 
 // sums += the pairs of products of bytes of a (unsigned) and b (signed), in int16.

@@ -31,7 +31,8 @@ CodeScreen::CodeScreen(const Call& call, const std::vector<int64_t>& queries)
       width_(kernels().strip),
       dim_(call.a.queries.dim),
       stride_(code_stride(dim_)),
-      count_(static_cast<int64_t>(queries.size())) {
+      count_(static_cast<int64_t>(queries.size())),
+      first_look_(call, count_) {
   const int64_t num_strips = ceil_div(count_, width_), group = kernels().query_group;
   const int64_t strip_bytes = ceil_div(dim_, group) * group * width_;
   const bool few = count_ <= kFewQueries;
@@ -80,9 +81,10 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
   const double rest_norm = std::sqrt(rest_square) * (1 + 0x1p-30);
   q.served = (largest == 0 || largest >= kLeastServed) && query_norm <= kMostServed && std::isfinite(alpha);
   q.shift = kernels().dot(row, codes.centre, dim_);
-  const double passage_norm = call_.a.cosine ? 1.0 : call_.largest_norm;
-  q.slack =
-      static_cast<double>(dim_ + 64) * 0x1p-52 * query_norm * (norm_of(codes.centre, dim_) + passage_norm);
+  // The factors have room for what a passage is longer than the centre.
+  const double centre_norm = norm_of(codes.centre, dim_), passage_norm = call_.a.cosine ? 1.0 : centre_norm;
+  const double steps = static_cast<double>(dim_ + 64) * 0x1p-52;
+  q.slack = steps * query_norm * (centre_norm + passage_norm);
 
   const double fine_limit = std::min(8191.0, std::floor(2147483647.0 / (127.0 * static_cast<double>(dim_))));
   q.scale = largest > 0 && q.served ? fitting_scale(rest, largest) : 1.0;
@@ -108,23 +110,23 @@ void CodeScreen::encode_query(int64_t at, int64_t query, std::vector<float>& scr
     }
     fine_[static_cast<size_t>(at * stride_ + k)] = static_cast<int16_t>(fine);
   }
-  // Rounding of the direction's part of a passage, a float32 sum.
+  const QueryRest query_rest{rest,  largest,        rest_norm,         query_norm,
+                             alpha, direction_norm, q.shift + q.slack, q.served};
+  const ScreenFactors factors = screen_factors(query_rest, q.scale, error, code_square);
+  if (first_look_.serves()) first_look_.add(at, query_rest);
   const double gamma = static_cast<double>(dim_ / 4 + 16) * 0x1p-24;
   const double part = std::abs(alpha) * direction_norm;
-  const double rounding =
-      0x1p-18 * (q.scale * query_norm + std::sqrt(code_square)) + (0x1p-18 + gamma) * q.scale * part;
-  const double fine_rounding = 0x1p-40 * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
-  constexpr double kTiny = 1e-30;  // keeps an infinite code_norm infinite for a query of zeros
+  const double fine_rounding =
+      (0x1p-40 + steps) * q.fine_scale * query_norm + (0x1p-20 + gamma) * q.fine_scale * part;
   strip.threshold[lane] = -kInfinity;
   // The base is lowered by more than float32 loses; wanted() does the same to the other term.
   const double base = q.scale * (q.shift + q.slack);
   strip.pair_factor[lane] =
       q.served ? static_cast<float>(q.scale * (call_.a.cosine ? query_norm : 1.0)) : 0.0f;
   strip.pair_base[lane] = q.served ? float_down(-base - 0x1p-20 * std::abs(base)) : -kInfinity;
-  strip.along[lane] = q.served ? static_cast<float>(q.scale * alpha) : 0.0f;
-  strip.code_factor[lane] =
-      q.served ? float_up(std::sqrt(error) * (1 + 0x1p-30) + rounding + kTiny) : kInfinity;
-  strip.residual_factor[lane] = q.served ? float_up(q.scale * rest_norm + rounding + kTiny) : kInfinity;
+  strip.along[lane] = factors.along;
+  strip.code_factor[lane] = factors.code;
+  strip.residual_factor[lane] = factors.residual;
   q.fine_along = q.fine_scale * alpha;
   q.fine_code_factor = std::sqrt(fine_error) * (1 + 0x1p-30) + fine_rounding;
   q.fine_residual_factor = q.fine_scale * rest_norm + fine_rounding;
@@ -134,6 +136,7 @@ void CodeScreen::set_threshold(int64_t query, double least) {
   const Query& q = queries_[static_cast<size_t>(query)];
   float& threshold = strips_[static_cast<size_t>(query / width_)].threshold[query % width_];
   threshold = q.served ? float_down(q.scale * (least - q.shift - q.slack)) : -kInfinity;
+  if (first_look_.serves()) first_look_.set_threshold(query, least);
 }
 
 float CodeScreen::wanted(const Call& call, int64_t passage, double least) {
@@ -172,6 +175,18 @@ void CodeScreen::begin(const PassageTile& tile) {
   if (copied_ == gathered_.view().codes) copied_ = nullptr;  // what it was copied from is overwritten
   gathered_.resize(all, dim_, kTilePassages);
   for (int64_t r = 0; r < tile.rows; ++r) gathered_.set(r, all, tile.listed[r]);
+}
+
+int64_t CodeScreen::open(int64_t strip, int32_t* hits) {
+  const bool in_place = begun_ == &*call_.a.codes;
+  if (in_place && first_look_.pays(begun_first_)) {
+    const int64_t found = first_look_.open(begun_first_, begun_rows_, hits);
+    const CodedTile codes{*begun_, dim_, begun_first_, begun_rows_, nullptr};
+    // Rounding to a code loses half of one; the rest is the rounding of the norm, up to 32,768 dims.
+    const float most_residual = 0.503f * std::sqrt(static_cast<float>(dim_));
+    return kernels().check_hits(codes, strips_[static_cast<size_t>(strip)], most_residual, hits, found);
+  }
+  return open_in(*begun_, strip, begun_first_, begun_rows_, hits);
 }
 
 int64_t CodeScreen::open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "first_look.h"
 #include "gathered_codes.h"
 #include "screen.h"
 
@@ -20,15 +21,13 @@ class CodeScreen {
   int64_t dim() const { return dim_; }
   void set_threshold(int64_t query, double least);
   void begin(const PassageTile& tile);
-  int64_t open(int64_t strip, int32_t* hits) {
-    return open_in(*begun_, strip, begun_first_, begun_rows_, hits);
-  }
+  int64_t open(int64_t strip, int32_t* hits);
   int64_t open_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, int32_t* hits);
   // Where the queries are passages of the corpus: also what a passage may find among them, of whose score it wants
   // wanted() at least.
   int64_t open_pairs(int64_t strip, int64_t first, int64_t rows, const float* wanted, int32_t* hits);
   static float wanted(const Call& call, int64_t passage, double least);
-  // From the same codes and a finer form of the query: half as wide as what open() goes by.
+  // From codes and a finer form of the query: half as wide as what open() goes by, or less.
   Interval interval(int64_t query, int64_t passage, int64_t position) const;
   void estimates_in(const CorpusCodes& codes, int64_t strip, int64_t first, int64_t rows, float* out);
   double score_of(int64_t query, float estimate) const;
@@ -59,7 +58,8 @@ class CodeScreen {
   std::vector<CodedStrip> strips_;
   const CorpusCodes* begun_ = nullptr;  // of the tile begun last
   int64_t begun_first_ = 0, begun_rows_ = 0;
-  GatheredCodes gathered_;    // of a tile of listed passages
+  GatheredCodes gathered_;  // of a tile of listed passages
+  FirstLook first_look_;
   std::vector<int8_t> copy_;  // of the tile that strips follow one another on, where sums are in int16
   const int8_t* copied_ = nullptr;
   int64_t copied_first_ = 0, copied_rows_ = 0;

@@ -3,6 +3,7 @@
 #include "code_kernels.h"
 #include "encode_kernels.h"
 #include "half_kernels.h"
+#include "nibble_kernels.h"
 #include "screen_kernels.h"
 #include "softmax_kernels.h"
 #include "tile_kernels.h"
@@ -50,6 +51,10 @@ CpuKernels table(const char* name) {
   loops.count_codes = count_codes;
   loops.dot_codes = dot_codes;
   loops.encode_row = encode_row;
+
+  loops.scan_nibbles = scan_nibbles;
+  loops.check_hits = check_hits;
+  loops.encode_nibbles = encode_nibbles;
 
   loops.fma_probe = fma_probe;
   return loops;

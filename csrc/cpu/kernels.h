@@ -48,6 +48,16 @@ struct CodedTile {
   const int8_t* copy;  // by begin_tile; or null
 };
 
+// A few queries as bytes t of their own scale J, for a first look at nibbles.
+struct NibbleQueries {
+  const int8_t* rows;  // (count, 2 nibble_stride(dim)) of t, zeros beyond dim
+  int64_t count;
+  float step;                // of levels, for a code_norm of 1
+  int32_t sum[kFewQueries];  // of t
+  float threshold[kFewQueries], along[kFewQueries], code_factor[kFewQueries],
+      residual_factor[kFewQueries];  // as those of a CodedStrip
+};
+
 // One target of each query of a strip: below low a score is certainly below it, above high above it.
 struct RankBounds {
   float low[kMaxStrip], high[kMaxStrip];
@@ -72,6 +82,10 @@ struct EncodedRow {
   bool served;  // false: not finite, or too large for int8
   float inverse_scale, along, code_square, residual_square;
   int32_t code_sum;
+};
+
+struct EncodedNibbles {
+  float level_square, residual_square;
 };
 
 struct CpuKernels {
@@ -137,6 +151,13 @@ struct CpuKernels {
   // encode_kernels.h.
   EncodedRow (*encode_row)(const float* row, double factor, const float* centre, const float* direction,
                            int64_t dim, float* x, int8_t* codes);
+
+  // nibble_kernels.h: hits as above.
+  int64_t (*scan_nibbles)(const CodedTile& tile, const NibbleQueries& queries, int32_t* hits);
+  int64_t (*check_hits)(const CodedTile& tile, const CodedStrip& strip, float most_residual, int32_t* hits,
+                        int64_t count);
+  EncodedNibbles (*encode_nibbles)(const float* x, float inverse_scale, float step, int64_t dim,
+                                   uint8_t* places, uint8_t* nibbles);
 
   // Runs iterations of independent multiply-adds in registers and returns the flops done;
   // checksum keeps them alive.

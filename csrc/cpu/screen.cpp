@@ -71,7 +71,7 @@ Call::Call(const SearchArguments& arguments)
                  a.queries.rows <= kMostQueriesSlowly)) {
   if (!a.codes) return;
   passage_norms = a.codes->norm;
-  largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
+  if (!by_codes_) largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }
 
 void Call::measure_passages() {
@@ -81,7 +81,10 @@ void Call::measure_passages() {
   largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
 }
 
-void Call::screen_in_floats() { by_codes_ = false; }
+void Call::screen_in_floats() {
+  if (by_codes_) largest_norm = largest_of(passage_norms, a.corpus.rows, a.threads);
+  by_codes_ = false;
+}
 
 ExactScore::ExactScore(const Call& call, int64_t query)
     : call_(&call), query_(float_row(call.a.queries, query, widened_query_)) {}

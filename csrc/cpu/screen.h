@@ -28,6 +28,12 @@ inline float float_up(double x) {
 }
 inline float float_down(double x) { return -float_up(-x); }
 
+// The step between levels of nibbles, in codes, for a code_norm of 1 (codes.h): the same float everywhere.
+inline float nibble_step(int64_t dim) {
+  constexpr double kLargest = 2.7326;  // level of normal numbers of variance 1
+  return static_cast<float>(kLargest / (kNibbleLevels[15] * std::sqrt(static_cast<double>(dim))));
+}
+
 // Norms (rows,) in the order of summation of scores.
 // Throws std::invalid_argument on a row that is not finite, naming the argument and the row.
 std::vector<double> exact_norms(const Embeddings& x, const char* name, int threads);
@@ -39,7 +45,7 @@ struct Call {
   const SearchArguments a;  // with as many threads as the work is worth
   std::vector<double> query_norms;
   const double* passage_norms = nullptr;  // where the corpus has codes, or after measure_passages()
-  double largest_norm = 0;                // of the passages, or infinite
+  double largest_norm = 0;                // of the passages, or infinite, where they are screened in float32
 
   void measure_passages();
   bool by_codes() const { return by_codes_; }

@@ -1,6 +1,7 @@
 // Exact top-k: what screening leaves open feeds one bounded buffer a query, and what is left in it is scored.
 #include "../search.h"
 
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -35,27 +36,50 @@ struct Results {
   double* exact;  // or null
 };
 
+// Floors of all queries, where slices of the corpus are walked side by side: what one finds spares the others.
+class SharedFloors {
+ public:
+  explicit SharedFloors(size_t queries) : floors_(queries) {
+    for (std::atomic<double>& floor : floors_) floor = kNoThreshold;
+  }
+  double of(int64_t query) const {
+    return floors_[static_cast<size_t>(query)].load(std::memory_order_relaxed);
+  }
+  void raise(int64_t query, double floor) {
+    double before = of(query);
+    while (before < floor && !floors_[static_cast<size_t>(query)].compare_exchange_weak(before, floor)) {
+    }
+  }
+
+ private:
+  std::vector<std::atomic<double>> floors_;
+};
+
 // A block of queries and what was found for each.
 struct Block {
-  Block(const Call& call, std::vector<int64_t> chosen, int64_t k) : queries(std::move(chosen)) {
+  Block(const Call& call, std::vector<int64_t> chosen, int64_t k, SharedFloors* shared)
+      : queries(std::move(chosen)), floors(shared) {
     for (const int64_t query : queries) {
       exact.emplace_back(call, query);
-      buffers.emplace_back(k);
+      buffers.push_back(queries.size() <= kFewQueries ? TopkBuffer::of_few(k) : TopkBuffer(k));
     }
     guesses.assign(queries.size(), kNoThreshold);
+    known_floors.assign(queries.size(), kNoThreshold);
     const double wanted = static_cast<double>(k) * static_cast<double>(queries.size());
     at_once = wanted > kDense * static_cast<double>(call.a.corpus.rows);
     row_by_row = wanted > kVeryDense * static_cast<double>(call.a.corpus.rows);
   }
 
-  double least_wanted(size_t q) const { return std::max(buffers[q].floor(), guesses[q]); }
+  double least_wanted(size_t q) const { return std::max({buffers[q].floor(), guesses[q], known_floors[q]}); }
 
   std::vector<int64_t> queries;
   std::vector<ExactScore> exact;
   std::vector<TopkBuffer> buffers;
   std::vector<double> guesses;  // passages that certainly score less were left out
-  bool at_once;                 // so many are wanted that survivors are scored where the walk finds them
-  bool row_by_row;              // and for each passage so many that they wait for all strips of a tile
+  SharedFloors* floors;         // or null
+  std::vector<double> known_floors;
+  bool at_once;     // so many are wanted that survivors are scored where the walk finds them
+  bool row_by_row;  // and for each passage so many that they wait for all strips of a tile
 };
 
 // How passages are held against a query.
@@ -87,6 +111,7 @@ struct Search {
         push(block, screen, query, {score.lower, score.upper, passage});
     };
     const auto score = [&](bool last_strip) {
+      if (block.floors != nullptr && last_strip) learn_floors(block, screen);
       if (block.row_by_row && !last_strip) return;
       waiting.score([&](int64_t query, int64_t passage, double exact) {
         push(block, screen, query, {exact, exact, passage});
@@ -99,7 +124,19 @@ struct Search {
   template <typename Screen>
   void push(Block& block, Screen& screen, int64_t query, const TopkBuffer::Entry& entry) {
     const size_t q = static_cast<size_t>(query);
-    if (block.buffers[q].push(entry, block.exact[q])) screen.set_threshold(query, block.least_wanted(q));
+    if (!block.buffers[q].push(entry, block.exact[q])) return;
+    if (block.floors != nullptr) block.floors->raise(block.queries[q], block.buffers[q].floor());
+    screen.set_threshold(query, block.least_wanted(q));
+  }
+
+  template <typename Screen>
+  void learn_floors(Block& block, Screen& screen) {
+    for (size_t q = 0; q < block.queries.size(); ++q) {
+      const double floor = block.floors->of(block.queries[q]);
+      if (!(floor > block.least_wanted(q))) continue;
+      block.known_floors[q] = floor;
+      screen.set_threshold(static_cast<int64_t>(q), floor);
+    }
   }
 
   // The same without screening: every passage is scored exactly.
@@ -181,8 +218,9 @@ struct Search {
     const std::vector<QueryBlock>& cut = plan.blocks();
     const int64_t blocks = static_cast<int64_t>(cut.size()), slices = plan.parts();
     std::vector<uint8_t> failed(plan.order().size());
+    SharedFloors floors(slices > 1 ? static_cast<size_t>(call.a.queries.rows) : 0);
     const auto scanned = [&](const QueryBlock& queries, int64_t slice) {
-      Block block(call, plan.queries(queries), kept);
+      Block block(call, plan.queries(queries), kept, slices > 1 ? &floors : nullptr);
       if (!queries.exact)
         scan_block(block, sample, plan, slice, queries.one_pool);
       else if (slice == 0)

@@ -25,6 +25,12 @@ class TopkBuffer {
 
   explicit TopkBuffer(int64_t k, size_t spare = 64)
       : k_(static_cast<size_t>(k)), capacity_(std::max<size_t>(2 * k_, k_ + spare)) {}
+  // Of few queries the floor rises at once: what it leaves open costs them more than the buffer.
+  static TopkBuffer of_few(int64_t k) {
+    TopkBuffer buffer(k);
+    buffer.capacity_ = buffer.k_ + std::max<size_t>(buffer.k_ / 2, 16);
+    return buffer;
+  }
 
   // The k best so far score at least this.
   double floor() const { return floor_; }

@@ -1,5 +1,7 @@
 """The int8 form of a corpus that exact search screens by: one byte a number, five numbers and the norm a passage.
 
+An index keeps half a byte a number more, which few queries read first.
+
 Passage c is x = c - m (cosine: c / |c| - m) with the mean m, I x = k + r with codes k. Every choice of m and of the
 direction taken out of both sides is right; a good one makes narrow bounds (docs/how-it-works/numerics.md).
 """
@@ -47,6 +49,10 @@ class Codes:
     """(dim,) float32"""
     direction: torch.Tensor
     """(dim,) float32, of length 1 or 0"""
+    nibbles: torch.Tensor
+    """(n, nibble_stride(dim)) uint8, or (n, 0): there are none"""
+    nibble_residual: torch.Tensor
+    """(n, 1) float32, or (n, 0) likewise"""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -59,6 +65,11 @@ class Codes:
         """As the native module writes them."""
         return cast("_core.CodesOut", self._addresses(PER_PASSAGE))
 
+    @property
+    def has_nibbles(self) -> bool:
+        """Whether there is a coarse form, for few queries to read first."""
+        return self.nibbles.shape[1] > 0
+
     def _addresses(self, names: tuple[str, ...]) -> dict[str, int]:
         return {name: getattr(self, name).data_ptr() for name in names}
 
@@ -70,11 +81,18 @@ class Codes:
 
 _ALL = tuple(field.name for field in fields(Codes))
 PER_PASSAGE = tuple(name for name in _ALL if name not in ("centre", "direction"))
+NIBBLES = ("nibbles", "nibble_residual")
 
 
-def allocate(n: int, centre: torch.Tensor, memory: torch.Tensor | None = None) -> Codes:
-    """Room for the codes of ``n`` passages around ``centre``, not initialised; in ``memory``, if given."""
+def allocate(
+    n: int, centre: torch.Tensor, memory: torch.Tensor | None = None, *, nibbles: bool = True
+) -> Codes:
+    """Room for the codes of ``n`` passages around ``centre``, not initialised; in ``memory``, if given.
+
+    Without ``nibbles``, or where the dim is small, they have none.
+    """
     dim = len(centre)
+    coarse = core.nibble_stride(dim) if nibbles else 0
     size = n * core.code_stride(dim)
     memory = _bytes(size) if memory is None else memory[:size]
     length = centre.double().norm()
@@ -89,6 +107,8 @@ def allocate(n: int, centre: torch.Tensor, memory: torch.Tensor | None = None) -
         norm=torch.empty(n, dtype=torch.float64),
         centre=centre,
         direction=direction,
+        nibbles=_bytes(n * coarse).view(torch.uint8).view(n, coarse),
+        nibble_residual=torch.empty(n, min(1, coarse)),
     )
 
 
@@ -149,7 +169,7 @@ def encoded(corpus: torch.Tensor, *, cosine: bool) -> Iterator[Codes]:
         memory, _kept = _kept, _kept.new_empty(0)
     if len(memory) < size:
         memory = _bytes(size)
-    codes = allocate(len(corpus), mean_of_sample(corpus, cosine=cosine), memory)
+    codes = allocate(len(corpus), mean_of_sample(corpus, cosine=cosine), memory, nibbles=False)
     encode_into(codes, corpus, cosine=cosine)
     yield codes
     if len(memory) <= _MOST_KEPT:

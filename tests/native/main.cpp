@@ -241,6 +241,8 @@ struct Codes {
   std::vector<float> inverse_scale, along, code_norm, residual_norm, centre, direction;
   std::vector<int32_t> code_sum;
   std::vector<double> norm;
+  std::vector<uint8_t> nibbles;
+  std::vector<float> nibble_residual;
 
   Codes(const Corpus& corpus, bool cosine, int threads) {
     const size_t n = static_cast<size_t>(corpus.rows), dim = static_cast<size_t>(corpus.dim);
@@ -248,6 +250,8 @@ struct Codes {
     for (std::vector<float>* part : {&inverse_scale, &along, &code_norm, &residual_norm}) part->resize(n);
     code_sum.resize(n);
     norm.resize(n);
+    nibbles.assign(n * static_cast<size_t>(pyhbt::nibble_stride(corpus.dim)), 99);
+    nibble_residual.resize(n);
     centre.resize(dim);
     direction.resize(dim);
     for (size_t k = 0; k < dim; ++k) {
@@ -269,6 +273,8 @@ struct Codes {
     out.residual_norm = residual_norm.data();
     out.code_sum = code_sum.data();
     out.norm = norm.data();
+    out.nibbles = nibbles.empty() ? nullptr : nibbles.data();
+    out.nibble_residual = nibble_residual.data();
     return out;
   }
   pyhbt::CorpusCodes view() const {
@@ -282,6 +288,8 @@ struct Codes {
     view.norm = norm.data();
     view.centre = centre.data();
     view.direction = direction.data();
+    view.nibbles = nibbles.empty() ? nullptr : nibbles.data();
+    view.nibble_residual = nibble_residual.data();
     return view;
   }
 };
@@ -322,6 +330,24 @@ void check_codes(const Codes& c, const Corpus& corpus, bool cosine, const std::s
     expect(std::abs(along - static_cast<double>(c.along[at])) <=
                rounding * std::sqrt(direction_square) * (code_norm + residual_norm),
            name + ": part along the direction");
+    if (c.nibbles.empty()) continue;
+    const uint8_t* nibbles = c.nibbles.data() + i * pyhbt::nibble_stride(dim);
+    const double step = static_cast<double>(
+        c.code_norm[at] * static_cast<float>(2.7326 / (63 * std::sqrt(static_cast<double>(dim)))));
+    double level_square = 0, rest_square = 0;
+    for (int64_t k = 0; k < dim; ++k) {
+      const int both = nibbles[k / 128 * 64 + k % 64], place = k % 128 < 64 ? both & 15 : both >> 4;
+      const double level = step * pyhbt::kNibbleLevels[place], row = static_cast<double>(corpus.row(i)[k]);
+      const double x =
+          (cosine && norm > 0 ? row / norm : row) - static_cast<double>(c.centre[static_cast<size_t>(k)]);
+      const double rest = static_cast<double>(c.inverse_scale[at]) * x - level;
+      level_square += level * level;
+      rest_square += rest * rest;
+    }
+    const double nibble_residual = static_cast<double>(c.nibble_residual[at]);
+    expect(std::sqrt(rest_square) <= nibble_residual, name + ": residual of nibbles");
+    expect(residual_norm <= nibble_residual, name + ": no less than the residual of codes");
+    expect(std::sqrt(level_square) <= code_norm + nibble_residual, name + ": norm of levels");
   }
 }
 
@@ -609,6 +635,8 @@ int main(int argc, char** argv) {
   for (const bool cosine : {false, true}) {
     check_search({40, 2300, 70, 20, cosine});  // three threads, and guesses of thresholds
     check_search({70, 2300, 40, 300, cosine, true, DType::kFloat16});
+    // So many codes that few queries read nibbles first, in slices.
+    for (const int64_t nq : {1, 2, 3, 4}) check_search({nq, 33'000, 70, 10, cosine, nq % 2 == 0});
     check_search(
         {9, 300, 17, 20, cosine, false, DType::kFloat32, false, 1e38f});  // norms and scores beyond float32
     check_search({9, 1100, 17, 20, cosine, true, DType::kFloat32, false, 1e18f});  // about where codes end

@@ -48,8 +48,9 @@ _QUERIES_A_STEP, _CPU = 2048, torch.device("cpu")  # queries between two moves o
 class ExactIndex:
     """Exact top-k search and ranks over a corpus that is searched more than once.
 
-    Beside the vectors it keeps codes of 1 byte a number and 28 bytes a passage. An array or tensor is referred to, not
-    copied (a memory map stays one), so it must not change; other sources are read block by block.
+    Beside the vectors it keeps codes of 1 byte a number and 28 bytes a passage, and from 65 dims on a coarse form of
+    half a byte a number and 4 bytes a passage, which up to four queries read first. An array or tensor is referred to,
+    not copied (a memory map stays one), so it must not change; other sources are read block by block.
 
     Args:
         corpus: (n, dim) array or tensor, float32, float16, bfloat16, int8 or float8; a column of ``datasets``; or an

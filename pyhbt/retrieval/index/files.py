@@ -26,7 +26,9 @@ from pyhbt.ops.dtypes import VECTOR_DTYPES
 from pyhbt.retrieval.index.names import Name
 from pyhbt.retrieval.index.storage import ArrayFiles, Parts
 
-FORMAT, VERSION = "pyhbt-exact-index", 1
+FORMAT, VERSION = "pyhbt-exact-index", 2
+WITHOUT_NIBBLES = 1
+"""The version before, whose codes have no coarse form: such an index opens, and few queries read its codes."""
 MANIFEST = "index.json"
 _DTYPES = {name: dtype for dtype, name in VECTOR_DTYPES.items()}
 _CODE_DTYPES = {
@@ -40,6 +42,8 @@ _CODE_DTYPES = {
     "centre": torch.float32,
     "direction": torch.float32,
 }
+_NIBBLE_DTYPES = {"nibbles": torch.uint8, "nibble_residual": torch.float32}
+"""Of files that are there where codes have a coarse form."""
 _CHECKED_BYTES = 1 << 24
 
 
@@ -138,6 +142,10 @@ def read(path: Path, *, verify: bool) -> Saved:
     codes = {
         name: _mapped(path / name, dtype, shapes.get(name, (n,))) for name, dtype in _CODE_DTYPES.items()
     }
+    there = set(_NIBBLE_DTYPES) <= set(manifest["files"])
+    widths = {"nibbles": core.nibble_stride(dim), "nibble_residual": 1} if there else {}
+    for name, dtype in _NIBBLE_DTYPES.items():
+        codes[name] = _mapped(path / name, dtype, (n, widths.get(name, 0)))
     vectors = _mapped(path / "vectors", _DTYPES[manifest["dtype"]], (n, dim))
     ids = None
     if "ids.jsonl" in manifest["files"]:
@@ -159,8 +167,10 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: damaged, expected JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of PyHBT ({MANIFEST} has no format {FORMAT!r})")
-    if manifest.get("version") != VERSION:
-        raise ValueError(f"{file}: index of version {manifest.get('version')}, expected {VERSION}")
+    if manifest.get("version") not in (WITHOUT_NIBBLES, VERSION):
+        raise ValueError(
+            f"{file}: index of version {manifest.get('version')}, expected {WITHOUT_NIBBLES} or {VERSION}"
+        )
     checksum = manifest.pop("checksum", None)
     if checksum != _checksum(manifest):
         raise ValueError(f"{file}: damaged, its checksum does not match")

@@ -11,7 +11,7 @@ from typing import IO
 
 import torch
 
-from pyhbt.ops.codes import PER_PASSAGE, Codes, allocate, encode_into, mean_of_sample
+from pyhbt.ops.codes import NIBBLES, PER_PASSAGE, Codes, allocate, encode_into, mean_of_sample
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,14 @@ class InMemory:
         self._vectors = Growing(parts.vectors)
         self._codes = {name: Growing(getattr(parts.codes, name)) for name in PER_PASSAGE}
         self._centre, self._direction = parts.codes.centre, parts.codes.direction
+        self._nibbles = parts.codes.has_nibbles
 
     def append(self, vectors: torch.Tensor) -> None:
         """Encodes and keeps a block; nothing is kept of a block that is refused or interrupted."""
         centre = self._centre if self._count else None
-        block = encode_block(vectors, centre, cosine=self._cosine, first_row=self._count)
+        block = encode_block(
+            vectors, centre, cosine=self._cosine, first_row=self._count, nibbles=self._nibbles
+        )
         self._vectors.write(vectors, self._count)
         for name, rows in self._codes.items():
             rows.write(getattr(block, name), self._count)
@@ -69,10 +72,19 @@ class InMemory:
 
 
 def encode_block(
-    vectors: torch.Tensor, centre: torch.Tensor | None, *, cosine: bool, first_row: int
+    vectors: torch.Tensor,
+    centre: torch.Tensor | None,
+    *,
+    cosine: bool,
+    first_row: int,
+    nibbles: bool = True,
 ) -> Codes:
-    """Codes of one block around the index's centre, which the mean of the first passages becomes."""
-    codes = allocate(len(vectors), mean_of_sample(vectors, cosine=cosine) if centre is None else centre)
+    """Codes of one block around the index's centre, which the mean of the first passages becomes.
+
+    Without ``nibbles`` they have no coarse form, as those of an index that was saved without.
+    """
+    centre = mean_of_sample(vectors, cosine=cosine) if centre is None else centre
+    codes = allocate(len(vectors), centre, nibbles=nibbles)
     encode_into(codes, vectors, cosine=cosine, first_row=first_row)
     return codes
 
@@ -118,7 +130,8 @@ class ArrayFiles:
         """A block of vectors and codes."""
         self.append("vectors", parts.vectors)
         for name in PER_PASSAGE:
-            self.append(name, getattr(parts.codes, name))
+            if parts.codes.has_nibbles or name not in NIBBLES:
+                self.append(name, getattr(parts.codes, name))
 
     def finish(self) -> dict[str, dict[str, int]]:
         """Brings everything to the disk; {file: {"bytes", "crc32"}}."""

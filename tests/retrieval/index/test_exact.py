@@ -72,6 +72,7 @@ def test_what_it_says_of_itself() -> None:
     assert index.device == torch.device("cpu")
     assert index.ids is None
     assert index.nbytes == N * (64 + 28) + 2 * 4 * DIM
+    assert ExactIndex(np.ones((N, 130), np.float32)).nbytes == N * (192 + 28 + 128 + 4) + 2 * 4 * 130
     found = index.search(torch.from_numpy(QUERIES), 3)
     assert all(isinstance(tensor, torch.Tensor) for tensor in found)
     assert isinstance(index.ranks(torch.from_numpy(QUERIES), np.zeros(70, np.int64)), torch.Tensor)

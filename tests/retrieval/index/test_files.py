@@ -16,7 +16,7 @@ import torch
 from pyhbt import ExactIndex
 from pyhbt.retrieval.index import files, storage
 from tests.interpreter import run_python
-from tests.retrieval.index.test_exact import BRAIN, CORPUS, HALF, QUERIES, check, ragged, same_bits
+from tests.retrieval.index.test_exact import BRAIN, CORPUS, HALF, QUERIES, N, check, ragged, same_bits
 
 NAMES = [f"p{row}" for row in range(len(CORPUS))]
 FILES = (*files._CODE_DTYPES, "vectors", "ids.jsonl")
@@ -177,8 +177,63 @@ def test_folders_that_are_no_index(tmp_path: Path) -> None:
 
 
 def test_another_version(saved: Path) -> None:
-    manifest(saved, version=2)
-    refused(saved, saved / "index.json", "index of version 2, expected 1")
+    manifest(saved, version=3)
+    refused(saved, saved / "index.json", "index of version 3, expected 1 or 2")
+
+
+WIDE = np.random.default_rng(4).standard_normal((N, 70)).astype(np.float32)
+WIDE_QUERIES = np.random.default_rng(5).standard_normal((4, 70)).astype(np.float32)
+NIBBLES = ("nibbles", "nibble_residual")
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Of vectors with so many numbers that codes have a coarse form."""
+    ExactIndex(WIDE, ids=NAMES).save(tmp_path / "wide")
+    return tmp_path / "wide"
+
+
+def test_the_coarse_form_is_kept(wide: Path) -> None:
+    assert {file.name for file in wide.iterdir()} == {*FILES, *NIBBLES, "index.json"}
+    index = ExactIndex.open(wide, verify=True)
+    same_bits(index.codes.__dict__.values(), ExactIndex(WIDE).codes.__dict__.values())
+    same_bits(index.search(WIDE_QUERIES, 9), ExactIndex(WIDE).search(WIDE_QUERIES, 9))
+    built = ExactIndex(iter([WIDE[:500], WIDE[500:]]), ids=NAMES, path=wide)
+    assert built.codes.nibbles.shape == (N, 64)
+    index.add(WIDE[:10], ids=[f"q{row}" for row in range(10)])
+    assert torch.equal(index.codes.nibbles[N:], index.codes.nibbles[:10])
+
+
+@pytest.mark.parametrize("name", NIBBLES)
+def test_a_damaged_coarse_form(wide: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = wide / name
+    flip(file, 1)
+    monkeypatch.setattr(files, "_CHECKED_BYTES", 16)
+    ExactIndex.open(wide).search(WIDE_QUERIES, 5)
+    refused(wide, file, "damaged, its checksum does not match", verify=True)
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    refused(wide, file, f"has {size - 1} bytes, expected {size} bytes")
+    file.unlink()
+    refused(wide, file, "is missing, expected")
+
+
+def test_an_index_of_the_version_before_opens(wide: Path) -> None:
+    """It has no coarse form, and none for what is added."""
+    entries = json.loads((wide / "index.json").read_text())["files"]
+    for name in NIBBLES:
+        (wide / name).unlink()
+        del entries[name]
+    manifest(wide, version=1, files=entries)
+    index = ExactIndex.open(wide, verify=True)
+    assert not index.codes.has_nibbles
+    same_bits(index.search(WIDE_QUERIES, 9), ExactIndex(WIDE).search(WIDE_QUERIES, 9))
+    index.add(WIDE[:10], ids=[f"q{row}" for row in range(10)])
+    assert not index.codes.has_nibbles
+    index.save(wide)
+    again, grown = ExactIndex.open(wide, verify=True), ExactIndex(np.concatenate([WIDE, WIDE[:10]]))
+    assert not again.codes.has_nibbles
+    same_bits(again.search(WIDE_QUERIES, 9), grown.search(WIDE_QUERIES, 9))
 
 
 @pytest.mark.parametrize("name", FILES)
