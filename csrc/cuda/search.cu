@@ -5,27 +5,12 @@
 #include <cmath>
 
 #include "../tile_math.h"
+#include "numbers.h"
 
 namespace pyhbt::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__device__ inline double number(const float* row, int64_t at) { return static_cast<double>(row[at]); }
-
-struct Half {
-  uint16_t bits;
-};
-__device__ inline double number(const Half* row, int64_t at) {
-  return static_cast<double>(from_half_bits(row[at].bits));
-}
-
-struct BFloat {
-  uint16_t bits;
-};
-__device__ inline double number(const BFloat* row, int64_t at) {
-  return static_cast<double>(from_bfloat_bits(row[at].bits));
-}
 
 constexpr int kLanes = 8;  // of one exact sum
 
@@ -39,11 +24,6 @@ __device__ inline double exact_dot(const Left* left, const Right* right, int64_t
   for (int distance = 1; distance < kLanes; distance *= 2)
     sum += __shfl_xor_sync(kAllLanes, sum, distance, kLanes);
   return sum;
-}
-
-template <typename Number>
-__device__ inline const Number* row_of(const Embeddings& rows, int64_t row) {
-  return static_cast<const Number*>(rows.data) + row * rows.stride;
 }
 
 __device__ inline bool accepts(const SearchFilter& filter, int64_t query, int64_t passage) {
@@ -337,10 +317,12 @@ void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
       PYHBT_LAUNCH(norms_kernel<float>, grid, dim3(kThreads), stream, rows, norms);
       break;
     case DType::kFloat16:
-      PYHBT_LAUNCH(norms_kernel<Half>, grid, dim3(kThreads), stream, rows, norms);
+      PYHBT_LAUNCH(norms_kernel<HalfBits>, grid, dim3(kThreads), stream, rows, norms);
       break;
     case DType::kBFloat16:
-      PYHBT_LAUNCH(norms_kernel<BFloat>, grid, dim3(kThreads), stream, rows, norms);
+      PYHBT_LAUNCH(norms_kernel<BFloatBits>, grid, dim3(kThreads), stream, rows, norms);
+      break;
+    default:  // of one byte: refused at the border
       break;
   }
 }
@@ -355,10 +337,12 @@ void score_lists(const Embeddings& queries, const Embeddings& corpus, const doub
       PYHBT_LAUNCH(score_kernel<float>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
     case DType::kFloat16:
-      PYHBT_LAUNCH(score_kernel<Half>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      PYHBT_LAUNCH(score_kernel<HalfBits>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
     case DType::kBFloat16:
-      PYHBT_LAUNCH(score_kernel<BFloat>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      PYHBT_LAUNCH(score_kernel<BFloatBits>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      break;
+    default:  // of one byte: refused at the border
       break;
   }
 }

@@ -99,7 +99,7 @@ def contrastive_loss(
         raise ValueError(f"margin: found {margin}, expected a finite number or None")
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
-    row_weights, factors = _row_weights(weights, None if positives is None else targets, q, reduction)
+    row_weights, factors = _row_weights(weights, targets, q, reduction)
     options = Options(
         targets,
         math.inf if margin is None else float(margin),
@@ -108,7 +108,7 @@ def contrastive_loss(
         query_ids,
         passage_ids,
     )
-    result = loss(q, p, _temperature(temperature, q), row_weights, options, by_row=reduction == "none")
+    result = loss(q, p, _temperature(temperature), row_weights, options, by_row=reduction == "none")
     if factors is not None:
         result = result * factors
     if isinstance(queries, np.ndarray) and isinstance(passages, np.ndarray):
@@ -116,28 +116,27 @@ def contrastive_loss(
     return result
 
 
-def _temperature(value: float | torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+def _temperature(value: float | torch.Tensor) -> torch.Tensor:
     """As a tensor; the value of a given tensor is checked by the operator, which reads it anyway."""
     if not isinstance(value, torch.Tensor):
         checks.check_finite_positive(real_number("temperature", value), "temperature")
-        dtype = torch.float32 if queries.device.type == "mps" else torch.float64
-        return torch.tensor(value, dtype=dtype, device=queries.device)
+        return torch.tensor(value, dtype=torch.float64)  # on the CPU: to send it to a device would be to wait
     if checks.as_tensor(value, "temperature").numel() != 1 or not value.is_floating_point():
         found = f"{tuple(value.shape)} of {value.dtype}"
         raise ValueError(f"temperature: found a tensor {found}, expected one floating-point number")
     return value.reshape(())
 
 
-def _positives(positives: Array | None, queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+def _positives(positives: Array | None, queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor | None:
     num_queries, num_passages = queries.shape[0], passages.shape[0]
-    if positives is None:
-        if num_passages < num_queries:
-            raise ValueError(
-                f"passages: found {num_passages} rows, expected at least {num_queries} (one for each query) "
-                "where positives are not given"
-            )
-        return torch.arange(num_queries, device=queries.device)
-    return _integers(positives, "positives", num_queries, "query", queries)
+    if positives is not None:
+        return _integers(positives, "positives", num_queries, "query", queries)
+    if num_passages < num_queries:
+        raise ValueError(
+            f"passages: found {num_passages} rows, expected at least {num_queries} (one for each query) "
+            "where positives are not given"
+        )
+    return None
 
 
 def _groups(
@@ -191,6 +190,8 @@ def _row_weights(
     if reduction == "sum":
         return given, None
     total = given.sum()
+    if weights is None:
+        return given / total.clamp(min=1.0), None
     return given / torch.where(total == 0, 1.0, total), None
 
 
