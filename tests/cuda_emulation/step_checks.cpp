@@ -321,6 +321,7 @@ void test_append() {
   check_append(kShort ? 1 : 3, kShort ? 300 : 2300, "ape");
   if (kShort) return;
   for (const char* parts : {"", "a", "p", "e"}) check_append(3, 1024, parts);
+  check_append(17, 300, "ape");  // more queries than a block has
   check_append(2, 1025, "");
   check_append(1, 1, "");
 }
