@@ -31,6 +31,7 @@ from pyhbt.ops.search_checks import (
 from pyhbt.retrieval.index import files
 from pyhbt.retrieval.index.building import build_files, check_block, read_blocks, refer_to
 from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
+from pyhbt.retrieval.index.on_device import OnDevice, on_device
 from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix, read_only
 from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts
 
@@ -46,7 +47,8 @@ class ExactIndex:
 
     Args:
         corpus: (n, dim) array or tensor, float32, float16, bfloat16, int8 or float8; a column of ``datasets``; or an
-            iterable of blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
+            iterable of blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`), built there;
+            the CPU gets a copy and codes when something needs them (:meth:`save`, :meth:`add`, a search on the CPU).
         ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
         similarity: "dot", or "cosine" (0 for a row of zeros).
         path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
@@ -71,15 +73,19 @@ class ExactIndex:
         self._cosine = similarity == "cosine"
         names = listed(ids)
         self._names = None if names is None else Names(names)
+        self._held: Parts | OnDevice
+        self._on_device = None
         if path is not None:
-            self._parts = build_files(corpus, Path(path), names, similarity=similarity, progress=progress)
+            self._held = build_files(corpus, Path(path), names, similarity=similarity, progress=progress)
+        elif isinstance(corpus, torch.Tensor) and on_device(corpus):
+            self._held = OnDevice(corpus, cosine=self._cosine)
+            self._on_device = self._held.corpus()
         elif is_matrix(corpus):
-            self._parts = refer_to(as_matrix(corpus, "corpus"), cosine=self._cosine, progress=progress)
+            self._held = refer_to(as_matrix(corpus, "corpus"), cosine=self._cosine, progress=progress)
         else:
-            self._parts = read_blocks(corpus, cosine=self._cosine, progress=progress)
+            self._held = read_blocks(corpus, cosine=self._cosine, progress=progress)
         self._read_only_at = self._parts.vectors.data_ptr() if path or read_only(corpus) else None
         self._memory: InMemory | None = None
-        self._on_device = None
         self._device = corpus.device if isinstance(corpus, torch.Tensor) and corpus.is_cuda else _CPU
         check_count(names, len(self))
 
@@ -104,7 +110,7 @@ class ExactIndex:
         saved = files.read(Path(path), verify=verify)
         index = cls.__new__(cls)
         index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
-        index._parts, index._memory = saved.parts, None
+        index._held, index._memory = saved.parts, None
         index._read_only_at = saved.parts.vectors.data_ptr()
         index._device, index._on_device = _CPU, None
         index._names = None if saved.ids is None else Names(saved.ids, checked=True)
@@ -178,28 +184,32 @@ class ExactIndex:
                 self._memory = InMemory(self._parts, cosine=self._cosine)
             self._on_device = None
             self._memory.append(block)
-            self._parts = self._memory.parts()
+            self._held = self._memory.parts()
             if names is not None and self._names is not None:
                 self._names.extend(names[taken : taken + len(block)])
             taken += len(block)
         if names is not None and len(names) > taken:
             raise ValueError(f"ids: found {len(names)}, expected {taken} (one for each passage)")
 
+    @property
+    def _parts(self) -> Parts:
+        return self._held.parts
+
     def __repr__(self) -> str:
         return f"ExactIndex({len(self):,} passages, {self.dim} dims, {self.similarity})"
 
     def __len__(self) -> int:
-        return len(self._parts.vectors)
+        return len(self._held.vectors)
 
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        return int(self._parts.vectors.shape[1])
+        return int(self._held.vectors.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the vectors."""
-        return self._parts.vectors.dtype
+        return self._held.vectors.dtype
 
     @property
     def device(self) -> torch.device:
@@ -418,7 +428,7 @@ class ExactIndex:
 
     def _corpus(self, native: Kernels) -> cuda.Corpus:
         if self._on_device is None:
-            vectors = with_dense_rows(self._parts.vectors.to(self._device))
+            vectors = with_dense_rows(self._held.vectors.to(self._device))
             self._on_device = cuda.Corpus.of(native, vectors, cosine=self._cosine)
         return self._on_device
 
@@ -430,7 +440,7 @@ class ExactIndex:
     def _checked(self, queries: Array, screening: Screening, filter: SearchFilter | None) -> torch.Tensor:
         tensor = checks.as_tensor(queries, "queries").detach()
         check_vectors(tensor, "queries")
-        checks.check_same_dim(self._parts.vectors, "corpus", tensor, "queries")
+        checks.check_same_dim(self._held.vectors, "corpus", tensor, "queries")
         if tensor.device != self._device:
             raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
         check_options(self._similarity, screening, self._device.type, filter)
