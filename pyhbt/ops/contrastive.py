@@ -49,16 +49,17 @@ def contrastive_loss(
     With ``symmetric`` the loss is the mean of that and the same over the queries for the passage ``pos(i)``, among
     the queries that have a positive; a pair that was left out is left out in this direction too.
 
-    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of
-    queries and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n +
-    m) dim) and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they
-    take our kernels around torch's products, with panels of 256 MiB, or up to 1 GiB where the device has 32 times that.
-    A call waits there only to look at given positives and at a temperature that lies on the device; while a CUDA graph
-    is captured it does not, and bad ones give NaN. Other devices and float64 take the same algorithm in torch. Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-
-    precision embeddings have gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the
-    positive is kept out of the sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results
-    do not depend on the number of threads. Under ``create_graph`` the gradient comes from torch code that stores
-    the scores, as do forward-mode derivatives and ``torch.func``.
+    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of queries
+    and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n + m) dim)
+    and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they take our
+    kernels around torch's products, with panels of 256 MiB, or up to 1 GiB where the device has 32 times that. A call
+    waits there only to look at given positives and at a temperature that lies on the device; while a CUDA graph is
+    captured it does not, and bad ones give NaN. Other devices and float64 take the same algorithm in torch.
+    Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-precision embeddings have
+    gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the positive is kept out of the
+    sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results do not depend on the number of
+    threads. Under ``create_graph`` the gradient comes from torch code that stores the scores, as do forward-mode
+    derivatives and ``torch.func``.
 
     Args:
         queries: (n, dim) float32, float16, bfloat16 or float64.
