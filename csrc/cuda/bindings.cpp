@@ -1,5 +1,5 @@
 // The Python face of the CUDA module: addresses and sizes in by name (border.h), launches on the stream given;
-// nothing waits. The same file makes the emulated module of tests/cuda_emulation.
+// nothing waits. The same file makes the emulated module of tests/cuda_emulation. bind_loss.cpp has the loss.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "../border.h"
-#include "contrastive.h"
+#include "launching.h"
 #include "search.h"
 
 namespace py = pybind11;
@@ -27,18 +27,8 @@ using pyhbt::border::kDTypes;
 using pyhbt::border::matrix;
 using pyhbt::border::Members;
 
-// Where a kernel runs.
-struct Where {
-  int device;
-  cudaStream_t stream;
-};
-
 #if defined(PYHBT_CUDA_EMULATED)
 
-struct DeviceGuard {
-  explicit DeviceGuard(int) {}
-};
-void check_launch(const char*) {}
 py::dict status() {
   py::dict found;
   found["devices"] = 1;
@@ -49,34 +39,6 @@ py::dict status() {
 }
 
 #else
-
-void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorName(error) + ", " +
-                             cudaGetErrorString(error));
-}
-
-// Makes a device current, and the former again at the end.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    check(cudaGetDevice(&former_), "cudaGetDevice");
-    changed_ = device != former_;
-    if (changed_) check(cudaSetDevice(device), "cudaSetDevice");
-  }
-  // Setting a device, even the current one, makes a context on it: only what was changed is changed back.
-  ~DeviceGuard() {
-    if (changed_) cudaSetDevice(former_);
-  }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-
- private:
-  int former_ = 0;
-  bool changed_ = false;
-};
-
-void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
 
 py::dict status() {
   int devices = 0, driver = 0, runtime = 0;
@@ -105,49 +67,6 @@ py::dict status() {
 }
 
 #endif
-
-const Members<Where>& where_members() {
-  static const Members<Where> members =
-      Members<Where>("Where").value("device", &Where::device).address("stream", &Where::stream);
-  return members;
-}
-
-const Members<Panel>& panel_members() {
-  static const Members<Panel> members = Members<Panel>("Panel")
-                                            .address("dots", &Panel::dots)
-                                            .value("rows", &Panel::rows)
-                                            .value("columns", &Panel::columns)
-                                            .address("row_factor", &Panel::row_factor)
-                                            .address("column_factor", &Panel::column_factor)
-                                            .address("positives", &Panel::positives)
-                                            .address("query_groups", &Panel::query_groups)
-                                            .address("passage_groups", &Panel::passage_groups)
-                                            .address("limit", &Panel::limit);
-  return members;
-}
-
-const Members<PanelSums>& panel_sums_members() {
-  static const Members<PanelSums> members = Members<PanelSums>("PanelSums")
-                                                .address("row_partials", &PanelSums::row_partials)
-                                                .address("row_tickets", &PanelSums::row_tickets)
-                                                .address("row_logsumexp", &PanelSums::row_logsumexp)
-                                                .address("column_partials", &PanelSums::column_partials);
-  return members;
-}
-
-const Members<PanelGradient>& panel_gradient_members() {
-  static const Members<PanelGradient> members =
-      Members<PanelGradient>("PanelGradient")
-          .address("row_reference", &PanelGradient::row_reference)
-          .address("row_weight", &PanelGradient::row_weight)
-          .address("own", &PanelGradient::own)
-          .address("column_reference", &PanelGradient::column_reference)
-          .address("column_weight", &PanelGradient::column_weight)
-          .address("gain", &PanelGradient::gain)
-          .address("out", &PanelGradient::out)
-          .choice("dtype", &PanelGradient::dtype, kDTypes);
-  return members;
-}
 
 const Members<ScoreTile>& tile_members() {
   static const Members<ScoreTile> members = Members<ScoreTile>("ScoreTile")
@@ -186,28 +105,6 @@ const Members<Targets>& target_members() {
   return members;
 }
 
-template <typename Launch>
-void launch(const py::dict& given, const char* kernel, const Launch& run) {
-  const Where where = where_members().read(given);
-  const py::gil_scoped_release release;
-  const DeviceGuard guard(where.device);
-  run(where.stream);
-  check_launch(kernel);
-}
-
-void check_positive(const char* name, int64_t value) {
-  if (value < 1)
-    throw std::invalid_argument(std::string(name) + ": found " + std::to_string(value) +
-                                ", expected at least 1");
-}
-
-Panel panel_of(const py::dict& given) {
-  const Panel panel = panel_members().read(given);
-  check_positive("rows", panel.rows);
-  check_positive("columns", panel.columns);
-  return panel;
-}
-
 ScoreTile tile_of(const py::dict& given) {
   const ScoreTile tile = tile_members().read(given);
   check_positive("queries", tile.queries);
@@ -226,35 +123,6 @@ Targets targets_of(const py::dict& given) {
   const Targets targets = target_members().read(given);
   check_positive("targets", targets.count);
   return targets;
-}
-
-void bind_panel_logsumexp(const py::dict& where, const py::dict& panel, const py::dict& out) {
-  const Panel scores = panel_of(panel);
-  const PanelSums sums = panel_sums_members().read(out);
-  launch(where, "panel_logsumexp", [&](cudaStream_t stream) { panel_logsumexp(scores, sums, stream); });
-}
-
-void bind_merge_columns(const py::dict& where, Address partials, int64_t row_tiles, int64_t columns,
-                        Address logsumexp) {
-  check_positive("columns", columns);
-  launch(where, "merge_columns", [&](cudaStream_t stream) {
-    merge_columns(at<const float2>(partials), row_tiles, columns, at<double>(logsumexp), stream);
-  });
-}
-
-void bind_panel_gradient(const py::dict& where, const py::dict& panel, const py::dict& gradient) {
-  const Panel scores = panel_of(panel);
-  const PanelGradient parts = panel_gradient_members().read(gradient);
-  launch(where, "panel_gradient", [&](cudaStream_t stream) { panel_gradient(scores, parts, stream); });
-}
-
-void bind_multiply_rows(const py::dict& where, Address left, int64_t rows, Address right, int64_t columns,
-                        int64_t dim, Address out) {
-  check_positive("rows", rows);
-  check_positive("columns", columns);
-  launch(where, "multiply_rows", [&](cudaStream_t stream) {
-    multiply_rows(at<const float>(left), rows, at<const float>(right), columns, dim, at<float>(out), stream);
-  });
 }
 
 void bind_append_open(const py::dict& where, const py::dict& tile, Address threshold,
@@ -316,19 +184,15 @@ PYBIND11_MODULE(_cuda_emulated, m) {
 #else
 PYBIND11_MODULE(_cuda, m) {
 #endif
-  m.attr("PANEL_TILE_ROWS") = kPanelTileRows;
-  m.attr("PANEL_TILE_COLUMNS") = kPanelTileColumns;
   m.attr("MOST_SELECTED") = kMostSelected;
+#if defined(PYHBT_CUDA_EMULATED)
+  m.def("launches", [] { return emulator::machine.launches(); }, "Kernels launched so far.");
+#endif
   m.def("status", &status, "Devices, driver and runtime versions, and why there is no device.");
   pyhbt::border::show_dtypes(m);
-  pyhbt::border::show_structs(m, matrix(), filter(), where_members(), panel_members(), panel_sums_members(),
-                              panel_gradient_members(), tile_members(), list_members(), target_members());
-  m.def("panel_logsumexp", &bind_panel_logsumexp, py::kw_only(), "where"_a, "panel"_a, "out"_a);
-  m.def("merge_columns", &bind_merge_columns, py::kw_only(), "where"_a, "partials"_a, "row_tiles"_a,
-        "columns"_a, "logsumexp"_a);
-  m.def("panel_gradient", &bind_panel_gradient, py::kw_only(), "where"_a, "panel"_a, "gradient"_a);
-  m.def("multiply_rows", &bind_multiply_rows, py::kw_only(), "where"_a, "left"_a, "rows"_a, "right"_a,
-        "columns"_a, "dim"_a, "out"_a);
+  pyhbt::border::show_structs(m, matrix(), filter(), where_members(), tile_members(), list_members(),
+                              target_members());
+  bind_loss(m);
   m.def("append_open", &bind_append_open, py::kw_only(), "where"_a, "tile"_a, "threshold"_a, "filter"_a,
         "lists"_a);
   m.def("exact_norms", &bind_exact_norms, py::kw_only(), "where"_a, "rows"_a, "norms"_a);

@@ -123,12 +123,12 @@ __global__ void __launch_bounds__(kThreads) logsumexp_kernel(Panel panel, PanelS
   if (thread == 0) atomicExch(&out.row_tickets[blockIdx.y], 0u);
 }
 
-__global__ void merge_columns_kernel(const float2* partials, int64_t row_tiles, int64_t columns,
+__global__ void merge_columns_kernel(const float2* partials, int64_t row_tiles, int64_t columns, bool first,
                                      double* logsumexp) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= columns) return;
   LogSumExp<double> total;
-  total.max = logsumexp[column];
+  if (!first) total.max = logsumexp[column];
   total.sum = 1.0;  // of minus infinity too: the first merge takes it to zero
   for (int64_t tile = 0; tile < row_tiles; ++tile) total.merge(wide(partials[tile * columns + column]));
   logsumexp[column] = total.value();
@@ -158,8 +158,8 @@ template <typename Number>
 __global__ void __launch_bounds__(kThreads) gradient_kernel(Panel panel, PanelGradient gradient) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (column >= panel.columns) return;
-  const bool both = gradient.column_reference != nullptr;
-  const float column_reference = both ? gradient.column_reference[column] : 0.0f;
+  const bool both = gradient.column_logsumexp != nullptr;
+  const float column_reference = both ? static_cast<float>(gradient.column_logsumexp[column]) : 0.0f;
   const float column_weight = both ? gradient.column_weight[column] : 0.0f;
   const float gain = gradient.gain == nullptr ? 1.0f : gradient.gain[0];
   const float column_factor = (panel.column_factor == nullptr ? 1.0f : panel.column_factor[column]) * gain;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Panel panel, PanelGr
       slope = gradient.own[row];
     } else if (is_negative(panel, row, column, score)) {
       slope = gradient.row_weight[row] * __expf(score - gradient.row_reference[row]);
-      if (both) slope += column_weight * __expf(score - column_reference);
+      if (column_weight != 0) slope += column_weight * __expf(score - column_reference);
     }
     write<Number>(gradient.out, row * panel.columns + column,
                   slope * (panel.row_factor[row] * column_factor));
@@ -229,10 +229,10 @@ void panel_logsumexp(const Panel& panel, const PanelSums& out, cudaStream_t stre
   PYHBT_LAUNCH(logsumexp_kernel, grid, dim3(kThreads), stream, panel, out);
 }
 
-void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, double* logsumexp,
+void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, bool first, double* logsumexp,
                    cudaStream_t stream) {
   PYHBT_LAUNCH(merge_columns_kernel, dim3(blocks(columns, 128)), dim3(128), stream, partials, row_tiles,
-               columns, logsumexp);
+               columns, first, logsumexp);
 }
 
 void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStream_t stream) {
@@ -246,6 +246,8 @@ void panel_gradient(const Panel& panel, const PanelGradient& gradient, cudaStrea
       break;
     case DType::kBFloat16:
       PYHBT_LAUNCH(gradient_kernel<BFloat>, grid, dim3(kThreads), stream, panel, gradient);
+      break;
+    default:  // of one byte: refused at the border
       break;
   }
 }

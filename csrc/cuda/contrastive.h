@@ -37,17 +37,18 @@ struct PanelSums {
 // Reads the panel once: 4 bytes and two exponentials a score.
 void panel_logsumexp(const Panel& panel, const PanelSums& out, cudaStream_t stream);
 
-// logsumexp (columns,) of all panels so far, -infinity before the first: merges the partials of one more.
-void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, double* logsumexp,
+// logsumexp (columns,) of all panels so far, not read at the first: merges the partials of one more.
+void merge_columns(const float2* partials, int64_t row_tiles, int64_t columns, bool first, double* logsumexp,
                    cudaStream_t stream);
 
 // What the gradient of a score of a negative is made of:
-//   row_weight[i] exp(s - row_reference[i]) + column_weight[j] exp(s - column_reference[j]).
+//   row_weight[i] exp(s - row_reference[i]) + column_weight[j] exp(s - column_logsumexp[j]),
+// without the second term where column_weight is 0.
 struct PanelGradient {
   const float* row_reference;
   const float* row_weight;
-  const float* own;               // (rows,) gradient of the positive's score
-  const float* column_reference;  // or nullptr: rows only
+  const float* own;                // (rows,) gradient of the positive's score
+  const double* column_logsumexp;  // or nullptr: rows only
   const float* column_weight;
   const float* gain;  // (1,) keeps float16 in range; or nullptr: 1
   void* out;          // (rows, columns), may be the panel itself in float32

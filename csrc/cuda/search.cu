@@ -5,27 +5,12 @@
 #include <cmath>
 
 #include "../tile_math.h"
+#include "numbers.h"
 
 namespace pyhbt::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__device__ inline double number(const float* row, int64_t at) { return static_cast<double>(row[at]); }
-
-struct Half {
-  uint16_t bits;
-};
-__device__ inline double number(const Half* row, int64_t at) {
-  return static_cast<double>(from_half_bits(row[at].bits));
-}
-
-struct BFloat {
-  uint16_t bits;
-};
-__device__ inline double number(const BFloat* row, int64_t at) {
-  return static_cast<double>(from_bfloat_bits(row[at].bits));
-}
 
 constexpr int kLanes = 8;  // of one exact sum
 
@@ -39,11 +24,6 @@ __device__ inline double exact_dot(const Left* left, const Right* right, int64_t
   for (int distance = 1; distance < kLanes; distance *= 2)
     sum += __shfl_xor_sync(kAllLanes, sum, distance, kLanes);
   return sum;
-}
-
-template <typename Number>
-__device__ inline const Number* row_of(const Embeddings& rows, int64_t row) {
-  return static_cast<const Number*>(rows.data) + row * rows.stride;
 }
 
 // Whether an ascending row of length numbers holds x.
@@ -89,28 +69,41 @@ struct Bounded {
   float lower, upper;
 };
 
-__device__ inline Bounded bounds_of(const ScoreTile& tile, int64_t query, int64_t column) {
-  const int64_t passage = tile.first + column;
+// What belongs to a passage, in registers.
+struct PassageBounds {
+  float size, error, scale;
+};
+
+__device__ inline PassageBounds passage_bounds(const ScoreTile& tile, int64_t passage) {
+  return {tile.passage_size[passage], tile.passage_error[passage], tile.passage_scale[passage]};
+}
+
+__device__ inline Bounded bounds_of(const ScoreTile& tile, int64_t query, int64_t column,
+                                    const PassageBounds& passage) {
   const float score = tile.scores[query * tile.columns + column];
-  const float error = tile.code_error[query] * tile.passage_size[passage] +
-                      tile.query_size[query] * tile.passage_error[passage];
+  const float error = tile.code_error[query] * passage.size + tile.query_size[query] * passage.error;
   return {score - error, score + error};
 }
 
-constexpr int kTileEach = 4;  // columns of one thread
+constexpr int kTileEach = 4;     // columns of one thread
+constexpr int kTileQueries = 8;  // of one block, which reads 12 bytes of a passage once for all
 
 __global__ void __launch_bounds__(kThreads)
     append_kernel(ScoreTile tile, const float* threshold, SearchFilter filter, Lists lists) {
-  const int64_t query = blockIdx.y;
+  const int64_t first_query = static_cast<int64_t>(blockIdx.y) * kTileQueries;
+  const int64_t last_query =
+      first_query + kTileQueries < tile.queries ? first_query + kTileQueries : tile.queries;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kTileEach + threadIdx.x;
   for (int each = 0; each < kTileEach; ++each) {
-    const int64_t column = first + each * kThreads;
-    bool open = false;
-    if (column < tile.columns) {
-      const float least = threshold[query] * tile.passage_scale[tile.first + column];
-      open = !(bounds_of(tile, query, column).upper < least) && accepts(filter, query, tile.first + column);
+    const int64_t column = first + each * kThreads, passage = tile.first + column;
+    const bool there = column < tile.columns;
+    const PassageBounds bounds = passage_bounds(tile, there ? passage : tile.first);
+    for (int64_t query = first_query; query < last_query; ++query) {
+      const bool open = there &&
+                        !(bounds_of(tile, query, column, bounds).upper < threshold[query] * bounds.scale) &&
+                        accepts(filter, query, passage);
+      append(lists, query, open, passage);
     }
-    append(lists, query, open, tile.first + column);
   }
 }
 
@@ -167,6 +160,27 @@ struct Nth {
   int32_t ahead;  // how many are larger
 };
 
+// By one warp: the digit of the wanted-th largest entry, and how many lie above it, beside those of `larger`.
+//   Lane l has the eight digits from 255 - 8 l down.
+__device__ inline void choose_digit(const int32_t* histogram, int32_t wanted, int32_t larger,
+                                    int32_t* choice) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const int top = 255 - 8 * lane;
+  int32_t mine = 0;
+  for (int digit = top; digit > top - 8; --digit) mine += histogram[digit];
+  int32_t above = mine;  // with those of the lanes before, and in the end without its own
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const int32_t other = __shfl_sync(kAllLanes, above, lane - distance);
+    if (lane >= distance) above += other;
+  }
+  above -= mine;
+  if (above >= wanted || above + mine < wanted) return;
+  int digit = top;
+  while (above + histogram[digit] < wanted) above += histogram[digit--];
+  choice[0] = digit;
+  choice[1] = larger + above;
+}
+
 // By one block: the wanted-th largest (from 1) of the keys that matter.
 //   Radix select, eight bits at a time from the top.
 template <typename KeyOf>
@@ -182,12 +196,7 @@ __device__ Nth nth_largest(int32_t count, int32_t wanted, int32_t bits, KeyOf ke
       if (key_of(at, &key) && (key & known) == prefix) atomicAdd(&histogram[key >> shift & 255], 1);
     }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      int32_t digit = 255, above = larger;
-      while (above + histogram[digit] < wanted) above += histogram[digit--];
-      shared_choice[0] = digit;
-      shared_choice[1] = above;
-    }
+    if (threadIdx.x < kWarp) choose_digit(histogram, wanted - larger, larger, shared_choice);
     __syncthreads();
     prefix |= static_cast<uint64_t>(shared_choice[0]) << shift;
     known |= uint64_t{255} << shift;
@@ -291,10 +300,10 @@ __global__ void __launch_bounds__(kThreads)
     int32_t certain = 0;
     bool open = false;
     if (column < tile.columns && accepts(filter, query, passage)) {
-      const Bounded score = bounds_of(tile, query, column);
-      const float scale = tile.passage_scale[passage];
-      while (certain < targets.count && score.lower > high[certain] * scale) ++certain;
-      open = certain < targets.count && !(score.upper < low[certain] * scale);
+      const PassageBounds bounds = passage_bounds(tile, passage);
+      const Bounded score = bounds_of(tile, query, column, bounds);
+      while (certain < targets.count && score.lower > high[certain] * bounds.scale) ++certain;
+      open = certain < targets.count && !(score.upper < low[certain] * bounds.scale);
     }
     append(lists, query, open, passage);
     unsigned rest = __ballot_sync(kAllLanes, certain > 0 && !open);
@@ -335,15 +344,16 @@ __global__ void __launch_bounds__(kThreads) settle_kernel(Targets targets, Lists
 
 unsigned blocks(int64_t count, int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
 
-dim3 tile_grid(const ScoreTile& tile) {
-  return dim3(blocks(tile.columns, kThreads * kTileEach), static_cast<unsigned>(tile.queries));
+dim3 tile_grid(const ScoreTile& tile, int64_t queries_each) {
+  return dim3(blocks(tile.columns, kThreads * kTileEach), blocks(tile.queries, queries_each));
 }
 
 }  // namespace
 
 void append_open(const ScoreTile& tile, const float* threshold, const SearchFilter& filter,
                  const Lists& lists, cudaStream_t stream) {
-  PYHBT_LAUNCH(append_kernel, tile_grid(tile), dim3(kThreads), stream, tile, threshold, filter, lists);
+  PYHBT_LAUNCH(append_kernel, tile_grid(tile, kTileQueries), dim3(kThreads), stream, tile, threshold, filter,
+               lists);
 }
 
 void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
@@ -353,10 +363,12 @@ void exact_norms(const Embeddings& rows, double* norms, cudaStream_t stream) {
       PYHBT_LAUNCH(norms_kernel<float>, grid, dim3(kThreads), stream, rows, norms);
       break;
     case DType::kFloat16:
-      PYHBT_LAUNCH(norms_kernel<Half>, grid, dim3(kThreads), stream, rows, norms);
+      PYHBT_LAUNCH(norms_kernel<HalfBits>, grid, dim3(kThreads), stream, rows, norms);
       break;
     case DType::kBFloat16:
-      PYHBT_LAUNCH(norms_kernel<BFloat>, grid, dim3(kThreads), stream, rows, norms);
+      PYHBT_LAUNCH(norms_kernel<BFloatBits>, grid, dim3(kThreads), stream, rows, norms);
+      break;
+    default:  // of one byte: refused at the border
       break;
   }
 }
@@ -371,10 +383,12 @@ void score_lists(const Embeddings& queries, const Embeddings& corpus, const doub
       PYHBT_LAUNCH(score_kernel<float>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
     case DType::kFloat16:
-      PYHBT_LAUNCH(score_kernel<Half>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      PYHBT_LAUNCH(score_kernel<HalfBits>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
       break;
     case DType::kBFloat16:
-      PYHBT_LAUNCH(score_kernel<BFloat>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      PYHBT_LAUNCH(score_kernel<BFloatBits>, grid, dim3(kThreads), stream, queries, corpus, norms, lists);
+      break;
+    default:  // of one byte: refused at the border
       break;
   }
 }
@@ -387,7 +401,7 @@ void select_best(const Lists& lists, int64_t k, const double* scale, bool sorted
 
 void count_beaten(const ScoreTile& tile, const Targets& targets, const SearchFilter& filter,
                   const Lists& lists, cudaStream_t stream) {
-  PYHBT_LAUNCH(count_kernel, tile_grid(tile), dim3(kThreads), stream, tile, targets, filter, lists);
+  PYHBT_LAUNCH(count_kernel, tile_grid(tile, 1), dim3(kThreads), stream, tile, targets, filter, lists);
 }
 
 void settle_beaten(const Targets& targets, const Lists& lists, cudaStream_t stream) {

@@ -22,10 +22,11 @@ from pyhbt.ops.codes import matrix
 from pyhbt.ops.cuda import contrastive as cuda
 from pyhbt.ops.cuda.kernels import address, kernels
 from pyhbt.ops.dtypes import DTYPES
+from pyhbt.ops.loss_checks import refuse_capture
 
 torch.library.define(
     "pyhbt::contrastive_loss",
-    "(Tensor queries, Tensor passages, Tensor positives, Tensor row_weights, Tensor temperature, float margin, "
+    "(Tensor queries, Tensor passages, Tensor? positives, Tensor row_weights, Tensor temperature, float margin, "
     "bool cosine, bool symmetric, Tensor? query_groups, Tensor? passage_groups, bool query_gradient, "
     "bool passage_gradient) "
     "-> (Tensor losses, Tensor loss, Tensor grad_queries, Tensor grad_passages, Tensor grad_temperature)",
@@ -35,7 +36,8 @@ torch.library.define(
 class Options(NamedTuple):
     """What the operator takes beyond its differentiable inputs."""
 
-    positives: torch.Tensor
+    positives: torch.Tensor | None
+    """None: 0, 1, ..., n - 1, which needs no check."""
     margin: float
     cosine: bool
     symmetric: bool
@@ -71,6 +73,7 @@ def _contrastive_loss_cpu(queries: torch.Tensor, passages: torch.Tensor, *others
 def _contrastive_loss_cuda(queries: torch.Tensor, passages: torch.Tensor, *others: Any) -> panels.Losses:
     native = kernels(queries.device) if cuda.supports(queries, passages) else None
     if native is None:
+        refuse_capture(queries)
         return panels.contrastive_loss(queries, passages, *others)
     return cuda.contrastive_loss(native, queries, passages, *others)
 
@@ -78,7 +81,7 @@ def _contrastive_loss_cuda(queries: torch.Tensor, passages: torch.Tensor, *other
 def _native(
     queries: torch.Tensor,
     passages: torch.Tensor,
-    positives: torch.Tensor,
+    positives: torch.Tensor | None,
     row_weights: torch.Tensor,
     temperature: torch.Tensor,
     margin: float,
@@ -92,6 +95,7 @@ def _native(
     temperature_value = float(temperature.detach())
     checks.check_finite_positive(temperature_value, "temperature")
     checks.check_same_dim(passages, "passages", queries, "queries")
+    positives = panels.positives_or_default(positives, queries)
     checks.check_length(positives, "positives", queries.shape[0], "query")
     checks.check_length(row_weights, "row_weights", queries.shape[0], "query")
     queries, passages = _with_dense_rows(queries), _with_dense_rows(passages)
@@ -222,8 +226,9 @@ class _WeightedLoss(torch.autograd.Function):
         if _is_stacked(grad_output):
             gradients = [gradient * grad_output for gradient in gradients]
         elif grad_output.device.type != "cpu" or grad_output.item() != 1.0:
-            for gradient in gradients:
-                gradient.mul_(grad_output)
+            for asked, gradient in zip((*call.wanted, call.temperature_wanted), gradients, strict=True):
+                if asked:
+                    gradient.mul_(grad_output)
         return call.results(gradients, *inputs)
 
 
@@ -308,12 +313,13 @@ def _is_stacked(x: torch.Tensor) -> bool:
     return bool(batched) or is_functorch_wrapped_tensor(x)
 
 
-def _check_values(positives: torch.Tensor, temperature: torch.Tensor, num_passages: int) -> None:
+def _check_values(positives: torch.Tensor | None, temperature: torch.Tensor, num_passages: int) -> None:
     """As the operator does, of what stands below all transforms."""
     with (
         torch._C._DisableFuncTorch()
     ):  # else operations wrap their results, whose numbers torch 2.8 cannot read
-        checks.check_indices(_unwrapped(positives).reshape(-1), "positives", num_passages, "passages")
+        if positives is not None:
+            checks.check_indices(_unwrapped(positives).reshape(-1), "positives", num_passages, "passages")
         for value in _unwrapped(temperature).reshape(-1).tolist():
             checks.check_finite_positive(value, "temperature")
 

@@ -57,6 +57,11 @@ class Codes:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(tensor.nbytes for tensor in vars(self).values())
+
     def native(self) -> _core.Codes:
         """As the native module reads them."""
         return cast("_core.Codes", self._addresses(_ALL))

@@ -49,15 +49,17 @@ def contrastive_loss(
     With ``symmetric`` the loss is the mean of that and the same over the queries for the passage ``pos(i)``, among
     the queries that have a positive; a pair that was left out is left out in this direction too.
 
-    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of
-    queries and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n +
-    m) dim) and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they
-    take our kernels around torch's products, with panels of up to 256 MiB. Other devices and float64 take the same
-    algorithm in torch. Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-
-    precision embeddings have gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the
-    positive is kept out of the sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results
-    do not depend on the number of threads. Under ``create_graph`` the gradient comes from torch code that stores
-    the scores, as do forward-mode derivatives and ``torch.func``.
+    On the CPU float32, float16 and bfloat16 take the native kernel: 2 n m dim flops, and as many for each of queries
+    and passages that needs a gradient (2 more where symmetric and beyond 256 MiB of scores); memory O((n + m) dim)
+    and a panel of 264 rows of scores; symmetric, scores of up to 256 MiB are kept. On a CUDA device they take our
+    kernels around torch's products, with panels of 256 MiB, or up to 1 GiB where the device has 32 times that. A call
+    waits there only to look at given positives and at a temperature that lies on the device; while a CUDA graph is
+    captured it does not, and bad ones give NaN. Other devices and float64 take the same algorithm in torch.
+    Everything accumulates in float32 or wider, under autocast too; on a CUDA device half-precision embeddings have
+    gradients of scores rounded to their dtype. Peaked rows keep their accuracy, since the positive is kept out of the
+    sum of exponentials. NaN and infinities spread as in torch's cross-entropy. Results do not depend on the number of
+    threads. Under ``create_graph`` the gradient comes from torch code that stores the scores, as do forward-mode
+    derivatives and ``torch.func``.
 
     Args:
         queries: (n, dim) float32, float16, bfloat16 or float64.
@@ -99,7 +101,7 @@ def contrastive_loss(
         raise ValueError(f"margin: found {margin}, expected a finite number or None")
     targets = _positives(positives, q, p)
     query_ids, passage_ids = _groups(query_groups, passage_groups, q, p)
-    row_weights, factors = _row_weights(weights, None if positives is None else targets, q, reduction)
+    row_weights, factors = _row_weights(weights, targets, q, reduction)
     options = Options(
         targets,
         math.inf if margin is None else float(margin),
@@ -108,7 +110,7 @@ def contrastive_loss(
         query_ids,
         passage_ids,
     )
-    result = loss(q, p, _temperature(temperature, q), row_weights, options, by_row=reduction == "none")
+    result = loss(q, p, _temperature(temperature), row_weights, options, by_row=reduction == "none")
     if factors is not None:
         result = result * factors
     if isinstance(queries, np.ndarray) and isinstance(passages, np.ndarray):
@@ -116,28 +118,27 @@ def contrastive_loss(
     return result
 
 
-def _temperature(value: float | torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+def _temperature(value: float | torch.Tensor) -> torch.Tensor:
     """As a tensor; the value of a given tensor is checked by the operator, which reads it anyway."""
     if not isinstance(value, torch.Tensor):
         checks.check_finite_positive(real_number("temperature", value), "temperature")
-        dtype = torch.float32 if queries.device.type == "mps" else torch.float64
-        return torch.tensor(value, dtype=dtype, device=queries.device)
+        return torch.tensor(value, dtype=torch.float64)  # on the CPU: to send it to a device would be to wait
     if checks.as_tensor(value, "temperature").numel() != 1 or not value.is_floating_point():
         found = f"{tuple(value.shape)} of {value.dtype}"
         raise ValueError(f"temperature: found a tensor {found}, expected one floating-point number")
     return value.reshape(())
 
 
-def _positives(positives: Array | None, queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+def _positives(positives: Array | None, queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor | None:
     num_queries, num_passages = queries.shape[0], passages.shape[0]
-    if positives is None:
-        if num_passages < num_queries:
-            raise ValueError(
-                f"passages: found {num_passages} rows, expected at least {num_queries} (one for each query) "
-                "where positives are not given"
-            )
-        return torch.arange(num_queries, device=queries.device)
-    return _integers(positives, "positives", num_queries, "query", queries)
+    if positives is not None:
+        return _integers(positives, "positives", num_queries, "query", queries)
+    if num_passages < num_queries:
+        raise ValueError(
+            f"passages: found {num_passages} rows, expected at least {num_queries} (one for each query) "
+            "where positives are not given"
+        )
+    return None
 
 
 def _groups(
@@ -191,6 +192,8 @@ def _row_weights(
     if reduction == "sum":
         return given, None
     total = given.sum()
+    if weights is None:
+        return given / total.clamp(min=1.0), None
     return given / torch.where(total == 0, 1.0, total), None
 
 

@@ -46,7 +46,7 @@ class Columns:
 def contrastive_loss(
     queries: torch.Tensor,
     passages: torch.Tensor,
-    positives: torch.Tensor,
+    positives: torch.Tensor | None,
     row_weights: torch.Tensor,
     temperature: torch.Tensor,
     margin: float,
@@ -61,6 +61,7 @@ def contrastive_loss(
 
     A gradient that is not wanted has no rows.
     """
+    positives = positives_or_default(positives, queries)
     checks.check_indices(positives, "positives", passages.shape[0], "passages")
     checks.check_finite_positive(float(temperature.detach()), "temperature")
     if len(passages) == 0:  # no row has a positive
@@ -71,12 +72,17 @@ def contrastive_loss(
             losses.sum(),
             grad_queries,
             torch.zeros_like(passages, dtype=losses.dtype),
-            temperature.new_zeros((), dtype=torch.float64),
+            losses.new_zeros((), dtype=torch.float64),
         )
     with torch.autocast(queries.device.type, enabled=False), torch.no_grad():
         groups = None if query_groups is None or passage_groups is None else (query_groups, passage_groups)
         batch = _Batch(queries, passages, positives, row_weights, float(temperature), margin, cosine, groups)
         return batch.run(symmetric, Wanted(query_gradient, passage_gradient))
+
+
+def positives_or_default(positives: torch.Tensor | None, queries: torch.Tensor) -> torch.Tensor:
+    """(n,) int64: as given, or 0, 1, ..., n - 1."""
+    return torch.arange(len(queries), device=queries.device) if positives is None else positives
 
 
 class Rows:

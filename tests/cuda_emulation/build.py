@@ -16,8 +16,9 @@ from types import ModuleType
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "csrc"
-KERNELS = ("contrastive.cu", "search.cu")
-CHECKS = ("contrastive_checks.cpp", "search_checks.cpp", "step_checks.cpp", "main.cpp")
+KERNELS = ("contrastive.cu", "loss_rows.cu", "search.cu")
+BINDINGS = ("bindings.cpp", "bind_loss.cpp")
+CHECKS = ("contrastive_checks.cpp", "loss_checks.cpp", "search_checks.cpp", "step_checks.cpp", "main.cpp")
 SANITIZERS = {"none": "", "address": "address,undefined", "thread": "thread"}
 
 
@@ -93,6 +94,6 @@ def load(file: Path) -> ModuleType:
 
 def module(folder: Path) -> ModuleType:
     """``_cuda_emulated``, compiled into the folder and imported."""
-    names = (*KERNELS, "bindings.cpp")
+    names = (*KERNELS, *BINDINGS)
     objects = [module_object(SOURCES / "cuda" / name, folder / f"{name}.o") for name in names]
     return load(module_file(objects, folder))

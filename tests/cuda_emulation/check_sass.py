@@ -21,7 +21,7 @@ from typing import NamedTuple
 from .build import SOURCES
 
 ARCHITECTURES = ("80", "90", "120")
-KERNELS = {"contrastive.cu": 6, "search.cu": 10}
+KERNELS = {"contrastive.cu": 6, "loss_rows.cu": 10, "search.cu": 10}
 _ENTRY = re.compile(r"Compiling entry function '(\S+)'")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _REGISTERS = re.compile(r"Used (\d+) registers")

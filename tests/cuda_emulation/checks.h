@@ -69,6 +69,12 @@ inline void fill(Array<float>& x, float scale) {
 void test_logsumexp();
 void test_gradient();
 void test_multiply();
+void test_start();
+void test_solve();
+void test_columns();
+void test_gain();
+void test_end();
+void test_total();
 void test_search();
 void test_overflow();
 void test_ranks();

@@ -76,6 +76,7 @@ class Machine {
   template <typename Body>
   void launch(dim3 grid, dim3 block, Body body) {
     const std::lock_guard<std::mutex> one_launch(mutex_);
+    ++launches_;
     check_shape(grid, block);
     read_environment();
     release(&edges_[0]);
@@ -97,6 +98,12 @@ class Machine {
     }
     acquire(&edges_[1]);
     Fiber::forget_retired();
+  }
+
+  // Since the program began.
+  uint64_t launches() {
+    const std::lock_guard<std::mutex> one_launch(mutex_);
+    return launches_;
   }
 
   // Shared memory of this block under a key: of its own for each array, so that no overrun hits another.
@@ -378,6 +385,7 @@ class Machine {
     _exit(77);
   }
 
+  uint64_t launches_ = 0;
   std::mutex mutex_;
   std::function<void()> body_;
   Fiber starter_;

@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
   using namespace checks;
   const std::vector<std::pair<std::string, std::function<void()>>> scenarios = {
       {"logsumexp", test_logsumexp}, {"gradient", test_gradient}, {"multiply", test_multiply},
+      {"start", test_start},         {"solve", test_solve},       {"columns", test_columns},
+      {"gain", test_gain},           {"end", test_end},           {"total", test_total},
       {"search", test_search},       {"overflow", test_overflow}, {"ranks", test_ranks},
       {"append", test_append},       {"norms", test_norms},       {"scores", test_scores},
       {"select", test_select},       {"count", test_count},       {"settle", test_settle}};

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .build import SOURCES
 
-FILES = ("contrastive.cu", "search.cu", "language.h")
+FILES = ("contrastive.cu", "loss_rows.cu", "search.cu", "language.h")
 
 # A read-modify-write that others may come between, in place of an atomic.
 PLAIN = """

@@ -39,10 +39,12 @@ SURVIVED, NO_MUTANT, ENDLESS = "", "does not compile", "does not end"
 
 SCENARIOS = {
     "contrastive.cu": ("logsumexp", "gradient", "multiply"),
+    "loss_rows.cu": ("start", "solve", "columns", "gain", "end", "total"),
     "search.cu": ("append", "norms", "scores", "select", "count", "settle", "search", "overflow", "ranks"),
 }
 OPERATIONS = {
     "contrastive.cu": ("test_contrastive.py",),
+    "loss_rows.cu": ("test_contrastive.py",),
     "search.cu": ("test_search.py", "test_halves.py"),
 }
 ORDERS = [("forward", "0"), ("reverse", "0"), *(("random", seed) for seed in "12345")]
@@ -73,7 +75,7 @@ class Workshop:
             self.places.put(folder / str(number))
         used = [SANITIZERS[stage] for stage in stages if stage in SANITIZERS]
         self.objects = {sanitizer: self.prepare(sanitizer) for sanitizer in used}
-        names = (*build.KERNELS, "bindings.cpp") if "operations" in stages else ()
+        names = (*build.KERNELS, *build.BINDINGS) if "operations" in stages else ()
         self.module = {
             name: build.module_object(build.SOURCES / "cuda" / name, folder / "module" / f"{name}.o")
             for name in names

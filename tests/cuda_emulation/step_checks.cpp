@@ -25,6 +25,8 @@ struct BoundsCase : SearchCase {
         excluded[at] = first + draw(0, static_cast<int>(columns) - 1);
         scores[i * passages + excluded[at]] = 8.0f;  // but for that, it would be open
       }
+      if (excluded[i * 2] > excluded[i * 2 + 1])
+        std::swap(excluded[i * 2], excluded[i * 2 + 1]);  // rows rise
     }
     for (int64_t j = 0; j < passages; ++j) {
       passage_size[j] = static_cast<float>(draw(0, 2));
@@ -321,6 +323,7 @@ void test_append() {
   check_append(kShort ? 1 : 3, kShort ? 300 : 2300, "ape");
   if (kShort) return;
   for (const char* parts : {"", "a", "p", "e"}) check_append(3, 1024, parts);
+  check_append(17, 300, "ape");  // more queries than a block has
   check_append(2, 1025, "");
   check_append(1, 1, "");
 }

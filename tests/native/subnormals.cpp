@@ -30,15 +30,16 @@ std::vector<uint8_t> results(const std::vector<float>& queries, const std::vecto
   const pyhbt::Embeddings corpus{passages.data(), pyhbt::DType::kFloat32, kPassages, kDim, kDim};
   pyhbt::encode(corpus, false, centre.data(), direction.data(),
                 {codes.data(), inverse_scale.data(), along.data(), code_norm.data(), residual_norm.data(),
-                 code_sum.data(), norm.data()},
+                 code_sum.data(), norm.data(), nullptr, nullptr},
                 0, threads);
   pyhbt::SearchArguments a{};
   a.queries = {queries.data(), pyhbt::DType::kFloat32, kQueries, kDim, kDim};
   a.corpus = corpus;
   if (by_codes)
-    a.codes = pyhbt::CorpusCodes{codes.data(),     inverse_scale.data(), along.data(),
-                                 code_norm.data(), residual_norm.data(), code_sum.data(),
-                                 norm.data(),      centre.data(),        direction.data()};
+    a.codes = pyhbt::CorpusCodes{
+        codes.data(),    inverse_scale.data(), along.data(),  code_norm.data(), residual_norm.data(),
+        code_sum.data(), norm.data(),          centre.data(), direction.data(), nullptr,
+        nullptr};
   a.screening = by_codes ? pyhbt::Screening::kCodes : pyhbt::Screening::kFloats;
   a.threads = threads;
   std::vector<float> scores(kQueries * kBest);

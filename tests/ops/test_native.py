@@ -21,7 +21,12 @@ CUDA_STRUCTS = {
     "Where": "device stream",
     "Panel": "dots rows columns row_factor column_factor positives query_groups passage_groups limit",
     "PanelSums": "row_partials row_tickets row_logsumexp column_partials",
-    "PanelGradient": "row_reference row_weight own column_reference column_weight gain out dtype",
+    "PanelGradient": "row_reference row_weight own column_logsumexp column_weight gain out dtype",
+    "LossRows": (
+        "rows columns positives query_groups passage_groups row_weights temperature temperature_at margin share "
+        "refused scores logsumexp losses row_factor column_factor limit reference weight own"
+    ),
+    "LossTotals": "moments loss_rows loss temperature",
     "ScoreTile": (
         "scores queries first columns code_error query_size passage_size passage_error passage_scale"
     ),

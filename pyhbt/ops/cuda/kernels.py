@@ -17,7 +17,7 @@ from pyhbt.ops.codes import matrix
 from pyhbt.ops.dtypes import DTYPES
 from pyhbt.ops.filters import CheckedFilter
 
-_OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype")
+_OUT_DTYPE = hasattr(torch.ops.aten.mm, "dtype_out") and hasattr(torch.ops.aten.addmm, "dtype_out")
 Status = dict[str, Any]
 Struct = dict[str, Any]
 """Of csrc/cuda/*.h, by the names of its members."""
@@ -47,7 +47,8 @@ class Gradient(NamedTuple):
     row_reference: torch.Tensor
     row_weight: torch.Tensor
     own: torch.Tensor
-    column_reference: torch.Tensor | None
+    column_logsumexp: torch.Tensor | None
+    """(columns,) float64."""
     column_weight: torch.Tensor | None
     gain: torch.Tensor | None
 
@@ -122,12 +123,18 @@ class Kernels:
         self.module = module
         self.most_selected: int = module.MOST_SELECTED
 
-    def where(self, tensor: torch.Tensor) -> Struct:
-        """The tensor's device, and torch's current stream on it."""
-        if not tensor.is_cuda:  # emulated
-            return {"device": 0, "stream": 0}
-        stream = torch.cuda.current_stream(tensor.device).cuda_stream
-        return {"device": tensor.device.index, "stream": stream}
+    def launch(self, name: str, at: torch.Tensor, **arguments: Any) -> None:
+        """One kernel where ``at`` lies, on torch's current stream there; nothing waits.
+
+        torch makes the device current meanwhile: it alone goes back without making a context on the former one.
+        """
+        run = getattr(self.module, name)
+        if not at.is_cuda:  # emulated
+            run(where={"device": 0, "stream": 0}, **arguments)
+            return
+        with torch.cuda.device(at.device):
+            stream = torch.cuda.current_stream(at.device).cuda_stream
+            run(where={"device": at.device.index, "stream": stream}, **arguments)
 
     def scores(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """left right^T in float32: never in TF32, whose rounding exp() would multiply."""
@@ -139,8 +146,9 @@ class Kernels:
         """left right^T by our own kernel, in float32 multiply-adds."""
         left, right = left.contiguous(), right.contiguous()
         out = left.new_empty(len(left), len(right))
-        self.module.multiply_rows(
-            where=self.where(left),
+        self.launch(
+            "multiply_rows",
+            left,
             left=left.data_ptr(),
             rows=len(left),
             right=right.data_ptr(),
@@ -150,39 +158,54 @@ class Kernels:
         )
         return out
 
-    def panel_logsumexp(self, panel: Panel, columns: torch.Tensor | None) -> torch.Tensor:
-        """(rows,) float64 over the negatives of each row; the same by column is merged into ``columns``."""
+    def ticket_count(self, rows: int) -> int:
+        """Of what :meth:`panel_logsumexp` needs for panels of up to so many rows."""
+        return -(-rows // int(self.module.PANEL_TILE_ROWS))
+
+    def panel_logsumexp(
+        self,
+        panel: Panel,
+        rows_out: torch.Tensor,
+        columns: torch.Tensor | None,
+        tickets: torch.Tensor,
+        *,
+        first: bool,
+    ) -> None:
+        """Over the negatives of each row into ``rows_out`` (rows,) float64; by column merged into ``columns``, which
+        are not read where this is the first panel.
+
+        ``tickets`` int32 are zero before and after (:meth:`ticket_count`).
+        """
         rows, width = panel.dots.shape
         device = panel.dots.device
-        row_tiles = -(-rows // self.module.PANEL_TILE_ROWS)
+        row_tiles = self.ticket_count(rows)
         column_tiles = -(-width // self.module.PANEL_TILE_COLUMNS)
         row_partials = torch.empty(column_tiles, rows, 2, device=device)
         column_partials = None if columns is None else torch.empty(row_tiles, width, 2, device=device)
-        tickets = torch.zeros(row_tiles, dtype=torch.int32, device=device)
-        result = torch.empty(rows, dtype=torch.float64, device=device)
-        where = self.where(panel.dots)
         sums = {
             "row_partials": row_partials.data_ptr(),
             "row_tickets": tickets.data_ptr(),
-            "row_logsumexp": result.data_ptr(),
+            "row_logsumexp": rows_out.data_ptr(),
             "column_partials": address(column_partials),
         }
-        self.module.panel_logsumexp(where=where, panel=panel.native(), out=sums)
+        self.launch("panel_logsumexp", panel.dots, panel=panel.native(), out=sums)
         if columns is not None:
-            self.module.merge_columns(
-                where=where,
+            self.launch(
+                "merge_columns",
+                panel.dots,
                 partials=address(column_partials),
                 row_tiles=row_tiles,
                 columns=width,
+                first=first,
                 logsumexp=columns.data_ptr(),
             )
-        return result
 
     def panel_gradient(self, panel: Panel, gradient: Gradient, dtype: torch.dtype) -> torch.Tensor:
         """The gradient of the dots, in place for float32."""
         out = panel.dots if dtype == torch.float32 else torch.empty_like(panel.dots, dtype=dtype)
-        self.module.panel_gradient(
-            where=self.where(panel.dots),
+        self.launch(
+            "panel_gradient",
+            panel.dots,
             panel=panel.native(),
             gradient=gradient.native(out),
         )
@@ -192,15 +215,16 @@ class Kernels:
         """(n,) float64, in the order of summation of scores."""
         norms = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         if len(rows):
-            self.module.exact_norms(where=self.where(rows), rows=matrix(rows), norms=norms.data_ptr())
+            self.launch("exact_norms", rows, rows=matrix(rows), norms=norms.data_ptr())
         return norms
 
     def append_open(
         self, tile: ScoreTile, threshold: torch.Tensor, filter: CheckedFilter, lists: Lists
     ) -> None:
         """Appends to the lists the passages of the tile that may reach the thresholds."""
-        self.module.append_open(
-            where=self.where(threshold),
+        self.launch(
+            "append_open",
+            threshold,
             tile=tile.native(),
             threshold=threshold.data_ptr(),
             filter=filter.native(),
@@ -211,8 +235,9 @@ class Kernels:
         self, queries: torch.Tensor, corpus: torch.Tensor, norms: torch.Tensor | None, lists: Lists
     ) -> None:
         """Scores the entries of the lists that have no score yet."""
-        self.module.score_lists(
-            where=self.where(queries),
+        self.launch(
+            "score_lists",
+            queries,
             queries=matrix(queries),
             corpus=matrix(corpus),
             norms=address(norms),
@@ -223,8 +248,9 @@ class Kernels:
         self, lists: Lists, k: int, scale: torch.Tensor, threshold: torch.Tensor, *, sorted: bool
     ) -> None:
         """Leaves the best k in each list and sets the thresholds."""
-        self.module.select_best(
-            where=self.where(scale),
+        self.launch(
+            "select_best",
+            scale,
             lists=lists.native(),
             k=k,
             scale=scale.data_ptr(),
@@ -234,8 +260,9 @@ class Kernels:
 
     def count_beaten(self, tile: ScoreTile, targets: Targets, filter: CheckedFilter, lists: Lists) -> None:
         """Counts what certainly beats targets; what is undecided goes to the lists."""
-        self.module.count_beaten(
-            where=self.where(tile.scores),
+        self.launch(
+            "count_beaten",
+            tile.scores,
             tile=tile.native(),
             targets=targets.native(),
             filter=filter.native(),
@@ -244,8 +271,9 @@ class Kernels:
 
     def settle_beaten(self, targets: Targets, lists: Lists) -> None:
         """Counts the scored entries of the lists, and empties these."""
-        self.module.settle_beaten(
-            where=self.where(targets.scores),
+        self.launch(
+            "settle_beaten",
+            targets.scores,
             targets=targets.native(),
             lists=lists.native(),
         )
@@ -262,17 +290,32 @@ def _addresses(parts: NamedTuple) -> dict[str, int]:
     return {name: address(part) for name, part in named if part is None or isinstance(part, torch.Tensor)}
 
 
+def _multiplies_wide(left: torch.Tensor) -> bool:
+    """Whether torch multiplies these half-precision numbers into float32, summed there."""
+    settings = torch.backends.cuda.matmul
+    return left.is_cuda and _OUT_DTYPE and not getattr(settings, "allow_fp16_accumulation", False)
+
+
 def wide_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left right, summed and returned in float32; half-precision numbers are multiplied as they are."""
     if left.dtype == torch.float32:
         return left @ right
-    if (
-        left.is_cuda
-        and _OUT_DTYPE
-        and not getattr(torch.backends.cuda.matmul, "allow_fp16_accumulation", False)
-    ):
+    if _multiplies_wide(left):
         return torch.mm(left, right, out_dtype=torch.float32)
     return left.float() @ right.float()  # exact products in TF32 too, which has the bits of both halves
+
+
+def multiply_into(out: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, add: bool) -> None:
+    """As :func:`wide_product`, written or added to ``out``, which is read once where it is added to."""
+    if left.dtype != torch.float32 and _multiplies_wide(left):
+        if add:
+            torch.addmm(out, left, right, out_dtype=torch.float32, out=out)
+        else:
+            torch.mm(left, right, out_dtype=torch.float32, out=out)
+    elif add:
+        out.addmm_(left.float(), right.float())
+    else:
+        torch.mm(left.float(), right.float(), out=out)
 
 
 def _takes_tf32(tensor: torch.Tensor) -> bool:

@@ -36,13 +36,14 @@ from pyhbt.ops.search_checks import (
     check_vectors,
     search_device,
 )
-from pyhbt.retrieval.index import files
+from pyhbt.retrieval.index import files, sources
 from pyhbt.retrieval.index.building import build_files, check_block, read_blocks, refer_to
 from pyhbt.retrieval.index.names import Ids, Name, Names, check_count, listed
+from pyhbt.retrieval.index.on_device import OnDevice, on_device
 from pyhbt.retrieval.index.sources import BLOCK_ROWS, Source, as_matrix, blocks, is_matrix, read_only
 from pyhbt.retrieval.index.storage import ArrayFiles, InMemory, Parts
 
-_QUERIES_A_STEP, _CPU = 2048, torch.device("cpu")  # queries between two moves of the progress bar
+_QUERIES_A_STEP, _CPU = 2048, torch.device("cpu")  # of the progress bar
 
 
 class ExactIndex:
@@ -54,7 +55,8 @@ class ExactIndex:
 
     Args:
         corpus: (n, dim) array or tensor, float32, float16, bfloat16, int8 or float8; a column of ``datasets``; or an
-            iterable of blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`).
+            iterable of blocks (rows, dim). Of a tensor on a CUDA device it is an index there (:meth:`to`), built there;
+            the CPU gets a copy and codes when something needs them (:meth:`save`, :meth:`add`, a search on the CPU).
         ids: a name for each passage, strings or integers, all different, for :meth:`ids_of` and :meth:`positions`.
         similarity: "dot", or "cosine" (0 for a row of zeros).
         path: build into this folder, memory-mapped, instead of memory: for corpora larger than memory.
@@ -79,20 +81,23 @@ class ExactIndex:
         self._cosine = similarity == "cosine"
         names = listed(ids)
         self._names = None if names is None else Names(names)
+        self._held: Parts | OnDevice
+        self._on_device = None
         if path is not None:
-            self._parts = build_files(corpus, Path(path), names, similarity=similarity, progress=progress)
+            self._held = build_files(corpus, Path(path), names, similarity=similarity, progress=progress)
+        elif isinstance(corpus, torch.Tensor) and on_device(corpus):
+            self._held = OnDevice(corpus, cosine=self._cosine)
+            self._on_device = self._held.corpus()
         elif is_matrix(corpus):
-            self._parts = refer_to(as_matrix(corpus, "corpus"), cosine=self._cosine, progress=progress)
+            self._held = refer_to(as_matrix(corpus, "corpus"), cosine=self._cosine, progress=progress)
         else:
-            self._parts = read_blocks(corpus, cosine=self._cosine, progress=progress)
+            self._held = read_blocks(corpus, cosine=self._cosine, progress=progress)
         self._read_only_at = self._parts.vectors.data_ptr() if path or read_only(corpus) else None
         self._memory: InMemory | None = None
-        self._on_device = None
         self._device = corpus.device if isinstance(corpus, torch.Tensor) and corpus.is_cuda else _CPU
         check_count(names, len(self))
 
-    _device: torch.device
-    """Of the queries."""
+    _device: torch.device  # of the queries
     _read_only_at: int | None
     """Where vectors lie that must not be written to: mapped files, memory of read-only arrays."""
     _on_device: cuda.Corpus | None
@@ -112,7 +117,7 @@ class ExactIndex:
         saved = files.read(Path(path), verify=verify)
         index = cls.__new__(cls)
         index._similarity, index._cosine = saved.similarity, saved.similarity == "cosine"
-        index._parts, index._memory = saved.parts, None
+        index._held, index._memory = saved.parts, None
         index._read_only_at = saved.parts.vectors.data_ptr()
         index._device, index._on_device = _CPU, None
         index._names = None if saved.ids is None else Names(saved.ids, checked=True)
@@ -182,27 +187,31 @@ class ExactIndex:
                 self._memory = InMemory(self._parts, cosine=self._cosine)
             self._on_device = None
             self._memory.append(block)
-            self._parts = self._memory.parts()
+            self._held = self._memory.parts()
             if names is not None and self._names is not None:
                 self._names.extend(names[taken : taken + len(block)])
             taken += len(block)
         check_count(names, taken)
 
+    @property
+    def _parts(self) -> Parts:
+        return self._held.parts
+
     def __repr__(self) -> str:
         return f"ExactIndex({len(self):,} passages, {self.dim} dims, {self.similarity})"
 
     def __len__(self) -> int:
-        return len(self._parts.vectors)
+        return len(self._held.vectors)
 
     @property
     def dim(self) -> int:
         """Numbers in a vector."""
-        return int(self._parts.vectors.shape[1])
+        return int(self._held.vectors.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the vectors."""
-        return self._parts.vectors.dtype
+        return self._held.vectors.dtype
 
     @property
     def device(self) -> torch.device:
@@ -222,13 +231,7 @@ class ExactIndex:
         are copied there.
         """
         vectors = self._parts.vectors
-        if vectors.data_ptr() != self._read_only_at:
-            return vectors
-        if vectors.dtype.is_floating_point and vectors.dtype not in (torch.float32, torch.float16):
-            return vectors.clone()
-        array = vectors.numpy()
-        array.flags.writeable = False
-        return array
+        return vectors if vectors.data_ptr() != self._read_only_at else sources.as_read_only(vectors)
 
     @property
     def codes(self) -> Codes:
@@ -243,7 +246,7 @@ class ExactIndex:
     @property
     def nbytes(self) -> int:
         """Bytes beside the vectors."""
-        return sum(tensor.nbytes for tensor in vars(self._parts.codes).values())
+        return self._parts.codes.nbytes
 
     def ids_of(self, indices: Array) -> list[list[Name]]:
         """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
@@ -251,10 +254,7 @@ class ExactIndex:
         Raises:
             ValueError: the index has no ids, or indices of another shape.
         """
-        names = self._named().listed
-        found = checks.as_tensor(indices, "indices")
-        checks.check_matrix(found, "indices")
-        return [[names[place] for place in row if place >= 0] for row in found.tolist()]
+        return self._named().of(indices)
 
     def positions(self, ids: Iterable[Name]) -> torch.Tensor:
         """The positions (len(ids),) int64 of passages by name, as filters and targets take them.
@@ -263,8 +263,7 @@ class ExactIndex:
             KeyError: a name that no passage has.
             ValueError: the index has no ids.
         """
-        places = self._named().places
-        return torch.tensor([places[name] for name in ids], dtype=torch.int64)
+        return torch.tensor([self._named().places[name] for name in ids], dtype=torch.int64)
 
     @overload
     def search(
@@ -432,7 +431,7 @@ class ExactIndex:
 
     def _corpus(self, native: Kernels) -> cuda.Corpus:
         if self._on_device is None:
-            vectors = with_dense_rows(self._parts.vectors.to(self._device))
+            vectors = with_dense_rows(self._held.vectors.to(self._device))
             self._on_device = cuda.Corpus.of(native, vectors, cosine=self._cosine)
         return self._on_device
 
@@ -444,7 +443,7 @@ class ExactIndex:
     def _checked(self, queries: Array, screening: Screening, filter: SearchFilter | None) -> torch.Tensor:
         tensor = checks.as_tensor(queries, "queries").detach()
         check_vectors(tensor, "queries")
-        checks.check_same_dim(self._parts.vectors, "corpus", tensor, "queries")
+        checks.check_same_dim(self._held.vectors, "corpus", tensor, "queries")
         if tensor.device != self._device:
             raise ValueError(f"queries: found device {tensor.device}, expected {self._device} (the index's)")
         check_options(self._similarity, screening, self._device.type, filter)

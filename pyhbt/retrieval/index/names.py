@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pyhbt.ops import checks
+from pyhbt.ops.checks import Array
+
 Name: TypeAlias = "str | int"
 Ids: TypeAlias = "Sequence[str] | Sequence[int] | npt.NDArray[Any] | torch.Tensor"
 
@@ -65,6 +68,16 @@ class Names:
         if known < len(self._names):
             self._places.update(zip(self._names[known:], range(known, len(self._names)), strict=True))
         return self._places
+
+    def of(self, indices: Array) -> list[list[Name]]:
+        """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
+
+        Raises:
+            ValueError: another shape.
+        """
+        found = checks.as_tensor(indices, "indices")
+        checks.check_matrix(found, "indices")
+        return [[self._names[place] for place in row if place >= 0] for row in found.tolist()]
 
     def check(self, more: list[Name]) -> None:
         """Refuse names that may not be added.

@@ -45,6 +45,15 @@ def read_only(source: Source) -> bool:
     return isinstance(source, np.ndarray) and not source.flags.writeable
 
 
+def as_read_only(vectors: torch.Tensor) -> Array:
+    """An array over the memory of vectors that must not be written to; a copy of a dtype that NumPy lacks."""
+    if vectors.dtype.is_floating_point and vectors.dtype not in (torch.float32, torch.float16):
+        return vectors.clone()
+    array = vectors.numpy()
+    array.flags.writeable = False
+    return array
+
+
 def blocks(source: Source) -> Iterator[torch.Tensor]:
     """The rows of any source in blocks.
 

@@ -21,6 +21,11 @@ class Parts:
     vectors: torch.Tensor
     codes: Codes
 
+    @property
+    def parts(self) -> Parts:
+        """Itself, as of vectors that lie elsewhere (:class:`pyhbt.retrieval.index.on_device.OnDevice`)."""
+        return self
+
 
 class Growing:
     """Rows in memory with room to spare, so that appending costs O(rows appended)."""

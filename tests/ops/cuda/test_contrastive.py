@@ -199,3 +199,22 @@ def test_gradients_do_not_depend_on_panels(gpu: str, monkeypatch: pytest.MonkeyP
         found.append((loss.detach(), q.grad, p.grad))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("passages", "memory", "rows"),
+    [
+        (1024, 80 << 30, 1 << 16),
+        (16_384, 80 << 30, 4096),
+        (65_536, 80 << 30, 4096),  # 1 GiB: 16 passes over the passages' gradient where 256 MiB makes 64
+        (65_536, 16 << 30, 2048),
+        (65_536, 8 << 30, 1024),
+        (262_144, 80 << 30, 1024),
+        (1 << 24, 80 << 30, 32),
+        (1, 80 << 30, 1 << 18),
+        (4 << 20, 1 << 30, 32),
+    ],
+)
+def test_rows_of_a_panel(passages: int, memory: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_contrastive, "PANEL_BYTES", 256 << 20)
+    assert cuda_contrastive.panel_rows(passages, memory) == rows

@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +123,63 @@ def test_a_device_that_is_too_old_takes_torch_code(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.warns(RuntimeWarning, match="cuda:7 has compute capability 7.5, built for 80 86-real"):
         assert door.kernels(torch.device("cuda:7")) is None
+
+
+class Elsewhere:
+    """Stands for a tensor on another device than the current one."""
+
+    is_cuda = True
+    device = torch.device("cuda:1")
+
+
+def test_torch_makes_the_device_current_for_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes back: its guard alone knows whether the former device has a context, and makes none."""
+    said: list[Any] = []
+
+    class Guard:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def __enter__(self) -> None:
+            said.append(("enter", self.device.index))
+
+        def __exit__(self, *_: object) -> None:
+            said.append("exit")
+
+    module = SimpleNamespace(MOST_SELECTED=1, some_kernel=lambda **given: said.append(given))
+    monkeypatch.setattr(torch.cuda, "device", Guard)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=77))
+    elsewhere: Any = Elsewhere()
+    door.Kernels(module).launch("some_kernel", elsewhere, rows=3)
+    assert said == [("enter", 1), {"where": {"device": 1, "stream": 77}, "rows": 3}, "exit"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("add", [False, True])
+def test_products_are_written_where_they_belong(add: bool, dtype: torch.dtype) -> None:
+    left, right = (torch.randn(5, 7).to(dtype), torch.randn(7, 3).to(dtype))
+    out = torch.full((5, 3), 2.0)
+    door.multiply_into(out, left, right, add=add)
+    expected = left.double() @ right.double() + (2.0 if add else 0.0)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_halves_are_multiplied_into_float32_on_a_gpu(add: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place: torch has these overloads for CUDA tensors alone."""
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setattr(door, "_multiplies_wide", lambda _: True)
+    monkeypatch.setattr(torch, "mm", lambda *given, **options: calls.append(("mm", options)))
+    monkeypatch.setattr(
+        torch, "addmm", lambda *given, **options: calls.append(("addmm", (given[0], options)))
+    )
+    out = torch.zeros(5, 3)
+    door.multiply_into(out, torch.zeros(5, 7).half(), torch.zeros(7, 3).half(), add=add)
+    options: dict[str, Any] = {"out_dtype": torch.float32, "out": out}
+    assert calls[0][0] == ("addmm" if add else "mm")
+    given = calls[0][1][1] if add else calls[0][1]
+    assert given["out"] is options["out"]
+    assert given["out_dtype"] == torch.float32
+    assert not add or calls[0][1][0] is out
+    for operator in (torch.ops.aten.mm, torch.ops.aten.addmm):
+        assert "ScalarType out_dtype" in str(operator.dtype_out._schema)
