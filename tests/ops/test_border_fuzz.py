@@ -103,9 +103,12 @@ def _in_memory(draw: st.DrawFn, numbers: Any, more: tuple[Any, ...]) -> tuple[An
         torch.int32,
         torch.float64,
     ]
-    wrong = [
-        dtype for dtype in [*wrong, torch.complex64, torch.bool, torch.float8_e4m3fn] if dtype not in more
-    ]
+    float8, int8 = [torch.float8_e4m3fn, torch.float8_e5m2], [np.int8, torch.int8]
+    if more:
+        wrong += [*float8, *int8]
+    else:  # search reads bytes too; whole numbers are always finite
+        right += float8 + (int8 if np.isfinite(numbers).all() else [])
+    wrong = [dtype for dtype in [*wrong, torch.complex64, torch.bool] if dtype not in more]
     good = not draw(rarely)
     dtype = draw(st.sampled_from(right if good else wrong))
     if isinstance(dtype, torch.dtype):
