@@ -309,6 +309,7 @@ void search(const SearchArguments& arguments, int64_t k, float* scores, int64_t*
   const int64_t num_queries = call.a.queries.rows, num_passages = call.a.corpus.rows;
   const Filter filter(call.a.filter);
   if (num_passages == 0 || num_queries == 0) {
+    call.measure_passages();  // refuses what is not finite, as it does for queries
     write_nothing_found(num_queries * k, scores, indices, exact_scores);
     return;
   }
