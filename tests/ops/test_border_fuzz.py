@@ -106,8 +106,8 @@ def _in_memory(draw: st.DrawFn, numbers: Any, more: tuple[Any, ...]) -> tuple[An
     float8, int8 = [torch.float8_e4m3fn, torch.float8_e5m2], [np.int8, torch.int8]
     if more:
         wrong += [*float8, *int8]
-    else:  # search reads bytes too; whole numbers are always finite
-        right += float8 + (int8 if np.isfinite(numbers).all() else [])
+    elif np.isfinite(numbers).all():  # search reads bytes too, which do not hold what is not finite
+        right += [*float8, *int8]
     wrong = [dtype for dtype in [*wrong, torch.complex64, torch.bool] if dtype not in more]
     good = not draw(rarely)
     dtype = draw(st.sampled_from(right if good else wrong))
