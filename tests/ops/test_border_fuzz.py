@@ -271,6 +271,10 @@ def filters(draw: st.DrawFn, nq: int, n: int) -> tuple[Drawn, Any]:
         chosen = draw(integers((n,), 0, 2))
         if chosen.numbers is None:
             parts["allowed"], right = chosen.value, chosen.value is None
+            if getattr(chosen.value, "ndim", 0) == 1:
+                return Drawn(
+                    SearchFilter(**parts), "unknown"
+                ), everything  # some of these are right: positions
         else:
             parts["allowed"] = chosen.numbers.astype(bool)
             allowed &= parts["allowed"]
