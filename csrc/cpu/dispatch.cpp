@@ -14,39 +14,26 @@
 
 namespace pyhbt::cpu {
 
-namespace portable {
-CpuKernels table(const char* name);
-}
+#define PYHBT_TABLE_OF(isa)           \
+  namespace isa {                     \
+  CpuKernels table(const char* name); \
+  }
+PYHBT_TABLE_OF(portable)
 #if defined(PYHBT_HAVE_X86)
-namespace avx2 {
-CpuKernels table(const char* name);
-}
-namespace avxvnni {
-CpuKernels table(const char* name);
-}
-namespace avx512 {
-CpuKernels table(const char* name);
-}
-namespace avx512vnni {
-CpuKernels table(const char* name);
-}
+PYHBT_TABLE_OF(avx2)
+PYHBT_TABLE_OF(avxvnni)
+PYHBT_TABLE_OF(avx512)
+PYHBT_TABLE_OF(avx512vnni)
 #endif
 #if defined(PYHBT_HAVE_ARM)
-namespace neon {
-CpuKernels table(const char* name);
-}
-namespace dotprod {
-CpuKernels table(const char* name);
-}
-namespace i8mm {
-CpuKernels table(const char* name);
-}
+PYHBT_TABLE_OF(neon)
+PYHBT_TABLE_OF(dotprod)
+PYHBT_TABLE_OF(i8mm)
 #endif
 #if defined(PYHBT_HAVE_WIDE)  // native tests: the source of avx512 in AVX2 instructions
-namespace wide {
-CpuKernels table(const char* name);
-}
+PYHBT_TABLE_OF(wide)
 #endif
+#undef PYHBT_TABLE_OF
 
 namespace {
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyhbt.options import option
 
@@ -36,6 +36,45 @@ def batch_size_option() -> Any:
     return option("Texts encoded at a time, at most.", None, unset="as many as fit in 2,048 tokens")
 
 
+class NamesEncoder(Protocol):
+    """Options that name an encoder and say how it takes texts."""
+
+    @property
+    def encoder(self) -> str | None:
+        """A name or a folder."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens kept of a text."""
+
+    @property
+    def query_prefix(self) -> str | None:
+        """Put before queries."""
+
+    @property
+    def passage_prefix(self) -> str | None:
+        """Put before passages."""
+
+
+def named_encoder(options: NamesEncoder, *, seed: int = 0) -> Encoder:
+    """The encoder that options name; ``seed`` is that of a new one's weights.
+
+    Raises:
+        ValueError: none is named; and as :func:`pyhbt.load_encoder` does.
+    """
+    from pyhbt.encoders.load import load_encoder
+
+    if options.encoder is None:
+        raise ValueError("encoder: found None, expected a name or a folder")
+    return load_encoder(
+        options.encoder,
+        seed=seed,
+        max_length=options.max_length,
+        query_prefix=options.query_prefix,
+        passage_prefix=options.passage_prefix,
+    )
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """An encoder by name or folder, and how it takes texts."""
@@ -46,16 +85,8 @@ class EncoderOptions:
     passage_prefix: str | None = passage_prefix_option()
 
     def load(self, *, seed: int = 0) -> Encoder:
-        """The encoder; ``seed`` is that of a new one's weights. Raises as :func:`pyhbt.load_encoder` does."""
-        from pyhbt.encoders.load import load_encoder
-
-        return load_encoder(
-            self.encoder,
-            seed=seed,
-            max_length=self.max_length,
-            query_prefix=self.query_prefix,
-            passage_prefix=self.passage_prefix,
-        )
+        """As :func:`named_encoder`."""
+        return named_encoder(self, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def mine_bitext(
     margin, the lower position of two that are equal.
 
     Args:
-        sources: (n, dim) array or tensor, float32, float16 or bfloat16, finite, or an :class:`pyhbt.ExactIndex` of it.
+        sources: (n, dim) array or tensor, finite, of a dtype that :func:`pyhbt.search` takes, or an
+            :class:`pyhbt.ExactIndex` of it.
         targets: (m, dim) likewise, on the same device.
         k: neighbours a sentence, at least 1; where a side has fewer, all of it.
         margin: of the score a of a pair and the mean b over both neighbourhoods: "ratio" a / b, "distance" a - b or

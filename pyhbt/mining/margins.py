@@ -77,7 +77,7 @@ def neighbourhoods(
     """The k nearest targets of each source and the k nearest sources of each target, exactly.
 
     Args:
-        sources: (n, dim) float32, float16 or bfloat16, or an :class:`pyhbt.ExactIndex` of them.
+        sources: (n, dim) of a dtype that :func:`pyhbt.search` takes, or an :class:`pyhbt.ExactIndex` of them.
         targets: (m, dim) likewise, on the same device.
         k: at least 1; where a side has fewer, all of it.
         similarity: "cosine" (0 for a row of zeros) or "dot"; default: that of the indexes, or "cosine".

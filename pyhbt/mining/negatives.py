@@ -103,7 +103,8 @@ def mine_negatives(
 
     Args:
         source: an encoder, a live ``SentenceTransformer``, or vectors of ``pairs.queries`` and of ``pairs.passages``
-            followed by the corpus: (num_queries, dim) and (num_passages, dim), float32, float16 or bfloat16.
+            followed by the corpus: (num_queries, dim) and (num_passages, dim), of dtypes that
+            :func:`pyhbt.search` takes.
         pairs: at least one.
         rules: default: 7 negatives of the passage's language from the first 100 ranks, below 95 % of the positive.
         corpus: more passages to be found.

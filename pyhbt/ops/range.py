@@ -69,8 +69,8 @@ def check_threshold(threshold: float | Array, num_queries: int) -> torch.Tensor:
     """
     if isinstance(threshold, (torch.Tensor, np.ndarray)) and threshold.ndim > 0:
         tensor = checks.as_tensor(threshold, "threshold").detach().cpu()
-        if tensor.dtype == torch.bool:
-            raise TypeError("threshold: found dtype torch.bool, expected numbers")
+        if tensor.dtype == torch.bool or tensor.is_complex():
+            raise TypeError(f"threshold: found dtype {tensor.dtype}, expected real numbers")
         checks.check_length(tensor, "threshold", num_queries, "query")
     else:
         try:

@@ -23,6 +23,7 @@ from pyhbt.data.trec import write_run
 from pyhbt.encoders.options import (
     encoder_option,
     max_length_option,
+    named_encoder,
     passage_prefix_option,
     query_prefix_option,
 )
@@ -77,15 +78,7 @@ class SearchJob:
 
     def load_encoder(self) -> Encoder:
         """The encoder of its texts."""
-        from pyhbt.encoders import load_encoder
-
-        assert self.encoder is not None
-        return load_encoder(
-            self.encoder,
-            max_length=self.max_length,
-            query_prefix=self.query_prefix,
-            passage_prefix=self.passage_prefix,
-        )
+        return named_encoder(self)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pyhbt.data.registry import (
 from pyhbt.encoders.options import (
     encoder_option,
     max_length_option,
+    named_encoder,
     passage_prefix_option,
     query_prefix_option,
 )
@@ -269,12 +270,4 @@ class StudyConfig:
 
     def make_encoder(self, seed: int) -> Encoder:
         """The encoder that a cell starts from."""
-        from pyhbt.encoders import load_encoder
-
-        return load_encoder(
-            self.encoder,
-            seed=seed,
-            max_length=self.max_length,
-            query_prefix=self.query_prefix,
-            passage_prefix=self.passage_prefix,
-        )
+        return named_encoder(self, seed=seed)

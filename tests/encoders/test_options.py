@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,12 @@ from pyhbt.encoders.options import (
     batch_size_option,
     encoder_option,
     max_length_option,
+    named_encoder,
     passage_prefix_option,
     query_prefix_option,
 )
 from pyhbt.options import build, options_of
+from pyhbt.retrieval.run import SearchJob
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def test_the_settings_of_an_encoder_make_it() -> None:
             build(EncoderOptions, {name: "p"}).load()
     with pytest.raises(FileNotFoundError, match="encoder: ./nowhere is not a folder"):
         EncoderOptions("./nowhere").load()
+    with pytest.raises(ValueError, match="encoder: found None, expected a name or a folder"):
+        named_encoder(SearchJob(Path("queries.txt"), Path("corpus.txt")))
 
 
 def test_an_encoder_must_be_named_where_none_is_meant() -> None:

@@ -252,7 +252,7 @@ class ExactIndex:
         """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
 
         Raises:
-            ValueError: the index has no ids, or indices of another shape.
+            ValueError: the index has no ids, indices of another shape, or one that no passage has.
         """
         return self._named().of(indices)
 

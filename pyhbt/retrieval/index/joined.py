@@ -18,7 +18,7 @@ from pyhbt.ops.filters import CheckedFilter, SearchFilter
 from pyhbt.ops.range import MOST_RESULTS, RangeResults
 from pyhbt.ops.search_checks import Screening, check_k
 from pyhbt.retrieval.index.exact import ExactIndex
-from pyhbt.retrieval.index.names import Name
+from pyhbt.retrieval.index.names import Name, check_positions
 
 
 class JoinedIndex:
@@ -74,21 +74,24 @@ class JoinedIndex:
         """Which index each found passage is of, and its position there; both int64 of the shape of ``indices``.
 
         Absent ones (-1) are -1 in both.
+
+        Raises:
+            ValueError: a position that no passage has.
+            TypeError: no whole numbers.
         """
-        found = checks.as_tensor(indices, "indices")
-        checks.check_integers(found, "indices")
+        found = checks.as_tensor(indices, "indices").cpu()
+        check_positions(found, len(self))
+        found = found.long()
         starts = torch.tensor([start for start, _ in self._bounds()])
-        at = (
-            torch.searchsorted(starts, found.cpu(), right=True) - 1
-        )  # of equal starts the last: others are empty
-        position = found.cpu() - starts[at.clamp(min=0)]
-        return at.where(found.cpu() >= 0, -1), position.where(found.cpu() >= 0, -1)
+        at = torch.searchsorted(starts, found, right=True) - 1  # of equal starts the last: others are empty
+        position = found - starts[at.clamp(min=0)]
+        return at.where(found >= 0, -1), position.where(found >= 0, -1)
 
     def ids_of(self, indices: Array) -> list[list[Name]]:
         """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
 
         Raises:
-            ValueError: an index without ids, or indices of another shape.
+            ValueError: an index without ids, indices of another shape, or a position that no passage has.
         """
         checks.check_matrix(checks.as_tensor(indices, "indices"), "indices")
         names = [self._ids(place) for place in range(len(self._indexes))]

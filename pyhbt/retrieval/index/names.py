@@ -44,6 +44,18 @@ def check_count(names: Sequence[Name] | None, count: int) -> None:
         raise ValueError(f"ids: found {len(names)}, expected {count} (one for each passage)")
 
 
+def check_positions(indices: torch.Tensor, count: int) -> None:
+    """Refuse what are no positions of ``count`` passages, or -1.
+
+    Raises:
+        ValueError: names the first bad row and its value.
+        TypeError: no whole numbers.
+    """
+    if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
+        raise TypeError(f"indices: found dtype {indices.dtype}, expected whole numbers")
+    checks.check_indices(indices, "indices", count, "passages")
+
+
 class Names:
     """The names of an index's passages and where each is."""
 
@@ -73,10 +85,12 @@ class Names:
         """The names of found passages (nq, k), a list for each query; absent ones (-1) are left out.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, or a position that no passage has.
+            TypeError: no whole numbers.
         """
         found = checks.as_tensor(indices, "indices")
         checks.check_matrix(found, "indices")
+        check_positions(found, len(self))
         return [[self._names[place] for place in row if place >= 0] for row in found.tolist()]
 
     def check(self, more: list[Name]) -> None:

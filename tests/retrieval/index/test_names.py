@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhbt import ExactIndex
+from pyhbt import ExactIndex, JoinedIndex
 from pyhbt.retrieval.index.names import Names, check_count, listed
 from tests.retrieval.index.test_exact import CORPUS, QUERIES
 
@@ -161,3 +161,23 @@ def test_the_first_repeated_name_is_told() -> None:
             names.check(more)  # type: ignore[arg-type]
     assert names.listed == [1, 2, 3]
     assert Names(["a", "a"], checked=True).listed == ["a", "a"]  # who says so has looked
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "indices"),
+    [
+        (ValueError, "indices: found 2 in row 0, expected -1 or an index below 2", [[0, 2]]),
+        (ValueError, "indices: found -2 in row 1", [[0], [-2]]),
+        (TypeError, "indices: found dtype torch.float64, expected whole numbers", [[0.0]]),
+        (TypeError, "indices: found dtype torch.bool", [[True]]),
+    ],
+)
+def test_what_is_no_position_is_refused(error: type[Exception], match: str, indices: list[list[Any]]) -> None:
+    one = ExactIndex(np.eye(2, dtype=np.float32), ids=["a", "b"])
+    for index in (one, JoinedIndex([one])):
+        with pytest.raises(error, match=match):
+            index.ids_of(np.array(indices))
+    with pytest.raises(error, match=match):
+        JoinedIndex([one]).parts(np.array(indices))
+    assert one.ids_of(np.array([[1, -1]], dtype=np.int32)) == [["b"]]
+    assert JoinedIndex([one]).ids_of(np.array([[1, -1]], dtype=np.int32)) == [["b"]]
